@@ -1,0 +1,27 @@
+"""What the certificate authority refuses or cannot do. Every message is safe to show."""
+
+from __future__ import annotations
+
+
+class CaError(Exception):
+    """Base of everything this package raises."""
+
+
+class CsrRefused(CaError):
+    """The certificate signing request is malformed, badly signed or carries a weak key."""
+
+
+class IssuanceRefused(CaError):
+    """The request is well formed but the CA's own limits forbid it."""
+
+
+class AuthorityUnavailable(CaError):
+    """There is no active authority, or its key cannot be used now."""
+
+
+class KeyUnwrapFailed(CaError):
+    """A wrapped key does not open: wrong key-encryption key, or the bytes were altered."""
+
+
+class InvalidBundle(CaError):
+    """The text is not a trust bundle."""
