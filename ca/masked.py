@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, NoReturn, TypeVar
 
-T = TypeVar("T", bytes, str)
+T = TypeVar("T", bound=bytes | str)
 
 
 class Masked(Generic[T]):
