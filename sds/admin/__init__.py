@@ -1,0 +1,1 @@
+"""The admin API: REST over a Unix socket, for the security team and for the CLI."""

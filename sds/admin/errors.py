@@ -1,0 +1,38 @@
+"""What the admin services refuse, beside the errors of attestation, ca and sds.store. Every message is safe to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class AdminError(Exception):
+    """Base of everything this package raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing that is wrong with a request; `field` is the REST field's path, e.g. ``entries[3].dns_names[0]``."""
+
+    field: str
+    problem: str
+
+
+class InvalidInput(AdminError):
+    """The request is well formed but its values break rules; carries all problems at once (HTTP 422)."""
+
+    def __init__(self, problems: Iterable[FieldProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{p.field}: {p.problem}" for p in self.problems))
+
+
+class Forbidden(AdminError):
+    """The caller is known but may not use the admin API (HTTP 403)."""
+
+
+class TooManyRequests(AdminError):
+    """A limit is reached; try again after `retry_after` seconds (HTTP 429)."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
