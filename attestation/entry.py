@@ -29,7 +29,7 @@ class EntrySpec:
     dns_names: tuple[str, ...] = ()
     hint: str = ""
     owner: str = ""
-    labels: Mapping[str, str] = field(default=_NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
     expires_at: datetime | None = None  # the entry stops matching then; aware UTC
 
 
