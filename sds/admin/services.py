@@ -26,11 +26,18 @@ from sds.admin.errors import FieldProblem
 
 if TYPE_CHECKING:
     from ca.bundle import TrustBundle
+
     from sds.audit.event import AuditEvent
 
 T = TypeVar("T")
 
-_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+def _no_labels() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+def _no_changes() -> Mapping[str, tuple[object, object]]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class EntryQuery:
     selector: Selector | None = None  # the entry has this one among its selectors
     owner: str | None = None
     hint: str | None = None
-    labels: Mapping[str, str] = field(default=_NO_LABELS)  # the entry has all of these
+    labels: Mapping[str, str] = field(default_factory=_no_labels)  # the entry has all of these
     limit: int = 100
     cursor: str | None = None
 
@@ -88,7 +95,8 @@ class DeletedEntry:
 @dataclass(frozen=True, slots=True)
 class ApplyItem:
     """One entry of an `apply`. It stands for the entry `id` if that exists, else for the one with its
-    (spiffe_id, parent_id, selectors), else for a new one. `revision`, where given, is compared before a change."""
+    (spiffe_id, parent_id, selectors), else for a new one. `revision`, where given, is compared before a change.
+    """
 
     spec: EntrySpec
     id: str | None = None
@@ -101,7 +109,7 @@ class PruneScope:
 
     parent_id: SpiffeId | None = None
     owner: str | None = None
-    labels: Mapping[str, str] = field(default=_NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=_no_labels)
 
 
 class ApplyAction(StrEnum):
@@ -122,7 +130,7 @@ class ApplyChange:
     action: ApplyAction
     spec: EntrySpec
     entry: RegistrationEntry | None
-    changes: Mapping[str, tuple[object, object]] = field(default_factory=lambda: MappingProxyType({}))
+    changes: Mapping[str, tuple[object, object]] = field(default_factory=_no_changes)
     last_certificate_expires_at: datetime | None = None  # for DELETE
 
 
@@ -164,7 +172,7 @@ class EntryAdmin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
-    """An attested agent. `banned_at` None: not banned. `connected`: it watches one of the replicas now, as far as known."""
+    """An attested agent. `banned_at` None: not banned. `connected`: it watches this server now, as far as known."""
 
     spiffe_id: SpiffeId
     attestation_type: str
