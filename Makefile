@@ -1,0 +1,78 @@
+# `make help` lists the targets. Everything happens in .venv, from hashed lock files; stamps keyed on their content
+# make a second run start at once.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+LONG_SHARE ?= 1
+ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --progress-bar off
+SUM := sha256sum requirements-demo.lock requirements-test.lock pyproject.toml .ci/python
+STAMP := $(VENV)/.$(firstword $(shell $(SUM) | sha256sum | cut -c 1-16))
+
+export PYTHON
+
+.PHONY: help setup setup-test demo test test-long lint format types bench lock proto docs clean
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP).setup ## .venv with sds and what its demo needs
+
+setup-test: $(STAMP).test
+
+$(STAMP).setup: 
+	@.ci/python $(VENV)
+	@echo "setup: installing locked requirements into $(VENV)"
+	@$(PIP) --require-hashes -r requirements-demo.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.*.setup && touch $@
+
+# The test lock holds everything that the demo lock does, at the same versions.
+$(STAMP).test:
+	@.ci/python $(VENV)
+	@echo "setup: installing locked requirements, tests included, into $(VENV)"
+	@$(PIP) --require-hashes -r requirements-test.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.*.setup $(VENV)/.*.test && touch $(STAMP).setup $@
+
+demo: setup ## Two real Envoys whose certificates rotate under traffic; ARGS="--rotations 5 --json"
+	@$(BIN)/sds demo $(ARGS)
+
+test: lint types ## Lint, types, import contracts and all tests but the long ones; ARGS=tests/unit
+	@.ci/debian
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
+
+test-long: setup-test ## The long tests; LONG_SHARE=0.1 runs a tenth of their rounds
+	@.ci/debian
+	SDS_LONG_SHARE=$(LONG_SHARE) $(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: setup-test ## Style and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup-test ## mypy --strict
+	$(BIN)/mypy
+
+format: setup-test ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup-test ## The benchmarks of benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.fanout --streams 10000
+	$(BIN)/python -m benchmarks.issue
+	$(BIN)/python -m benchmarks.propagate
+
+lock: setup-test ## Write the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
+	@.ci/lock $(BIN) $(UPGRADE)
+
+proto: setup-test ## Write sds/_pb anew from proto/
+	@.ci/proto $(BIN)/python .
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
