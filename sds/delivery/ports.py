@@ -1,0 +1,113 @@
+"""What the SDS service needs from whoever runs it: who calls, what they may have, and who listens to what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sds.delivery.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class CallerInfo:
+    """An attested caller as operators see it. `start_time` is in clock ticks since boot (proc(5), field 22)."""
+
+    pid: int = 0
+    uid: int = 0
+    gid: int = 0
+    start_time: int = 0
+    path: str = ""  # of the binary
+    selectors: tuple[str, ...] = ()
+    spiffe_ids: tuple[str, ...] = ()
+    address: str = ""  # of a caller that is no local process
+
+
+class Caller(Protocol):
+    """One attested connection."""
+
+    @property
+    def description(self) -> CallerInfo:
+        """As of now; selectors and SPIFFE IDs change when the caller is attested again."""
+        ...
+
+    def view(self) -> View:
+        """What the caller may have now. Called at every wake, so keep it memoised.
+
+        EMPTY means that no entry matches: the stream stays open and waits for one.
+        Raises AttestationRefused when the caller itself is gone or banned: the stream ends.
+        """
+        ...
+
+    def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have `wake` called on the event loop whenever `view()` may differ; returns what ends that (idempotent)."""
+        ...
+
+    def remembered(self) -> Sequence[str]:
+        """The names that this caller's process asked for before, on a stream that is gone (also of an earlier run)."""
+        ...
+
+    def remember(self, names: Sequence[str]) -> None:
+        """Keep the names that one stream of this caller now wants; called only when they changed. Must not block."""
+        ...
+
+
+class Callers(Protocol):
+    """Finds out who stands behind a gRPC peer."""
+
+    async def identify(self, peer: str) -> Caller:
+        """`peer` is `context.peer()`. Raises AttestationRefused with a reason safe to show."""
+        ...
+
+
+class StreamInfo(Protocol):
+    """One stream, as the hooks of an Observer see it."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def protocol(self) -> str:
+        """`sotw`, `delta`, `ads-sotw`, `ads-delta` or `fetch`."""
+        ...
+
+    @property
+    def caller(self) -> CallerInfo: ...
+
+    @property
+    def node_id(self) -> str:
+        """What the client says of itself, cleaned for logs; never trusted."""
+        ...
+
+
+class Observer(Protocol):
+    """Told what happens, on the event loop and in order. Must neither block nor raise.
+
+    Names and texts that come from a client are bounded and free of control characters.
+    """
+
+    def opened(self, stream: StreamInfo) -> None: ...
+
+    def closed(self, stream: StreamInfo, reason: str) -> None:
+        """`reason` is empty when the client just left."""
+        ...
+
+    def sent(self, stream: StreamInfo, name: str, version: str) -> None:
+        """An empty version says that the client was told that there is nothing (any more) under `name`."""
+        ...
+
+    def acked(self, stream: StreamInfo, name: str, version: str, seconds: float) -> None:
+        """`seconds` from the push to its ACK."""
+        ...
+
+    def nacked(self, stream: StreamInfo, name: str, version: str, detail: str) -> None: ...
+
+    def ignored(self, stream: StreamInfo, reason: str) -> None: ...
+
+    def refused(self, stream: StreamInfo, name: str, reason: str) -> None:
+        """The caller asked for `name` and may not have it, or had it and lost it; once until that changes."""
+        ...
+
+    def rejected(self, peer: str, protocol: str, reason: str) -> None:
+        """A call ended before it had a caller: not attested, or too many streams."""
+        ...

@@ -1,0 +1,130 @@
+"""What one caller may have, frozen: which resource stands behind each name it can ask for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from attestation.spiffe_id import SpiffeId, TrustDomain
+from sds.delivery.resource import Resource, SpiffeValidator, TlsCertificate, TrustedCa, make_resource
+
+TOLERATED_PREFIXES = ("file-cert:", "file-root:")
+"""pilot-agent asks for these beside the real names and expects no answer; they are unknown names without an alarm."""
+
+_NOTHING: Mapping[str, Resource] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that stand for a role rather than for an identity. Each role may have several."""
+
+    default: tuple[str, ...] = ("default",)  # the caller's first identity
+    root: tuple[str, ...] = ("ROOTCA",)  # the bundle of our own trust domain
+    all: tuple[str, ...] = ("ALL",)  # every bundle, for Envoy's SPIFFE validator
+
+
+STANDARD_NAMES = Names()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identity:
+    """A SPIFFE ID that a caller owns, with its current certificate. Digested once: keep the object while it lasts."""
+
+    spiffe_id: SpiffeId
+    certificate: TlsCertificate = field(repr=False)
+    resource: Resource = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resource", make_resource(str(self.spiffe_id), self.certificate))
+
+
+@dataclass(frozen=True, slots=True)
+class DomainBundle:
+    """One trust domain's X.509 authorities as PEM."""
+
+    trust_domain: TrustDomain
+    pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trust:
+    """The validation contexts by name, plain and for the SPIFFE validator. Shared by all views of an agent."""
+
+    names: Names
+    plain: Mapping[str, Resource] = field(repr=False)
+    spiffe: Mapping[str, Resource] = field(repr=False)
+
+    @classmethod
+    def build(cls, own: DomainBundle, federated: Sequence[DomainBundle] = (), names: Names = STANDARD_NAMES) -> Trust:
+        """Contexts for our own trust domain, the federated ones, and all together. An empty bundle names nothing."""
+        bundles = [own, *(b for b in federated if b.trust_domain != own.trust_domain)]
+        filled = sorted((b for b in bundles if b.pem), key=lambda b: b.trust_domain)
+        plain: dict[str, Resource] = {}
+        spiffe: dict[str, Resource] = {}
+        for bundle in filled:
+            aliases = (*names.root, str(bundle.trust_domain.id)) if bundle is own else (str(bundle.trust_domain.id),)
+            _put(plain, aliases, TrustedCa(bundle.pem))
+            _put(spiffe, aliases, SpiffeValidator(((bundle.trust_domain.name, bundle.pem),)))
+        if filled:
+            everything = SpiffeValidator(tuple((b.trust_domain.name, b.pem) for b in filled))
+            _put(plain, names.all, everything)
+            _put(spiffe, names.all, everything)
+        return cls(names, MappingProxyType(plain), MappingProxyType(spiffe))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """Everything a caller may have. Of one name an identity comes before a bundle, and both before a granted secret."""
+
+    spiffe_ids: tuple[str, ...] = ()
+    _certificates: Mapping[str, Resource] = field(default=_NOTHING, repr=False)
+    _plain: Mapping[str, Resource] = field(default=_NOTHING, repr=False)
+    _spiffe: Mapping[str, Resource] = field(default=_NOTHING, repr=False)
+    _secrets: Mapping[str, Resource] = field(default=_NOTHING, repr=False)
+
+    @classmethod
+    def build(cls, identities: Sequence[Identity], trust: Trust, secrets: Iterable[Resource] = ()) -> View:
+        """What a caller with `identities` may have, the default one first. No identity: nothing at all (fail closed).
+
+        Of two identities with one SPIFFE ID the first counts.
+        """
+        if not identities:
+            return EMPTY
+        certificates: dict[str, Resource] = {}
+        for identity in identities:
+            certificates.setdefault(identity.resource.name, identity.resource)
+        owned = tuple(certificates)
+        for alias in trust.names.default:
+            certificates.setdefault(alias, identities[0].resource.renamed(alias))
+        granted = {secret.name: secret for secret in secrets}
+        return cls(owned, certificates, trust.plain, trust.spiffe, granted or _NOTHING)
+
+    def resolve(self, name: str, *, spiffe_validator: bool = False) -> Resource | None:
+        """What `name` stands for, or None. `spiffe_validator` asks for bundles in that form instead of plain CAs."""
+        trust = self._spiffe if spiffe_validator else self._plain
+        return self._certificates.get(name) or trust.get(name) or self._secrets.get(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that resolve, sorted."""
+        return tuple(sorted({*self._certificates, *self._plain, *self._secrets}))
+
+    def __bool__(self) -> bool:
+        """Whether the caller has an identity."""
+        return bool(self.spiffe_ids)
+
+
+EMPTY = View()
+"""The view of a caller that no entry matches."""
+
+
+def tolerated(name: str) -> bool:
+    """Whether `name` is asked for out of habit and not worth an alarm when it is unknown."""
+    return name.startswith(TOLERATED_PREFIXES)
+
+
+def _put(into: dict[str, Resource], names: Sequence[str], content: TrustedCa | SpiffeValidator) -> None:
+    if names:
+        first = make_resource(names[0], content)
+        into.update({name: first if name == names[0] else first.renamed(name) for name in names})
