@@ -19,9 +19,25 @@ class AuthorityUnavailable(CaError):
     """There is no active authority, or its key cannot be used now."""
 
 
+class AlreadyIssued(CaError):
+    """A prepared certificate was handed in twice; each is signed at most once."""
+
+
+class CertificateMismatch(CaError):
+    """A finished certificate does not say what was intended; it must not leave."""
+
+
 class KeyUnwrapFailed(CaError):
     """A wrapped key does not open: wrong key-encryption key, or the bytes were altered."""
 
 
+class InvalidKeyRing(CaError):
+    """The text is not a key-encryption key file."""
+
+
 class InvalidBundle(CaError):
     """The text is not a trust bundle."""
+
+
+class InvalidSvid(CaError):
+    """The certificate is not a leaf X.509-SVID, or does not lead to an authority of the bundle."""

@@ -1,0 +1,91 @@
+"""Authorities: the keys that sign, as facts. The key itself is behind a Signer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from cryptography import x509
+
+from attestation.spiffe_id import TrustDomain
+from ca.errors import AuthorityUnavailable
+from ca.keys import KeyType, spki_der
+from ca.lifetime import Validity
+from ca.signer import Signer
+
+
+class AuthorityKind(StrEnum):
+    """What an authority signs."""
+
+    X509 = "x509"
+    JWT = "jwt"
+
+
+class AuthorityState(StrEnum):
+    """The life of an authority: published but not used, used, published only until its last certificate is gone."""
+
+    PREPARED = "prepared"
+    ACTIVE = "active"
+    OLD = "old"
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """One authority of a trust domain, as it is stored.
+
+    `id` is the hex of the subject key identifier. `certificate` is DER and empty for a JWT authority; `public_key` is a
+    DER SubjectPublicKeyInfo. `key_ref` means something only to the key manager that made it. `chain` holds the
+    intermediates (DER) that are sent after each leaf; empty while each authority is its own root.
+    """
+
+    id: str
+    trust_domain: TrustDomain
+    kind: AuthorityKind
+    state: AuthorityState
+    key_ref: str
+    key_type: KeyType
+    public_key: bytes
+    certificate: bytes
+    not_before: datetime
+    not_after: datetime
+    created_at: datetime
+    activated_at: datetime | None = None
+    tainted: bool = False
+    revoked: bool = False
+    chain: tuple[bytes, ...] = ()
+
+    @property
+    def validity(self) -> Validity:
+        return Validity(self.not_before, self.not_after)
+
+    def published(self, now: datetime) -> bool:
+        """Whether the authority belongs in the trust bundle: neither revoked nor expired."""
+        return not self.revoked and now <= self.not_after
+
+    def usable(self, now: datetime) -> bool:
+        """Whether it may sign now: active, sound and within its validity."""
+        return self.state is AuthorityState.ACTIVE and not (self.tainted or self.revoked) and self.validity.covers(now)
+
+    def activated(self, now: datetime) -> Authority:
+        """The same authority, active from now."""
+        return replace(self, state=AuthorityState.ACTIVE, activated_at=now)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningAuthority:
+    """An X.509 authority together with its key; made by `open`, which proves that the two belong together."""
+
+    authority: Authority
+    certificate: x509.Certificate
+    signer: Signer
+
+    @classmethod
+    def open(cls, authority: Authority, signer: Signer) -> SigningAuthority:
+        """Raises AuthorityUnavailable if `authority` signs no certificates or `signer` holds another key."""
+        if authority.kind is not AuthorityKind.X509:
+            raise AuthorityUnavailable(f"authority {authority.id} signs no certificates")
+        certificate = x509.load_der_x509_certificate(authority.certificate)
+        if spki_der(signer.public_key) != authority.public_key:
+            raise AuthorityUnavailable(f"the key manager holds another key than authority {authority.id}'s")
+        return cls(authority, certificate, signer)

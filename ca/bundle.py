@@ -1,0 +1,176 @@
+"""Trust bundles: the authorities by which a trust domain's SVIDs are verified, as PEM and in the SPIFFE format."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from attestation.spiffe_id import TrustDomain
+from ca.errors import InvalidBundle
+from ca.jwk import to_jwk
+
+MAX_BUNDLE_BYTES = 1024 * 1024
+MAX_AUTHORITIES = 256
+MAX_KEYS = 1024
+MAX_SEQUENCE = 2**63 - 1  # Trust Domain and Bundle 4.1.1: at least 64 bits; a database column holds this
+MAX_REFRESH_HINT = 10 * 365 * 86400
+DEFAULT_REFRESH_HINT = timedelta(minutes=5)
+
+_USE_X509 = "x509-svid"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustBundle:
+    """The X.509 authorities of a trust domain, DER, oldest first. `sequence` grows with every change."""
+
+    trust_domain: TrustDomain
+    x509_authorities: tuple[bytes, ...]
+    sequence: int = 0
+    refresh_hint: timedelta = DEFAULT_REFRESH_HINT
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the trust domain and its authorities, hex; the same for the same content."""
+        state = hashlib.sha256(self.trust_domain.name.encode() + b"\0")
+        for der in self.x509_authorities:
+            state.update(hashlib.sha256(der).digest())
+        return state.hexdigest()
+
+    def pem(self) -> bytes:
+        """The authorities one after the other, as OpenSSL and Envoy take them."""
+        return b"".join(to_pem(der) for der in self.x509_authorities)
+
+    def spiffe_json(self) -> bytes:
+        """The SPIFFE bundle: a JWK Set (Trust Domain and Bundle section 4), one entry an authority (X509-SVID 6.1)."""
+        keys = []
+        for der in self.x509_authorities:
+            jwk = to_jwk(x509.load_der_x509_certificate(der).public_key())
+            keys.append({"use": _USE_X509, **jwk, "x5c": [base64.b64encode(der).decode()]})
+        document = {
+            "keys": keys,
+            "spiffe_sequence": self.sequence,
+            "spiffe_refresh_hint": int(self.refresh_hint.total_seconds()),
+        }
+        return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def to_pem(der: bytes) -> bytes:
+    """One certificate as PEM (RFC 7468 section 5.1), without parsing it."""
+    text = base64.b64encode(der).decode()
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]).encode()
+
+
+def make_bundle(
+    trust_domain: TrustDomain,
+    authorities: Iterable[bytes],
+    sequence: int = 0,
+    refresh_hint: timedelta = DEFAULT_REFRESH_HINT,
+) -> TrustBundle:
+    """A bundle of DER certificates that came from elsewhere, each judged and each once. Raises InvalidBundle."""
+    unique = tuple(dict.fromkeys(authorities))
+    if len(unique) > MAX_AUTHORITIES:
+        raise InvalidBundle(f"the bundle has more than {MAX_AUTHORITIES} authorities")
+    for number, der in enumerate(unique, start=1):
+        _check_authority(number, der)
+    if not 0 <= sequence <= MAX_SEQUENCE:
+        raise InvalidBundle("spiffe_sequence is not a number that a bundle may have")
+    if not timedelta(0) <= refresh_hint <= timedelta(seconds=MAX_REFRESH_HINT):
+        raise InvalidBundle("spiffe_refresh_hint is not a number of seconds that a bundle may have")
+    return TrustBundle(trust_domain, unique, sequence, refresh_hint)
+
+
+def parse_pem(trust_domain: TrustDomain, unverified_pem: bytes) -> TrustBundle:
+    """Read a PEM bundle. Text around the certificates is allowed (RFC 7468 section 2); other PEM blocks are not.
+
+    Raises InvalidBundle; so does a bundle without any certificate, which would trust nobody by accident.
+    """
+    _check_size(unverified_pem)
+    if unverified_pem.count(b"-----BEGIN ") != unverified_pem.count(b"-----BEGIN CERTIFICATE-----"):
+        raise InvalidBundle("the PEM bundle holds something other than certificates")
+    try:
+        certificates = x509.load_pem_x509_certificates(unverified_pem)
+        authorities = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
+    except Exception as error:  # whatever a parser throws at foreign bytes is a refusal
+        raise InvalidBundle("the PEM bundle holds no certificate, or one that cannot be read") from error
+    return make_bundle(trust_domain, authorities)
+
+
+def parse_spiffe_json(trust_domain: TrustDomain, unverified_json: bytes) -> TrustBundle:
+    """Read a SPIFFE bundle. Raises InvalidBundle.
+
+    By the standards: `keys` must be there and may be empty; entries of unknown `kty` or `use` are ignored (Trust Domain
+    and Bundle 4.1.3, 4.2); so are X.509 entries without `x5c`, and all but the first value of it (X509-SVID 6.2).
+    """
+    _check_size(unverified_json)
+    try:
+        document = json.loads(unverified_json)
+    except (ValueError, RecursionError) as error:
+        raise InvalidBundle("the SPIFFE bundle is not JSON") from error
+    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+        raise InvalidBundle("the SPIFFE bundle is not a JSON object with a list named keys")
+    keys = cast("list[object]", document["keys"])
+    if len(keys) > MAX_KEYS:
+        raise InvalidBundle(f"the SPIFFE bundle has more than {MAX_KEYS} keys")
+    found = (_x509_authority(number, key) for number, key in enumerate(keys, start=1))
+    return make_bundle(
+        trust_domain,
+        [der for der in found if der is not None],
+        _integer(document, "spiffe_sequence", 0, MAX_SEQUENCE),
+        timedelta(
+            seconds=_integer(
+                document, "spiffe_refresh_hint", int(DEFAULT_REFRESH_HINT.total_seconds()), MAX_REFRESH_HINT
+            )
+        ),
+    )
+
+
+def _x509_authority(number: int, key: object) -> bytes | None:
+    if not isinstance(key, dict) or not isinstance(key.get("kty"), str) or key.get("use") != _USE_X509:
+        return None
+    chain = key.get("x5c")
+    if chain is None or chain == []:
+        return None
+    if not isinstance(chain, list) or not isinstance(chain[0], str):
+        raise InvalidBundle(f"key {number} of the SPIFFE bundle: x5c is not a list of texts")
+    try:
+        return base64.b64decode(chain[0], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidBundle(f"key {number} of the SPIFFE bundle: x5c is not base64") from error
+
+
+def _integer(document: Mapping[str, object], name: str, default: int, maximum: int) -> int:
+    value = document.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= maximum:
+        raise InvalidBundle(f"{name} is not a whole number from 0 to {maximum}")
+    return value
+
+
+def _check_size(unverified: bytes) -> None:
+    if len(unverified) > MAX_BUNDLE_BYTES:
+        raise InvalidBundle(f"the bundle has more than {MAX_BUNDLE_BYTES} bytes")
+
+
+def _check_authority(number: int, der: bytes) -> None:
+    """X509-SVID 3.2, 4.1, 4.3: a signing certificate has cA and, where it has key usage, keyCertSign."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        certificate.public_key()
+        extensions = {extension.oid: extension.value for extension in certificate.extensions}
+    except Exception as error:  # whatever a parser throws at foreign bytes is a refusal
+        raise InvalidBundle(f"certificate {number} of the bundle cannot be read") from error
+    constraints = extensions.get(x509.BasicConstraints.oid)
+    usage = extensions.get(x509.KeyUsage.oid)
+    if not isinstance(constraints, x509.BasicConstraints) or not constraints.ca:
+        raise InvalidBundle(f"certificate {number} of the bundle is not an authority (CA is false)")
+    if isinstance(usage, x509.KeyUsage) and not usage.key_cert_sign:
+        raise InvalidBundle(f"certificate {number} of the bundle may not sign certificates")
