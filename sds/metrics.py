@@ -1,0 +1,197 @@
+"""Prometheus metrics. No label ever holds a secret, a name that a caller chose, or an unbounded set of values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from itertools import product
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+PUSH_BUCKETS = (
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
+)  # fmt: skip
+DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+PROFILES = ("workload", "agent", "server", "authority")
+"""What is issued (ca.profile)."""
+OUTCOMES = ("success", "refused", "failure")
+"""As in the audit log: refused is a decision, failure is something broken."""
+PROTOCOLS = ("sotw", "delta", "ads-sotw", "ads-delta", "fetch")
+REFUSED_CONNECTIONS = ("rate", "total", "per_peer", "no_credentials", "banned", "handshake", "other")
+IGNORED = ("unknown_type", "too_many_names", "bad_name", "not_granted", "file_name", "other")
+
+
+class Counters:
+    """A counter whose label combinations are made at the start, so that counting is one dictionary look-up.
+
+    An unexpected label value counts as the last of its list instead of growing a new series.
+    """
+
+    __slots__ = ("_children", "_labels")
+
+    def __init__(self, name: str, about: str, registry: CollectorRegistry, /, **labels: tuple[str, ...]) -> None:
+        counter = Counter(name, about, tuple(labels), registry=registry)
+        self._labels = tuple(labels.values())
+        self._children = {values: counter.labels(*values) for values in product(*self._labels)}
+
+    def inc(self, *labels: str, by: float = 1) -> None:
+        """Count for these label values, given in the order of the declaration."""
+        child = self._children.get(labels)
+        if child is None:
+            known = tuple(v if v in allowed else allowed[-1] for v, allowed in zip(labels, self._labels, strict=True))
+            child = self._children[known]
+        child.inc(by)
+
+
+def _counter(name: str, about: str, registry: CollectorRegistry) -> Counter:
+    return Counter(name, about, registry=registry)
+
+
+def _gauge(name: str, about: str, registry: CollectorRegistry) -> Gauge:
+    return Gauge(name, about, registry=registry)
+
+
+class ServerMetrics:
+    """What `sds server` tells Prometheus. Hot paths call the bound methods kept here."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        r = registry
+        self.issued = Counters(
+            "sds_server_issued", "Certificates issued or refused.", r, profile=PROFILES, outcome=OUTCOMES
+        )
+        self.signing_batch = Histogram(
+            "sds_server_signing_batch_size", "Requests signed in one transaction.", buckets=BATCH_BUCKETS, registry=r
+        ).observe
+        self.signing_seconds = Histogram(
+            "sds_server_signing_batch_seconds", "Time of one signing transaction.", buckets=DURATION_BUCKETS, registry=r
+        ).observe
+        self.attestations = Counters(
+            "sds_server_node_attestations",
+            "Attestations of nodes.",
+            r,
+            type=("join_token", "renewal", "other"),
+            outcome=OUTCOMES,
+        )
+        self.watch_streams = _gauge("sds_server_watch_streams", "WatchAuthorized streams open now.", r)
+        self.agents_connected = _gauge(
+            "sds_server_agents_connected", "Agents with a WatchAuthorized stream open now.", r
+        )
+        self.change_to_watch = Histogram(
+            "sds_server_change_to_watch_seconds",
+            "From the commit of a change to its message on a watch stream.",
+            buckets=PUSH_BUCKETS,
+            registry=r,
+        ).observe
+        self.transactions = Counters(
+            "sds_server_store_transactions",
+            "Database transactions.",
+            r,
+            mode=("read", "write"),
+            outcome=("success", "retried", "conflict", "unavailable", "failure"),
+        )
+        seconds = Histogram(
+            "sds_server_store_transaction_seconds",
+            "Time of a database transaction.",
+            ("mode",),
+            buckets=DURATION_BUCKETS,
+            registry=r,
+        )
+        self.read_seconds = seconds.labels("read").observe
+        self.write_seconds = seconds.labels("write").observe
+        self.audit_events = Counters("sds_server_audit_events", "Audit events appended.", r, outcome=OUTCOMES)
+        self.report_lag = Histogram(
+            "sds_server_report_lag_seconds",
+            "From what an agent saw to its report being stored.",
+            buckets=PUSH_BUCKETS,
+            registry=r,
+        ).observe
+        self.reported_events_dropped = _counter(
+            "sds_server_reported_events_dropped", "Events that agents had to drop before they could report them.", r
+        )
+        self.admin_requests = Counters(
+            "sds_server_admin_requests",
+            "Requests to the admin API.",
+            r,
+            method=("GET", "POST", "PUT", "DELETE", "other"),
+            status=("2xx", "3xx", "4xx", "5xx"),
+        )
+        self.connections_refused = Counters(
+            "sds_server_connections_refused",
+            "Connections closed before they were served.",
+            r,
+            listener=("main", "attest"),
+            reason=REFUSED_CONNECTIONS,
+        )
+        connections = Gauge("sds_server_connections", "Connections open now.", ("listener",), registry=r)
+        self.connections = {listener: connections.labels(listener) for listener in ("main", "attest")}
+        self._authority_expiry = Gauge(
+            "sds_server_authority_expiry_timestamp_seconds", "When an authority expires.", ("kind", "state"), registry=r
+        )
+        self.entries = _gauge("sds_server_entries", "Registration entries.", r)
+
+    def authorities(self, slots: Iterable[tuple[str, str, datetime]]) -> None:
+        """All authorities there are, as (kind, state, not after); those of an earlier call are forgotten."""
+        self._authority_expiry.clear()
+        for kind, state, not_after in slots:
+            self._authority_expiry.labels(kind, state).set(not_after.timestamp())
+
+
+class AgentMetrics:
+    """What `sds agent` tells Prometheus. Hot paths call the bound methods kept here."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        r = registry
+        streams = Gauge("sds_agent_streams", "SDS and ADS streams open now.", ("protocol",), registry=r)
+        self.streams = {protocol: streams.labels(protocol) for protocol in PROTOCOLS[:-1]}
+        self.pushes = _counter("sds_agent_pushes", "Resources sent to sidecars.", r).inc
+        self.acks = _counter("sds_agent_acks", "Resources that sidecars accepted.", r).inc
+        self.nacks = _counter("sds_agent_nacks", "Resources that sidecars rejected.", r).inc
+        self.push_to_ack = Histogram(
+            "sds_agent_push_to_ack_seconds", "From sending a resource to its ACK.", buckets=PUSH_BUCKETS, registry=r
+        ).observe
+        self.ignored = Counters(
+            "sds_agent_requests_ignored", "Requests or names answered with nothing.", r, reason=IGNORED
+        )
+        self.attestations = Counters(
+            "sds_agent_workload_attestations", "Attestations of processes.", r, outcome=OUTCOMES
+        )
+        self.connections = _gauge("sds_agent_connections", "Connections on the public socket open now.", r)
+        self.connections_refused = Counters(
+            "sds_agent_connections_refused",
+            "Connections closed before they were served.",
+            r,
+            reason=REFUSED_CONNECTIONS,
+        )
+        self.svids = _gauge("sds_agent_svids", "X.509-SVIDs held in memory.", r)
+        self.renewals = Counters(
+            "sds_agent_renewals", "Renewals of SVIDs.", r, whose=("workload", "agent"), outcome=OUTCOMES
+        )
+        self.upstream_connected = _gauge("sds_agent_upstream_connected", "1 while the server can be reached.", r)
+        self.clock_skew = _gauge("sds_agent_clock_skew_seconds", "The server's clock minus this host's.", r)
+        self.reports_dropped = _counter(
+            "sds_agent_report_events_dropped", "Events dropped because the queue was full.", r
+        )
+        self._earliest_expiry = _gauge(
+            "sds_agent_earliest_expiry_timestamp_seconds",
+            "When the first certificate expires if nothing renews; 0: none.",
+            r,
+        )
+        self._outage_budget = _gauge(
+            "sds_agent_outage_budget_seconds", "Time until the first certificate expires if nothing renews from now.", r
+        )
+
+    def watch_outage_budget(self, earliest: Callable[[], datetime | None], now: Callable[[], datetime]) -> None:
+        """Let both gauges be computed when they are read. `earliest` is None while nothing is held: budget +Inf."""
+
+        def timestamp() -> float:
+            first = earliest()
+            return first.timestamp() if first else 0.0
+
+        def budget() -> float:
+            first = earliest()
+            return (first - now()).total_seconds() if first else float("inf")
+
+        self._earliest_expiry.set_function(timestamp)
+        self._outage_budget.set_function(budget)
