@@ -36,3 +36,19 @@ class TooManyRequests(AdminError):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class MalformedBody(AdminError):
+    """The body is not the JSON that was expected (HTTP 400). The message never repeats the body."""
+
+
+class UnsupportedMediaType(AdminError):
+    """The body is not declared as JSON (HTTP 415)."""
+
+
+class BodyTooLarge(AdminError):
+    """The body exceeds its bound (HTTP 413)."""
+
+
+class BadPrecondition(AdminError):
+    """The If-Match header is malformed or contradicts the body (HTTP 400)."""

@@ -23,11 +23,10 @@ from attestation.selector import Selector, Selectors
 from attestation.spiffe_id import SpiffeId
 from ca.masked import Masked
 from sds.admin.errors import FieldProblem
+from sds.audit.event import AuditEvent
 
 if TYPE_CHECKING:
     from ca.bundle import TrustBundle
-
-    from sds.audit.event import AuditEvent
 
 T = TypeVar("T")
 

@@ -1,0 +1,199 @@
+"""The admin API's outermost layer: who asks, under which request id, within which bounds; logs and counts each request.
+
+Plain ASGI, so that nothing in it reads a body, buffers a response, or hides an error from the layer below.
+"""
+
+from __future__ import annotations
+
+import pwd
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sds.admin.errors import BodyTooLarge, Forbidden, TooManyRequests
+from sds.admin.problems import problem_for, safe_trace
+from sds.admin.services import AdminCall, AuditAdmin
+
+REQUEST_ID = "X-Request-Id"
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}", re.ASCII)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+log = structlog.get_logger(__name__)
+
+
+class Peer(Protocol):
+    """The process at the other end, by the kernel (SO_PEERCRED); `sds.http.unix` puts it into the scope."""
+
+    @property
+    def uid(self) -> int: ...
+
+    @property
+    def gid(self) -> int: ...
+
+    @property
+    def pid(self) -> int: ...
+
+
+class Observer(Protocol):
+    """Counts requests. `route` is the path's template, never the path."""
+
+    def admin_request(self, *, method: str, route: str, status: int, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`waiting`: long polls at once, among all requests at once."""
+
+    body_bytes: int = 16 * 1024 * 1024
+    concurrent: int = 256
+    waiting: int = 64
+
+
+def user_name(uid: int) -> str:
+    """The login name of `uid`, or ``uid:1000`` where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return f"uid:{uid}"
+
+
+class Gate:
+    """Wraps the application. A request without kernel credentials, or of a user not in `allowed`, goes no further."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        allowed: frozenset[int],
+        audit: AuditAdmin,
+        limits: Limits,
+        new_id: Callable[[], str],
+        monotonic: Callable[[], float],
+        observer: Observer | None = None,
+    ) -> None:
+        self._app = app
+        self._allowed = allowed
+        self._audit = audit
+        self._limits = limits
+        self._new_id = new_id
+        self._monotonic = monotonic
+        self._observer = observer
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:  # no WebSockets here
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = self._monotonic()
+        call = self._call(scope)
+        scope["state"] = {**(scope.get("state") or {}), "call": call}
+        answer = _Answer(send, call.request_id)
+        bounded = _BoundedBody(receive, Headers(scope=scope), self._limits.body_bytes)
+        self._running += 1
+        with structlog.contextvars.bound_contextvars(request_id=call.request_id):
+            try:
+                await self._admit(call)
+                await self._app(scope, bounded, answer)
+            except Exception as error:  # noqa: BLE001  # the outermost net: none may reach the web server's own log
+                await self._fail(error, scope, bounded, answer)
+            finally:
+                self._running -= 1
+                self._done(scope, call, answer.status, self._monotonic() - started)
+
+    def _call(self, scope: Scope) -> AdminCall:
+        peer: Peer | None = (scope.get("state") or {}).get("peer")
+        given = Headers(scope=scope).getlist(REQUEST_ID)
+        taken = len(given) == 1 and _WELL_FORMED_ID.fullmatch(given[0])
+        request_id = given[0] if taken else self._new_id()
+        if peer is None:
+            return AdminCall(uid=-1, gid=-1, pid=-1, user="unknown", request_id=request_id)
+        return AdminCall(peer.uid, peer.gid, peer.pid, user_name(peer.uid), request_id)
+
+    async def _admit(self, call: AdminCall) -> None:
+        if self._running > self._limits.concurrent:
+            raise TooManyRequests("too many admin requests at once; try again")
+        if call.uid not in self._allowed:
+            why = "this user may not use the admin API; run it as root or as the server's own user"
+            await self._audit.refused(call, "admin.access", "", f"{call.user} is not allowed")
+            raise Forbidden(why)
+
+    async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        problem = problem_for(error)
+        if problem.status == 500:
+            log.error("admin request failed", error=type(error).__qualname__, trace=safe_trace(error))
+        if answer.status == 0:
+            await problem.response(answer.request_id)(scope, receive, answer)
+        elif not answer.complete:  # half an answer is out: break it off, which the web server does on an error
+            raise RuntimeError("the admin request failed while its answer was being sent") from None
+
+    def _done(self, scope: Scope, call: AdminCall, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        route = getattr(scope.get("route"), "path", "unmatched")
+        log.info(
+            "admin request",
+            method=method,
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 1),
+            uid=call.uid,
+            pid=call.pid,
+        )
+        if self._observer is not None:
+            self._observer.admin_request(method=method, route=route, status=status, seconds=seconds)
+
+
+class _Answer:
+    """`send` that notes the status and adds the headers which every answer has."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status = 0  # 0: nothing sent yet
+        self.complete = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self.request_id
+            headers["Cache-Control"] = "no-store"
+            headers["X-Content-Type-Options"] = "nosniff"
+        elif message["type"] == "http.response.body":
+            self.complete = not message.get("more_body", False)
+        await self._send(message)
+
+
+class _BoundedBody:
+    """`receive` that stops a body beyond its bound, declared or not, before more of it is read."""
+
+    def __init__(self, receive: Receive, headers: Headers, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        declared = headers.get("content-length", "")
+        self._declared_too_large = (
+            declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit)
+        )
+        self._read = 0
+
+    async def __call__(self) -> Message:
+        if self._declared_too_large:
+            raise self._too_large()
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._read += len(message.get("body", b""))
+            if self._read > self._limit:
+                raise self._too_large()
+        return message
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"the body is larger than {self._limit} bytes")

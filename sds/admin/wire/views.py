@@ -1,0 +1,195 @@
+"""Agents, streams, tokens, the key-encryption key and audit events as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sds.admin.services import AgentInfo, AuditRow, IssuedToken, KekRotation, ResourceInfo, StreamInfo
+from sds.admin.wire.common import DurationField, Input, Output, SpiffeIdField, TextField, TimeOut
+
+
+class TokenIn(Input):
+    ttl_seconds: DurationField | None = None
+    spiffe_id: SpiffeIdField | None = None
+
+
+class TokenOut(Output):
+    """The only answer that carries a secret; it is written by `reveal` in one place and never logged."""
+
+    token: str
+    spiffe_id: str
+    expires_at: TimeOut
+
+
+class BanIn(Input):
+    reason: TextField = ""
+
+
+class AgentOut(Output):
+    spiffe_id: str
+    attestation_type: str
+    selectors: list[str]
+    serial: str
+    not_after: TimeOut
+    attested_at: TimeOut
+    renewed_at: TimeOut | None
+    last_seen: TimeOut | None
+    banned: bool
+    banned_at: TimeOut | None
+    banned_reason: str
+    address: str
+    version: str
+    connected: bool
+    entries: int
+    streams: int
+
+
+class AgentPage(Output):
+    agents: list[AgentOut]
+    next_cursor: str | None
+
+
+class ProcessOut(Output):
+    pid: int
+    uid: int
+    path: str
+
+
+class ResourceOut(Output):
+    name: str
+    sent_version: str
+    acked_version: str
+    nacked_version: str
+    nack_detail: str
+    sent_at: TimeOut | None
+    acked_at: TimeOut | None
+    sent_serial: str
+    acked_serial: str
+
+
+class StreamOut(Output):
+    id: str
+    agent_id: str
+    protocol: str
+    process: ProcessOut
+    spiffe_ids: list[str]
+    node_id: str
+    opened_at: TimeOut
+    resources: list[ResourceOut]
+
+
+class StreamPage(Output):
+    streams: list[StreamOut]
+    next_cursor: str | None
+
+
+class KekOut(Output):
+    old_id: str
+    new_id: str
+    rewrapped: int
+
+
+class ActorOut(Output):
+    kind: str
+    id: str
+    address: str
+
+
+class TargetOut(Output):
+    kind: str
+    id: str
+
+
+class AuditOut(Output):
+    sequence: int
+    id: str
+    time: TimeOut
+    action: str
+    outcome: str
+    actor: ActorOut
+    target: TargetOut
+    reason: str
+    request_id: str
+    node: str
+    details: dict[str, Any]
+
+
+class AuditPage(Output):
+    """`last_sequence`: what to ask `after` next."""
+
+    events: list[AuditOut]
+    last_sequence: int
+
+
+def token_out(issued: IssuedToken) -> TokenOut:
+    return TokenOut(token=issued.token.reveal(), spiffe_id=str(issued.spiffe_id), expires_at=issued.expires_at)
+
+
+def agent_out(agent: AgentInfo) -> AgentOut:
+    return AgentOut(
+        spiffe_id=str(agent.spiffe_id),
+        attestation_type=agent.attestation_type,
+        selectors=sorted(map(str, agent.selectors)),
+        serial=agent.serial,
+        not_after=agent.not_after,
+        attested_at=agent.attested_at,
+        renewed_at=agent.renewed_at,
+        last_seen=agent.last_seen,
+        banned=agent.banned_at is not None,
+        banned_at=agent.banned_at,
+        banned_reason=agent.banned_reason,
+        address=agent.address,
+        version=agent.version,
+        connected=agent.connected,
+        entries=agent.entries,
+        streams=agent.streams,
+    )
+
+
+def stream_out(stream: StreamInfo) -> StreamOut:
+    process = stream.process
+    return StreamOut(
+        id=stream.id,
+        agent_id=str(stream.agent_id),
+        protocol=stream.protocol,
+        process=ProcessOut(pid=process.pid, uid=process.uid, path=process.path),
+        spiffe_ids=list(stream.spiffe_ids),
+        node_id=stream.node_id,
+        opened_at=stream.opened_at,
+        resources=[_resource_out(each) for each in stream.resources],
+    )
+
+
+def _resource_out(resource: ResourceInfo) -> ResourceOut:
+    return ResourceOut(
+        name=resource.name,
+        sent_version=resource.sent_version,
+        acked_version=resource.acked_version,
+        nacked_version=resource.nacked_version,
+        nack_detail=resource.nack_detail,
+        sent_at=resource.sent_at,
+        acked_at=resource.acked_at,
+        sent_serial=resource.sent_serial,
+        acked_serial=resource.acked_serial,
+    )
+
+
+def kek_out(rotation: KekRotation) -> KekOut:
+    return KekOut(old_id=rotation.old_id, new_id=rotation.new_id, rewrapped=rotation.rewrapped)
+
+
+def audit_out(row: AuditRow) -> AuditOut:
+    event = row.event
+    return AuditOut(
+        sequence=row.sequence,
+        id=event.id,
+        time=event.time,
+        action=event.action,
+        outcome=event.outcome.value,
+        actor=ActorOut(kind=event.actor.kind.value, id=event.actor.id, address=event.actor.address),
+        target=TargetOut(kind=event.target.kind, id=event.target.id),
+        reason=event.reason,
+        request_id=event.request_id,
+        node=event.node,
+        details=dict(event.details),
+    )
