@@ -1,0 +1,318 @@
+"""The relay between a public listener and grpcio's own socket (design.md, "Local callers").
+
+grpcio tells a handler nothing about a Unix socket's peer and cannot limit who connects. So we accept, learn who it is,
+admit or refuse, and pass bytes to the backend from a client socket bound to a path of its own in a 0700 folder.
+`context.peer()` then names the connection; nobody who cannot write to that folder can bear such a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+from urllib.parse import unquote
+
+from sds.clock import Clock
+from sds.net.errors import PeerUnknown
+from sds.net.pump import RECEIVE_BYTES, Pump
+
+ACCEPTS_PER_TURN = 64
+"""How many connections one turn of the loop accepts, so that a flood leaves time for those who are served."""
+_ACCEPT_BACKOFF = (0.05, 2.0)  # seconds: first and longest pause when we are out of descriptors
+_CONNECT_PATIENCE = 10.0  # seconds that a connection waits for room in the backend's queue
+_CONNECT_RETRY = 0.01
+_NOT_OURS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ETIMEDOUT, errno.ECONNRESET})
+
+PeerT = TypeVar("PeerT")
+PeerT_contra = TypeVar("PeerT_contra", contravariant=True)
+
+
+class Peers(Protocol[PeerT]):
+    """Who is at the other end of an accepted socket."""
+
+    def acquire(self, sock: socket.socket) -> PeerT:
+        """Raises PeerUnknown, or OSError when we are out of descriptors."""
+        ...
+
+    def release(self, peer: PeerT) -> None: ...
+
+    def watch(self, peer: PeerT, gone: Callable[[], None]) -> None:
+        """Have `gone` called when `peer` ceased to exist, where that can be known."""
+        ...
+
+    def unwatch(self, peer: PeerT, gone: Callable[[], None]) -> None: ...
+
+
+class Admission(Protocol[PeerT_contra]):
+    """Decides about each connection before a byte is read from it."""
+
+    def admit(self, peer: PeerT_contra) -> str | None:
+        """None to admit; else a short, constant reason (it becomes a metric's label)."""
+        ...
+
+    def release(self, peer: PeerT_contra) -> None:
+        """An admitted connection has ended."""
+        ...
+
+
+class RelayObserver(Protocol[PeerT_contra]):
+    """Is told what happens; must return at once and raise nothing."""
+
+    def opened(self, peer: PeerT_contra) -> None: ...
+
+    def refused(self, peer: PeerT_contra | None, reason: str) -> None: ...
+
+    def closed(self, peer: PeerT_contra, reason: str) -> None: ...
+
+    def accept_failed(self, problem: str) -> None:
+        """We cannot accept now (out of descriptors or memory) and pause; called once for each pause."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOptions:
+    """`linger_seconds`: how long a client may stay after the backend has closed."""
+
+    linger_seconds: float = 10.0
+
+
+class Connection(Generic[PeerT]):
+    """One admitted connection, from accept to close."""
+
+    __slots__ = ("_on_close", "_relay", "closed", "id", "opened_at", "peer", "pump")
+
+    def __init__(self, relay: Relay[PeerT], number: int, peer: PeerT, opened_at: float) -> None:
+        self._relay = relay
+        self._on_close: list[Callable[[], None]] = []
+        self.id = number
+        self.peer = peer
+        self.opened_at = opened_at  # monotonic seconds
+        self.closed = False
+        self.pump: Pump | None = None  # None while the backend is being reached
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once when the connection ends; at once if it has."""
+        if self.closed:
+            callback()
+        else:
+            self._on_close.append(callback)
+
+    def close(self, reason: str) -> None:
+        """Cut it now, both ways."""
+        self._relay.end(self, reason)
+
+    def peer_gone(self) -> None:
+        self._relay.end(self, "peer exited")
+
+    def pump_finished(self, error: OSError | None) -> None:
+        self._relay.end(self, "closed" if error is None else (error.strerror or "broken"))
+
+    def notify_closed(self) -> None:
+        """Called by the relay, once."""
+        callbacks, self._on_close = self._on_close, []
+        for callback in callbacks:
+            callback()
+
+
+class Relay(Generic[PeerT]):
+    """Admits connections from one listening socket and relays them to the Unix socket `backend`.
+
+    `folder` is a 0700 folder that is this relay's alone; its path must be short (unix(7): 107 bytes with the name).
+    Everything happens on the loop's thread.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        backend: Path,
+        folder: Path,
+        *,
+        peers: Peers[PeerT],
+        admission: Admission[PeerT],
+        observer: RelayObserver[PeerT],
+        clock: Clock,
+        options: RelayOptions = RelayOptions(),
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listening = listening
+        self._backend = str(backend)
+        self._prefix = f"{folder}/c-"
+        self._peers = peers
+        self._admission = admission
+        self._observer = observer
+        self._clock = clock
+        self._options = options
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self._connections: dict[int, Connection[PeerT]] = {}
+        self._next = 0
+        self._accepting = False
+        self._pause = _ACCEPT_BACKOFF[0]
+        self._resume: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._accepting = True
+        self._loop.add_reader(self._listening.fileno(), self._acceptable)
+
+    def stop_accepting(self) -> None:
+        """Close the listening socket; connections live on."""
+        if self._accepting:
+            self._accepting = False
+            self._loop.remove_reader(self._listening.fileno())
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
+        self._listening.close()
+
+    def close(self) -> None:
+        """Stop accepting and cut every connection."""
+        self.stop_accepting()
+        self.close_where(lambda _: True, "shutting down")
+
+    def lookup(self, peer: str) -> Connection[PeerT] | None:
+        """The live connection that `context.peer()` names, e.g. ``unix:/folder/c-17``; None for anything else."""
+        path = unquote(peer.removeprefix("unix:"))
+        number = path.removeprefix(self._prefix)
+        if number == path or not (number.isascii() and number.isdigit()):
+            return None
+        return self._connections.get(int(number))
+
+    def close_where(self, predicate: Callable[[Connection[PeerT]], bool], reason: str) -> int:
+        """Cut every connection for which `predicate` holds; how many that were."""
+        chosen = [connection for connection in self._connections.values() if predicate(connection)]
+        for connection in chosen:
+            self.end(connection, reason)
+        return len(chosen)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection[PeerT]]:
+        return iter(tuple(self._connections.values()))
+
+    def end(self, connection: Connection[PeerT], reason: str) -> None:
+        """End one connection; the first reason counts."""
+        if connection.closed:
+            return
+        connection.closed = True
+        del self._connections[connection.id]
+        if connection.pump is not None:
+            connection.pump.close()
+        self._peers.unwatch(connection.peer, connection.peer_gone)
+        self._admission.release(connection.peer)
+        self._observer.closed(connection.peer, reason)
+        self._peers.release(connection.peer)
+        connection.notify_closed()
+
+    def _acceptable(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if not self._accepting:
+                return
+            try:
+                client, _address = self._listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _NOT_OURS:  # that client went away while it waited (accept(2))
+                    continue
+                self._pause_accepting(error)
+                return
+            try:
+                self._accepted(client)
+            except OSError as error:
+                client.close()
+                self._pause_accepting(error)
+                return
+            self._pause = _ACCEPT_BACKOFF[0]
+
+    def _pause_accepting(self, error: OSError) -> None:
+        """Out of descriptors or memory: wait for some to come free instead of spinning (accept(2), EMFILE)."""
+        self._loop.remove_reader(self._listening.fileno())
+        self._observer.accept_failed(error.strerror or str(error))
+        self._resume = self._loop.call_later(self._pause, self._resume_accepting)
+        self._pause = min(self._pause * 2, _ACCEPT_BACKOFF[1])
+
+    def _resume_accepting(self) -> None:
+        self._resume = None
+        if self._accepting:
+            self._loop.add_reader(self._listening.fileno(), self._acceptable)
+
+    def _accepted(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        try:
+            peer = self._peers.acquire(client)
+        except PeerUnknown as error:
+            self._observer.refused(None, str(error))
+            client.close()
+            return
+        refusal = self._admission.admit(peer)
+        if refusal is not None:
+            self._observer.refused(peer, refusal)
+            self._peers.release(peer)
+            client.close()
+            return
+        self._next += 1
+        connection = Connection(self, self._next, peer, self._clock.monotonic())
+        self._connections[connection.id] = connection
+        self._observer.opened(peer)
+        self._peers.watch(peer, connection.peer_gone)
+        self._reach_backend(connection, client)
+
+    def _reach_backend(self, connection: Connection[PeerT], client: socket.socket) -> None:
+        """Connect from the path that names the connection. Raises OSError when we are out of descriptors."""
+        try:
+            backend = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:
+            self.end(connection, "out of descriptors")
+            raise
+        name = f"{self._prefix}{connection.id}"
+        try:
+            backend.setblocking(False)
+            backend.bind(name)
+        except OSError as error:
+            backend.close()
+            client.close()
+            self._backend_failed(connection, error)
+            return
+        self._connect(connection, client, backend, self._clock.monotonic() + _CONNECT_PATIENCE)
+
+    def _connect(
+        self, connection: Connection[PeerT], client: socket.socket, backend: socket.socket, deadline: float
+    ) -> None:
+        """Connect, or try again a little later while the backend's queue is full (connect(2), EAGAIN)."""
+        problem: OSError | None = None
+        if not connection.closed:
+            try:
+                backend.connect(self._backend)
+            except BlockingIOError as error:
+                if self._clock.monotonic() < deadline:
+                    self._loop.call_later(_CONNECT_RETRY, self._connect, connection, client, backend, deadline)
+                    return
+                problem = error
+            except OSError as error:
+                problem = error
+        with suppress(OSError):  # the name stays in the kernel's record of the connection; the path is not needed
+            Path(f"{self._prefix}{connection.id}").unlink()
+        if connection.closed or problem is not None:
+            backend.close()
+            client.close()
+            if problem is not None:
+                self._backend_failed(connection, problem)
+            return
+        connection.pump = Pump(
+            self._loop,
+            client,
+            backend,
+            self._buffer,
+            connection.pump_finished,
+            self._options.linger_seconds,
+        )
+        connection.pump.start()
+
+    def _backend_failed(self, connection: Connection[PeerT], error: OSError) -> None:
+        self.end(connection, f"backend unreachable: {error.strerror}")
