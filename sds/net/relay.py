@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import unquote
 
 from sds.clock import Clock
 from sds.net.errors import PeerUnknown
 from sds.net.pump import RECEIVE_BYTES, Pump
+from sds.net.seams import Admission, Peers, RelayObserver
 
 ACCEPTS_PER_TURN = 64
 """How many connections one turn of the loop accepts, so that a flood leaves time for those who are served."""
@@ -29,49 +30,6 @@ _CONNECT_RETRY = 0.01
 _NOT_OURS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ETIMEDOUT, errno.ECONNRESET})
 
 PeerT = TypeVar("PeerT")
-PeerT_contra = TypeVar("PeerT_contra", contravariant=True)
-
-
-class Peers(Protocol[PeerT]):
-    """Who is at the other end of an accepted socket."""
-
-    def acquire(self, sock: socket.socket) -> PeerT:
-        """Raises PeerUnknown, or OSError when we are out of descriptors."""
-        ...
-
-    def release(self, peer: PeerT) -> None: ...
-
-    def watch(self, peer: PeerT, gone: Callable[[], None]) -> None:
-        """Have `gone` called when `peer` ceased to exist, where that can be known."""
-        ...
-
-    def unwatch(self, peer: PeerT, gone: Callable[[], None]) -> None: ...
-
-
-class Admission(Protocol[PeerT_contra]):
-    """Decides about each connection before a byte is read from it."""
-
-    def admit(self, peer: PeerT_contra) -> str | None:
-        """None to admit; else a short, constant reason (it becomes a metric's label)."""
-        ...
-
-    def release(self, peer: PeerT_contra) -> None:
-        """An admitted connection has ended."""
-        ...
-
-
-class RelayObserver(Protocol[PeerT_contra]):
-    """Is told what happens; must return at once and raise nothing."""
-
-    def opened(self, peer: PeerT_contra) -> None: ...
-
-    def refused(self, peer: PeerT_contra | None, reason: str) -> None: ...
-
-    def closed(self, peer: PeerT_contra, reason: str) -> None: ...
-
-    def accept_failed(self, problem: str) -> None:
-        """We cannot accept now (out of descriptors or memory) and pause; called once for each pause."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

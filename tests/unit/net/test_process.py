@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -166,8 +167,6 @@ def test_without_a_pidfd_the_start_time_tells() -> None:
 
 
 async def test_running_out_of_descriptors_is_not_taken_for_an_old_kernel(folder: Path, listener: Accepting) -> None:
-    import resource
-
     table = ProcessTable(asyncio.get_running_loop())
     process = child(folder)
     accepted = listener.accept()

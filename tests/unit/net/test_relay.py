@@ -203,8 +203,10 @@ async def test_connections_are_cut_by_predicate(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "unix:", "unix:{f}/c-", "unix:{f}/c-999", "unix:{f}/c-1x", "unix:{f}/c--1", "unix:{f}/c-1/../c-1"]
-    + ["unix:/elsewhere/c-1", "ipv4:127.0.0.1:1", "unix-abstract:{f}/c-1", "unix:{f}/c-²", "unix:{f}/c-1%00"],
+    [
+        *("", "unix:", "unix:{f}/c-", "unix:{f}/c-999", "unix:{f}/c-1x", "unix:{f}/c--1", "unix:{f}/c-1/../c-1"),
+        *("unix:/elsewhere/c-1", "ipv4:127.0.0.1:1", "unix-abstract:{f}/c-1", "unix:{f}/c-²", "unix:{f}/c-1%00"),
+    ],
 )
 @on_each_loop
 async def test_no_other_name_finds_a_connection(folder: Path, name: str) -> None:
@@ -327,7 +329,7 @@ async def test_tcp_peers_are_known_by_address_and_limited_by_it(folder: Path) ->
     connection = relay.lookup(f"unix:{name}")
     assert connection is not None
     assert (connection.peer.host, connection.peer.port) == clients[0].getsockname()
-    assert str(connection.peer) == "127.0.0.1:%d" % clients[0].getsockname()[1]
+    assert str(connection.peer) == f"127.0.0.1:{clients[0].getsockname()[1]}"
     await seen.until(lambda: len(seen.refusals) == 2)
     assert seen.refusals == [
         "too many connections from this address",
