@@ -1,0 +1,177 @@
+"""`sds demo`: start the scene, send traffic, show what happens, say whether it held."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from sds.clock import Clock, SystemClock
+from sds.demo.errors import DemoError
+from sds.demo.observe import Observer
+from sds.demo.scene import BACK, FRONT, Scene, scene
+from sds.demo.traffic import Tally, Traffic
+from sds.demo.view import Frame, render, summary
+
+_LOOK_EVERY = 0.25  # seconds
+_STALLED_AFTER = 5  # lifetimes without a rotation
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """`rotations` None: until Ctrl-C."""
+
+    rotations: int | None = None
+    as_json: bool = False
+    lifetime: timedelta = timedelta(seconds=10)
+
+
+def main(options: DemoOptions) -> int:
+    """Run the demo; the exit status: 0 if every request was answered and no Envoy restarted, else 1."""
+    try:
+        return asyncio.run(_Demo(options, SystemClock()).run())
+    except (KeyboardInterrupt, asyncio.CancelledError):  # before there was anything to judge
+        return EXIT_INTERRUPTED
+
+
+@dataclass(slots=True)
+class _Demo:
+    options: DemoOptions
+    clock: Clock
+    tally: Tally = field(default_factory=Tally)
+    refused: bool = False
+    out: Console = field(init=False)
+
+    def __post_init__(self) -> None:
+        # With --json standard output carries the one object and nothing else.
+        self.out = Console(stderr=self.options.as_json, highlight=False)
+
+    async def run(self) -> int:
+        _cancel_on_sigterm()
+        began = self.clock.monotonic()
+        try:
+            async with scene(self.options.lifetime, self._say) as stage:
+                observer = Observer(stage, self.tally)
+                self.refused = await stage.refused()
+                began = self.clock.monotonic()
+                return await self._play(stage, observer, began)
+        except (DemoError, OSError) as problem:
+            self.out.print(f"[bold red]sds demo:[/] {problem}", markup=True, soft_wrap=True)
+            return EXIT_FAILED
+
+    def _say(self, step: str) -> None:
+        self.out.print(f"[green]✓[/] {step}", markup=True, soft_wrap=True)
+
+    async def _play(self, stage: Scene, observer: Observer, began: float) -> int:
+        """Send traffic and watch until the goal is reached, a process ends, or Ctrl-C; then judge."""
+        problem = ""
+        try:
+            async with self._traffic(stage.url):
+                await self._watch(stage, observer, began)
+            self.refused = self.refused and await stage.refused()
+        except DemoError as error:
+            problem = str(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()  # Ctrl-C ends the watching, not the report and the cleaning up
+        report = observer.report()
+        if problem:
+            self.out.print(problem, style="bold red", soft_wrap=True)
+        if not self.refused:
+            self.out.print(f"{FRONT} was given the identity of {BACK}", style="bold red")
+        for failure in self.tally.failures:
+            self.out.print(f"failed request: {failure}", style="red", soft_wrap=True)
+        self.out.print(summary(report, timedelta(seconds=self.clock.monotonic() - began)), soft_wrap=True)
+        if self.options.as_json:
+            sys.stdout.write(json.dumps(report.to_json()) + "\n")
+        return EXIT_OK if report.passed and self.refused and not problem else EXIT_FAILED
+
+    @asynccontextmanager
+    async def _traffic(self, url: str) -> AsyncIterator[None]:
+        task = asyncio.create_task(Traffic(url, self.tally).run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _watch(self, stage: Scene, observer: Observer, began: float) -> None:
+        """Look and show until the goal is reached; raises DemoError if nothing rotates any more."""
+        show = self.out.is_terminal and not self.options.as_json
+        rotated, at = 0, began
+        with Live(console=self.out, auto_refresh=False) if show else nullcontext() as live:
+            while self.options.rotations is None or observer.report().rotations < self.options.rotations:
+                await observer.look()
+                now = self.clock.monotonic()
+                if live is not None:
+                    live.update(render(self._frame(stage, observer, now - began)), refresh=True)
+                if observer.report().rotations > rotated:
+                    rotated, at = observer.report().rotations, now
+                    if live is None:
+                        self._say(f"rotation {rotated}: {self.tally.requests} requests, {self.tally.failed} failed")
+                elif now - at > _STALLED_AFTER * self.options.lifetime.total_seconds():
+                    raise DemoError(f"Nothing rotated for {now - at:.0f} s. The logs are in {stage.folder}")
+                await asyncio.sleep(_LOOK_EVERY)
+
+    def _frame(self, stage: Scene, observer: Observer, elapsed: float) -> Frame:
+        return Frame(
+            now=self.clock.now(),
+            elapsed=timedelta(seconds=elapsed),
+            lifetime=self.options.lifetime,
+            sidecars=observer.sidecars,
+            report=observer.report(),
+            failures=tuple(self.tally.failures),
+            refusal=f"{FRONT} also asks for {stage.stack.id(BACK)} and is given nothing",
+            refused=self.refused,
+            goal=self.options.rotations,
+            hints=_hints(stage),
+        )
+
+
+def _hints(stage: Scene) -> list[tuple[str, str]]:
+    sds = _command()
+    server, agent = stage.stack.admin_socket, stage.stack.agent_admin_socket
+    return [
+        (
+            "Sidecars get their secrets here (any process may ask; what it gets depends on what it is):",
+            f"{stage.stack.sds_socket}",
+        ),
+        ("In another terminal: who holds what", f"{sds} agent streams --admin-socket {server}"),
+        (
+            "Why a process gets what it gets",
+            f"{sds} agent explain --pid {stage.front.child.pid} --admin-socket {agent}",
+        ),
+        ("Everything that was decided", f"{sds} audit tail --admin-socket {server}"),
+        ("A request of your own", f"curl -i {stage.url}"),
+        ("What Envoy holds", f"curl --unix-socket {stage.front.admin.socket} http://envoy/certs"),
+        ("End it and remove all of it", "Ctrl-C"),
+    ]
+
+
+def _command() -> str:
+    """How this program is called: `sds` where that is on PATH, else its file."""
+    if shutil.which("sds"):
+        return "sds"
+    script = Path(sys.executable).with_name("sds")
+    with suppress(ValueError):
+        return str(script.relative_to(Path.cwd()))
+    return str(script)
+
+
+def _cancel_on_sigterm() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
