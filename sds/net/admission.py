@@ -1,50 +1,69 @@
-"""Who may connect: caps by user for a Unix socket, rates and caps by address for TCP."""
+"""Who may connect: caps by user for a Unix socket, rates and caps by address for TCP.
+
+A refusal is one of these words, so that it can label a metric: ``rate``, ``per_peer``, ``total``.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Hashable
 
 from sds.clock import Clock
 from sds.net.limits import Caps, TokenBuckets
 from sds.net.process import LocalProcess
 from sds.net.tcp import TcpPeer
 
-
-class LocalAdmission:
-    """At most so many connections in total and for each user, so that one user's flood leaves room for others."""
-
-    __slots__ = ("_caps",)
-
-    def __init__(self, *, total: int, per_uid: int) -> None:
-        self._caps = Caps(total, per_uid)
-
-    def admit(self, peer: LocalProcess) -> str | None:
-        """None, "too many connections of this user" or "too many connections"."""
-        met = self._caps.acquire(peer.identity.uid)
-        if met is None:
-            return None
-        return "too many connections of this user" if met == "key" else "too many connections"
-
-    def release(self, peer: LocalProcess) -> None:
-        self._caps.release(peer.identity.uid)
+RATE = "rate"
+PER_PEER = "per_peer"
+TOTAL = "total"
 
 
-class AddressAdmission:
-    """New connections of one address only so fast (each costs a TLS handshake), and so many open at once."""
+class _Limits:
+    """New connections of one key only so fast, and so many of its and of all open at once."""
 
     __slots__ = ("_buckets", "_caps", "_clock")
 
-    def __init__(self, buckets: TokenBuckets, *, total: int, per_address: int, clock: Clock) -> None:
+    def __init__(self, buckets: TokenBuckets | None, caps: Caps, clock: Clock) -> None:
         self._buckets = buckets
-        self._caps = Caps(total, per_address)
+        self._caps = caps
         self._clock = clock
 
-    def admit(self, peer: TcpPeer) -> str | None:
-        """None, or which limit the connection met."""
-        if not self._buckets.take(peer.key, self._clock.monotonic()):
-            return "too many new connections from this address"
-        met = self._caps.acquire(peer.key)
+    def admit(self, key: Hashable) -> str | None:
+        if self._buckets is not None and not self._buckets.take(key, self._clock.monotonic()):
+            return RATE
+        met = self._caps.acquire(key)
         if met is None:
             return None
-        return "too many connections from this address" if met == "key" else "too many connections"
+        return PER_PEER if met == "key" else TOTAL
+
+    def release(self, key: Hashable) -> None:
+        self._caps.release(key)
+
+
+class LocalAdmission:
+    """Counts by user, so that one user's flood leaves room for the others."""
+
+    __slots__ = ("_limits",)
+
+    def __init__(self, *, total: int, per_uid: int, clock: Clock, buckets: TokenBuckets | None = None) -> None:
+        self._limits = _Limits(buckets, Caps(total, per_uid), clock)
+
+    def admit(self, peer: LocalProcess) -> str | None:
+        return self._limits.admit(peer.identity.uid)
+
+    def release(self, peer: LocalProcess) -> None:
+        self._limits.release(peer.identity.uid)
+
+
+class AddressAdmission:
+    """Counts by address, because each connection costs a TLS handshake."""
+
+    __slots__ = ("_limits",)
+
+    def __init__(self, buckets: TokenBuckets, *, total: int, per_address: int, clock: Clock) -> None:
+        self._limits = _Limits(buckets, Caps(total, per_address), clock)
+
+    def admit(self, peer: TcpPeer) -> str | None:
+        return self._limits.admit(peer.key)
 
     def release(self, peer: TcpPeer) -> None:
-        self._caps.release(peer.key)
+        self._limits.release(peer.key)

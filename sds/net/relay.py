@@ -29,6 +29,11 @@ _CONNECT_PATIENCE = 10.0  # seconds that a connection waits for room in the back
 _CONNECT_RETRY = 0.01
 _NOT_OURS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ETIMEDOUT, errno.ECONNRESET})
 
+__all__ = ["NO_CREDENTIALS", "Admission", "Connection", "Peers", "Relay", "RelayObserver", "RelayOptions"]
+
+NO_CREDENTIALS = "no_credentials"
+"""Why a caller was refused of whom the kernel told nothing, because it was gone or not visible."""
+
 PeerT = TypeVar("PeerT")
 
 
@@ -204,8 +209,8 @@ class Relay(Generic[PeerT]):
         client.setblocking(False)
         try:
             peer = self._peers.acquire(client)
-        except PeerUnknown as error:
-            self._observer.refused(None, str(error))
+        except PeerUnknown:
+            self._observer.refused(None, NO_CREDENTIALS)
             client.close()
             return
         refusal = self._admission.admit(peer)

@@ -30,7 +30,7 @@ class Admission(Protocol[PeerT_contra]):
     """Decides about each connection before a byte is read from it."""
 
     def admit(self, peer: PeerT_contra) -> str | None:
-        """None to admit; else a short, constant reason (it becomes a metric's label)."""
+        """None to admit; else one constant word that can label a metric."""
         ...
 
     def release(self, peer: PeerT_contra) -> None:

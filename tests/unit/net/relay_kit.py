@@ -16,6 +16,7 @@ import uvloop
 
 from sds.clock import SystemClock
 from sds.net.admission import LocalAdmission
+from sds.net.limits import TokenBuckets
 from sds.net.listen import UnixListener, listen_unix
 from sds.net.process import LocalProcess, ProcessTable
 from sds.net.relay import Relay, RelayOptions
@@ -99,7 +100,13 @@ class Kit:
 
 @asynccontextmanager
 async def relay_kit(
-    folder: Path, *, total: int = 100, per_uid: int = 100, linger: float = 10.0, listening: bool = True
+    folder: Path,
+    *,
+    total: int = 100,
+    per_uid: int = 100,
+    buckets: TokenBuckets | None = None,
+    linger: float = 10.0,
+    listening: bool = True,
 ) -> AsyncIterator[Kit]:
     backend = socket.socket(socket.AF_UNIX)
     backend.setblocking(False)
@@ -113,7 +120,7 @@ async def relay_kit(
         folder / "backend",
         folder,
         peers=ProcessTable(asyncio.get_running_loop()),
-        admission=LocalAdmission(total=total, per_uid=per_uid),
+        admission=LocalAdmission(total=total, per_uid=per_uid, clock=SystemClock(), buckets=buckets),
         observer=seen,
         clock=SystemClock(),
         options=RelayOptions(linger_seconds=linger),

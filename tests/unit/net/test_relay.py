@@ -169,12 +169,23 @@ async def test_caps_of_a_user_and_in_total(folder: Path) -> None:
         kept = [await kit.pair() for _ in range(2)]
         third = await kit.connect()
         assert await receive(third, 1) == b""
-        assert kit.seen.refusals == ["too many connections of this user"]
+        assert kit.seen.refusals == ["per_peer"]
         kept[0][0].close()
         kept[0][1].close()
         await kit.seen.until(lambda: kit.seen.closings)
         fourth = await kit.pair()
         for sock in (third, *kept[1][:2], *fourth[:2]):
+            sock.close()
+
+
+@on_each_loop
+async def test_one_user_connects_only_so_fast(folder: Path) -> None:
+    async with relay_kit(folder, buckets=TokenBuckets(Rate(0.001, 2))) as kit:
+        pairs = [await kit.pair() for _ in range(2)]
+        third = await kit.connect()
+        assert await receive(third, 1) == b""
+        assert kit.seen.refusals == ["rate"]
+        for sock in (third, *pairs[0][:2], *pairs[1][:2]):
             sock.close()
 
 
@@ -331,10 +342,7 @@ async def test_tcp_peers_are_known_by_address_and_limited_by_it(folder: Path) ->
     assert (connection.peer.host, connection.peer.port) == clients[0].getsockname()
     assert str(connection.peer) == f"127.0.0.1:{clients[0].getsockname()[1]}"
     await seen.until(lambda: len(seen.refusals) == 2)
-    assert seen.refusals == [
-        "too many connections from this address",
-        "too many new connections from this address",
-    ]
+    assert seen.refusals == ["per_peer", "rate"]
     relay.close()
     for sock in (*clients, accepted, backend):
         sock.close()
