@@ -108,6 +108,14 @@ class Observer(Protocol):
         """The caller asked for `name` and may not have it, or had it and lost it; once until that changes."""
         ...
 
+    def resumed(self, stream: StreamInfo, names: int) -> None:
+        """A stream stayed silent and was served the `names` that its process had asked for before."""
+        ...
+
     def rejected(self, peer: str, protocol: str, reason: str) -> None:
         """A call ended before it had a caller: not attested, or too many streams."""
+        ...
+
+    def crashed(self, protocol: str, error: Exception) -> None:
+        """A mistake of ours ended a call as INTERNAL. Log the type and the traceback, not the arguments."""
         ...

@@ -1,0 +1,19 @@
+"""Why a stream or a fetch ends. Messages are safe to show to the client; `sds.delivery.status` gives each its code."""
+
+from __future__ import annotations
+
+
+class DeliveryError(Exception):
+    """Base of everything this package raises."""
+
+
+class InvalidRequest(DeliveryError):
+    """The message cannot be understood, or asks for something that cannot be a name."""
+
+
+class LimitExceeded(DeliveryError):
+    """The client wants more names or streams than it may have."""
+
+
+class NoSuchSecret(DeliveryError):
+    """A fetch names nothing that the caller may have."""
