@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -45,15 +45,15 @@ class Authority:
     state: AuthorityState
     key_ref: str
     key_type: KeyType
-    public_key: bytes
-    certificate: bytes
+    public_key: bytes = field(repr=False)
+    certificate: bytes = field(repr=False)
     not_before: datetime
     not_after: datetime
     created_at: datetime
     activated_at: datetime | None = None
     tainted: bool = False
     revoked: bool = False
-    chain: tuple[bytes, ...] = ()
+    chain: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def validity(self) -> Validity:
@@ -79,6 +79,8 @@ class SigningAuthority:
     authority: Authority
     certificate: x509.Certificate
     signer: Signer
+    subject: bytes = field(repr=False)
+    """The certificate's subject, DER: the issuer of its leaves."""
 
     @classmethod
     def open(cls, authority: Authority, signer: Signer) -> SigningAuthority:
@@ -88,4 +90,4 @@ class SigningAuthority:
         certificate = x509.load_der_x509_certificate(authority.certificate)
         if spki_der(signer.public_key) != authority.public_key:
             raise AuthorityUnavailable(f"the key manager holds another key than authority {authority.id}'s")
-        return cls(authority, certificate, signer)
+        return cls(authority, certificate, signer, certificate.subject.public_bytes())

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import cast
 
@@ -33,7 +33,7 @@ class TrustBundle:
     """The X.509 authorities of a trust domain, DER, oldest first. `sequence` grows with every change."""
 
     trust_domain: TrustDomain
-    x509_authorities: tuple[bytes, ...]
+    x509_authorities: tuple[bytes, ...] = field(repr=False)
     sequence: int = 0
     refresh_hint: timedelta = DEFAULT_REFRESH_HINT
 

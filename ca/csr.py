@@ -5,7 +5,7 @@ about himself that counts, because his identity comes from attestation (design r
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,7 +24,7 @@ class VerifiedCsr:
     """A public key whose owner proved possession of the private one, and that is fit for a certificate."""
 
     public_key: PublicKey
-    spki: bytes
+    spki: bytes = field(repr=False)
     """SubjectPublicKeyInfo, DER."""
     key_hash: str
     """SHA-256 of `spki`, hex."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from attestation.spiffe_id import SpiffeId
@@ -42,5 +42,5 @@ class IssuedCertificate:
     """A finished leaf. `der` is the leaf alone, `chain` the leaf and any intermediates, without the root; DER."""
 
     intent: CertificateIntent
-    der: bytes
-    chain: tuple[bytes, ...]
+    der: bytes = field(repr=False)
+    chain: tuple[bytes, ...] = field(repr=False)

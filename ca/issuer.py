@@ -21,7 +21,7 @@ from ca.intent import CertificateIntent, IssuedCertificate, IssueRequest
 from ca.lifetime import clamp
 from ca.profile import IssuancePolicy, check_identity
 from ca.serial import SERIAL_BITS, serial_hex
-from ca.template import LeafFields, LeafTemplate, Unsigned, sign_all
+from ca.template import LeafTemplate, Unsigned, sign_all
 
 _ONCE = "a prepared certificate is signed at most once; prepare a new one"
 
@@ -127,14 +127,14 @@ class Issuer:
             authority_id=authority.authority.id,
             dns_names=dns_names,
         )
-        unsigned = template.fill(LeafFields(serial, validity, request.csr, request.spiffe_id, dns_names))
+        unsigned = template.fill(serial, validity, request.csr, request.spiffe_id, dns_names)
         return Prepared(intent, authority, unsigned, request.csr.spki)
 
     def _template(self, authority: SigningAuthority) -> LeafTemplate:
         template = self._templates.get(authority.authority.id)
         if template is None:
             # Few authorities live at a time; the last one's template is enough.
-            template = LeafTemplate(authority.certificate)
+            template = LeafTemplate(authority.authority.trust_domain, authority.certificate)
             self._templates = {authority.authority.id: template}
         return template
 
@@ -150,9 +150,9 @@ def _issue(prepared: Sequence[Prepared]) -> list[IssuedCertificate | CaError]:
 
 
 def _finish(item: Prepared, leaf: x509.Certificate) -> IssuedCertificate | CaError:
+    der = leaf.public_bytes(Encoding.DER)
     try:
-        check_issued(leaf, item.intent, item.authority.certificate, item.spki)
+        check_issued(leaf, der, item.intent, item.authority, item.spki)
     except CertificateMismatch as mismatch:
         return mismatch
-    der = leaf.public_bytes(Encoding.DER)
     return IssuedCertificate(item.intent, der, (der, *item.authority.authority.chain))

@@ -31,6 +31,9 @@ class Masked(Generic[T]):
     def __reduce__(self) -> NoReturn:
         raise TypeError("a masked value cannot be pickled or copied")
 
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a masked value has no state to show")
+
     def __eq__(self, other: object) -> NoReturn:
         raise TypeError("a masked value cannot be compared; compare digests")
 

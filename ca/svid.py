@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography import x509
@@ -29,7 +29,7 @@ class X509Svid:
     not_before: datetime
     not_after: datetime
     key_hash: str
-    chain: tuple[bytes, ...]
+    chain: tuple[bytes, ...] = field(repr=False)
 
     def pem(self) -> bytes:
         """The chain as PEM, leaf first."""

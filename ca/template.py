@@ -26,17 +26,6 @@ MAX_ORGANISATION = 64  # RFC 5280 appendix A.1, ub-organization-name
 
 
 @dataclass(frozen=True, slots=True)
-class LeafFields:
-    """What differs from one leaf to the next."""
-
-    serial: int
-    validity: Validity
-    csr: VerifiedCsr
-    spiffe_id: SpiffeId
-    dns_names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Unsigned:
     """A certificate that lacks only its signature."""
 
@@ -51,27 +40,30 @@ def sign_all(unsigned: Sequence[Unsigned], signer: Signer) -> list[x509.Certific
 
 
 class LeafTemplate:
-    """Fills in leaves under one authority certificate."""
+    """Fills in leaves of one trust domain under one authority certificate."""
 
-    __slots__ = ("_base", "_rsa_base")
+    __slots__ = ("_base", "_organisation", "_rsa_base")
 
-    def __init__(self, issuer: x509.Certificate) -> None:
+    def __init__(self, trust_domain: TrustDomain, issuer: x509.Certificate) -> None:
         issuer_ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         authority_key = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_ski)
+        self._organisation = _organisation(trust_domain)
         self._base = _leaf_base(issuer.subject, authority_key, key_encipherment=False)
         self._rsa_base = _leaf_base(issuer.subject, authority_key, key_encipherment=True)
 
-    def fill(self, fields: LeafFields) -> Unsigned:
-        """The unsigned leaf; `fields` have been judged before (ca.profile, ca.csr, ca.lifetime)."""
-        base = self._rsa_base if isinstance(fields.csr.public_key, rsa.RSAPublicKey) else self._base
+    def fill(
+        self, serial: int, validity: Validity, csr: VerifiedCsr, spiffe_id: SpiffeId, dns_names: tuple[str, ...]
+    ) -> Unsigned:
+        """The unsigned leaf; its facts have been judged before (ca.profile, ca.csr, ca.lifetime)."""
+        base = self._rsa_base if isinstance(csr.public_key, rsa.RSAPublicKey) else self._base
         return Unsigned(
-            base.subject_name(leaf_subject(fields.spiffe_id))
-            .public_key(fields.csr.public_key)
-            .serial_number(fields.serial)
-            .not_valid_before(fields.validity.not_before)
-            .not_valid_after(fields.validity.not_after)
-            .add_extension(x509.SubjectKeyIdentifier(subject_key_id(fields.csr.spki)), critical=False)
-            .add_extension(leaf_names(fields.spiffe_id, fields.dns_names), critical=False)
+            base.subject_name(x509.Name([self._organisation, _qualifier(spiffe_id)]))
+            .public_key(csr.public_key)
+            .serial_number(serial)
+            .not_valid_before(validity.not_before)
+            .not_valid_after(validity.not_after)
+            .add_extension(x509.SubjectKeyIdentifier(subject_key_id(csr.spki)), critical=False)
+            .add_extension(_names(spiffe_id, dns_names), critical=False)
         )
 
 
@@ -96,7 +88,7 @@ def authority_certificate(
         .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier(key_id), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier(key_id, None, None), critical=False)
-        .add_extension(leaf_names(trust_domain.id, ()), critical=False)
+        .add_extension(_names(trust_domain.id, ()), critical=False)
     )
 
 
@@ -108,39 +100,35 @@ def subject_key_id(spki: bytes) -> bytes:
     return hashlib.sha256(spki).digest()[:SKI_BYTES]
 
 
-def leaf_subject(spiffe_id: SpiffeId) -> x509.Name:
-    """O is the trust domain, dnQualifier the start of the SPIFFE ID's SHA-256.
-
-    RFC 5280 4.1.2.6 wants a subject to name one entity under one CA; the qualifier does (as SPIRE's unique identifier
-    does). It has no common name, which verifiers might take for a host, and it is not empty, because then the SAN had
-    to be critical (X509-SVID 3.1), which old clients refuse. Nobody should read an identity from it.
-    """
-    digest = hashlib.sha256(str(spiffe_id).encode()).hexdigest()
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, spiffe_id.trust_domain.name[:MAX_ORGANISATION]),
-            x509.NameAttribute(NameOID.DN_QUALIFIER, digest[:32]),
-        ]
-    )
-
-
 def authority_subject(trust_domain: TrustDomain, authority_id: str) -> x509.Name:
     """Unique for each authority: with one name for all, a verifier has to try every authority of that name, and Go
-    gives up after 100 signatures (research on SPIRE #4415).
+    gives up after 100 signatures (SPIRE #4415).
     """
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain.name[:MAX_ORGANISATION]),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"sds authority {authority_id}"),
-        ]
-    )
+    name = x509.NameAttribute(NameOID.COMMON_NAME, f"sds authority {authority_id}")
+    return x509.Name([_organisation(trust_domain), x509.RelativeDistinguishedName([name])])
 
 
-def leaf_names(spiffe_id: SpiffeId, dns_names: tuple[str, ...]) -> x509.SubjectAlternativeName:
+def _organisation(trust_domain: TrustDomain) -> x509.RelativeDistinguishedName:
+    """The trust domain, for people; cut where the standard cuts."""
+    name = trust_domain.name[:MAX_ORGANISATION]
+    return x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
+
+
+def _qualifier(spiffe_id: SpiffeId) -> x509.RelativeDistinguishedName:
+    """The second part of a leaf's subject: the start of the SPIFFE ID's SHA-256, as dnQualifier.
+
+    RFC 5280 4.1.2.6 wants a subject to name one entity under one CA; with the qualifier it does (SPIRE's unique
+    identifier has this purpose). There is no common name, which verifiers might take for a host. The subject is not
+    left out, because then the SAN had to be critical (X509-SVID 3.1), and because programs that know no SANs (Kafka's
+    ACLs, proxies that log subjects) can still tell workloads apart. Nobody should read an identity from it.
+    """
+    digest = hashlib.sha256(str(spiffe_id).encode()).hexdigest()
+    return x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.DN_QUALIFIER, digest[:32])])
+
+
+def _names(spiffe_id: SpiffeId, dns_names: tuple[str, ...]) -> x509.SubjectAlternativeName:
     """X509-SVID 2: exactly one URI, the SPIFFE ID; DNS names after it."""
-    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(spiffe_id))]
-    names.extend(map(x509.DNSName, dns_names))
-    return x509.SubjectAlternativeName(names)
+    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(spiffe_id)), *map(x509.DNSName, dns_names)])
 
 
 def _leaf_base(
