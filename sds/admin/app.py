@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -12,7 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
 from sds.admin.gate import Gate, Limits, Observer
@@ -86,7 +88,9 @@ class _Refuse:
         problem = problem_for(error)
         call = request.state.call
         action = getattr(request.scope.get("route"), "operation_id", None)
-        if action is not None and request.method != "GET" and problem.status < 500:
+        if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            problem = replace(problem, headers={"Allow": _allowed(request)})
+        elif action is not None and request.method != "GET" and problem.status < 500:
             target = getattr(request.state, "target", "")
             await self._record(call, action, target, problem.summary())
         return problem.response(call.request_id)
@@ -97,6 +101,12 @@ class _Refuse:
             await self._audit.refused(call, action, target, reason)
         except Exception as error:  # noqa: BLE001  # whatever the store raises
             log.warning("a refusal could not be audited", action=action, error=type(error).__qualname__)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of every route at this path; Starlette names those of the first route alone."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
 
 
 class _Api(FastAPI):

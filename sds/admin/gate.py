@@ -21,6 +21,7 @@ from sds.admin.services import AdminCall, AuditAdmin
 
 REQUEST_ID = "X-Request-Id"
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}", re.ASCII)
+_MAX_USERS = 1024
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,7 @@ class Gate:
         self._monotonic = monotonic
         self._observer = observer
         self._running = 0
+        self._users: dict[int, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -117,7 +119,15 @@ class Gate:
         request_id = given[0] if taken else self._new_id()
         if peer is None:
             return AdminCall(uid=-1, gid=-1, pid=-1, user="unknown", request_id=request_id)
-        return AdminCall(peer.uid, peer.gid, peer.pid, user_name(peer.uid), request_id)
+        return AdminCall(peer.uid, peer.gid, peer.pid, self._user(peer.uid), request_id)
+
+    def _user(self, uid: int) -> str:
+        """Looked up once: the user database may be a slow directory."""
+        if uid not in self._users:
+            if len(self._users) >= _MAX_USERS:
+                self._users.clear()
+            self._users[uid] = user_name(uid)
+        return self._users[uid]
 
     async def _admit(self, call: AdminCall) -> None:
         if self._running > self._limits.concurrent:

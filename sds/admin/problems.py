@@ -167,4 +167,5 @@ def problem_for(error: Exception) -> Problem:
 def safe_trace(error: BaseException) -> list[str]:
     """Where `error` was raised, without its message or any value: those may hold what a log must not."""
     frames = traceback.extract_tb(error.__traceback__)
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    ours = [frame for frame in frames if "site-packages" not in frame.filename or frame is frames[-1]]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in ours]

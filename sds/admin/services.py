@@ -16,17 +16,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from attestation.entry import EntrySpec, RegistrationEntry
 from attestation.selector import Selector, Selectors
 from attestation.spiffe_id import SpiffeId
+from ca.bundle import TrustBundle
 from ca.masked import Masked
 from sds.admin.errors import FieldProblem
 from sds.audit.event import AuditEvent
-
-if TYPE_CHECKING:
-    from ca.bundle import TrustBundle
 
 T = TypeVar("T")
 

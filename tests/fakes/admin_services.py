@@ -1,0 +1,348 @@
+"""The admin services in memory, with real logic: what a store and an audit log would do, without either."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from attestation.entry import RESERVED_DNS, RESERVED_PATH, EntrySpec, RegistrationEntry
+from attestation.spiffe_id import SpiffeId, TrustDomain
+from ca.bundle import TrustBundle
+from ca.masked import Masked
+from sds.admin.apply import Step, key_of, plan
+from sds.admin.errors import FieldProblem, InvalidInput
+from sds.admin.services import (
+    AdminCall,
+    AdminServices,
+    AgentInfo,
+    AgentQuery,
+    ApplyAction,
+    ApplyChange,
+    ApplyItem,
+    AuditQuery,
+    AuditRow,
+    CreatedEntry,
+    DeletedEntry,
+    EntryQuery,
+    IssuedToken,
+    KekRotation,
+    Page,
+    PruneScope,
+    StreamInfo,
+    StreamQuery,
+)
+from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
+from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
+
+T = TypeVar("T")
+
+TD = TrustDomain("example.org")
+FIELDS = (
+    "spiffe_id",
+    "parent_id",
+    "selectors",
+    "x509_svid_ttl",
+    "dns_names",
+    "hint",
+    "owner",
+    "labels",
+    "expires_at",
+)
+
+
+def page(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
+    start = 0
+    if cursor is not None:
+        if not cursor.isdigit():
+            raise InvalidCursor
+        start = int(cursor)
+    end = start + limit
+    return Page(tuple(items[start:end]), str(end) if end < len(items) else None)
+
+
+def plain(value: object) -> object:
+    if isinstance(value, timedelta):
+        return int(value.total_seconds())
+    if isinstance(value, frozenset):
+        return sorted(map(str, value))
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if value is None else str(value)
+
+
+def diff(old: EntrySpec, new: EntrySpec) -> dict[str, tuple[object, object]]:
+    pairs = {name: (getattr(old, name), getattr(new, name)) for name in FIELDS}
+    return {name: (plain(a), plain(b)) for name, (a, b) in pairs.items() if a != b}
+
+
+class FakeAudit:
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._arrived = asyncio.Condition()
+        self.rows: list[AuditRow] = []
+        self.fail: Exception | None = None  # raised by the next append
+
+    async def append(self, call: AdminCall, action: str, target: str, outcome: Outcome, reason: str = "") -> None:
+        if self.fail is not None:
+            raise self.fail
+        number = len(self.rows) + 1
+        event = AuditEvent(
+            id=f"{number:032x}",
+            time=self._now(),
+            action=action,
+            outcome=outcome,
+            actor=Actor(ActorKind.ADMIN, f"uid:{call.uid}", f"pid:{call.pid}"),
+            target=Target(action.split(".", maxsplit=1)[0], target),
+            reason=reason,
+            request_id=call.request_id,
+            node="fake",
+        )
+        self.rows.append(AuditRow(number, event))
+        async with self._arrived:
+            self._arrived.notify_all()
+
+    async def refused(self, call: AdminCall, action: str, target: str, reason: str) -> None:
+        await self.append(call, action, target, Outcome.REFUSED, reason)
+
+    def _matching(self, query: AuditQuery) -> tuple[AuditRow, ...]:
+        rows = [
+            row
+            for row in self.rows
+            if query.action in (None, row.event.action)
+            and query.outcome in (None, row.event.outcome.value)
+            and row.sequence > (query.after or 0)
+        ]
+        return tuple(rows[-query.limit :] if query.after is None else rows[: query.limit])
+
+    async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
+        async with self._arrived:
+            try:
+                async with asyncio.timeout(wait.total_seconds()):
+                    await self._arrived.wait_for(lambda: bool(self._matching(query)))
+            except TimeoutError:
+                return self._matching(query)
+        return self._matching(query)
+
+
+class FakeEntries:
+    def __init__(self, now: Callable[[], datetime], audit: FakeAudit, trust_domain: TrustDomain = TD) -> None:
+        self._now = now
+        self._audit = audit
+        self._trust_domain = trust_domain
+        self._numbers = itertools.count(1)
+        self.rows: dict[str, RegistrationEntry] = {}
+        self.expires: dict[str, datetime] = {}  # by entry: when its last certificate does
+        self.fail: Exception | None = None
+
+    def problems(self, spec: EntrySpec) -> list[FieldProblem]:
+        found = []
+        for name in ("spiffe_id", "parent_id"):
+            spiffe_id: SpiffeId = getattr(spec, name)
+            if not spiffe_id.member_of(self._trust_domain):
+                found.append(FieldProblem(name, f"must be in trust domain {self._trust_domain}"))
+        if spec.spiffe_id.below(RESERVED_PATH):
+            found.append(FieldProblem("spiffe_id", f"paths below {RESERVED_PATH} are reserved"))
+        if not spec.selectors:
+            found.append(FieldProblem("selectors", "needs at least one"))
+        found += [
+            FieldProblem(f"dns_names[{number}]", "is reserved")
+            for number, name in enumerate(spec.dns_names)
+            if name.endswith(RESERVED_DNS)
+        ]
+        if spec.x509_svid_ttl is not None and spec.x509_svid_ttl > timedelta(days=1):
+            found.append(FieldProblem("x509_svid_ttl", "is longer than 1d"))
+        return found
+
+    def _check(self, spec: EntrySpec) -> None:
+        if self.fail is not None:
+            raise self.fail
+        if problems := self.problems(spec):
+            raise InvalidInput(problems)
+
+    def _same_key(self, spec: EntrySpec, but: str = "") -> RegistrationEntry | None:
+        return next((e for e in self.rows.values() if key_of(e.spec) == key_of(spec) and e.id != but), None)
+
+    async def create(self, call: AdminCall, spec: EntrySpec) -> CreatedEntry:
+        self._check(spec)
+        if standing := self._same_key(spec):
+            if diff(standing.spec, spec):
+                raise AlreadyExists(standing)
+            return CreatedEntry(standing, created=False)
+        entry = await self._insert(call, spec)
+        return CreatedEntry(entry, created=True)
+
+    async def _insert(self, call: AdminCall, spec: EntrySpec) -> RegistrationEntry:
+        entry = RegistrationEntry(f"e{next(self._numbers):08}", 1, self._now(), self._now(), spec)
+        await self._audit.append(call, "entry.create", entry.id, Outcome.SUCCESS)
+        self.rows[entry.id] = entry
+        return entry
+
+    async def get(self, entry_id: str) -> RegistrationEntry:
+        if self.fail is not None:
+            raise self.fail
+        if entry_id not in self.rows:
+            raise NotFound("entry", entry_id)
+        return self.rows[entry_id]
+
+    async def find(self, query: EntryQuery) -> Page[RegistrationEntry]:
+        if self.fail is not None:
+            raise self.fail
+        found = [
+            e
+            for e in self.rows.values()
+            if query.spiffe_id in (None, e.spiffe_id)
+            and query.parent_id in (None, e.parent_id)
+            and (query.selector is None or query.selector in e.selectors)
+            and query.owner in (None, e.spec.owner)
+            and query.hint in (None, e.spec.hint)
+            and query.labels.items() <= e.spec.labels.items()
+        ]
+        return page(found, query.limit, query.cursor)
+
+    async def update(
+        self, call: AdminCall, entry_id: str, spec: EntrySpec, expected_revision: int | None
+    ) -> RegistrationEntry:
+        self._check(spec)
+        entry = await self.get(entry_id)
+        if expected_revision not in (None, entry.revision):
+            raise Conflict(f"entry {entry_id}", entry.revision)
+        if twin := self._same_key(spec, but=entry_id):
+            raise AlreadyExists(twin)
+        if not diff(entry.spec, spec):
+            return entry
+        await self._audit.append(call, "entry.update", entry.id, Outcome.SUCCESS)
+        self.rows[entry_id] = replace(entry, spec=spec, revision=entry.revision + 1, updated_at=self._now())
+        return self.rows[entry_id]
+
+    async def delete(self, call: AdminCall, entry_id: str, expected_revision: int | None) -> DeletedEntry:
+        entry = await self.get(entry_id)
+        if expected_revision not in (None, entry.revision):
+            raise Conflict(f"entry {entry_id}", entry.revision)
+        await self._audit.append(call, "entry.delete", entry.id, Outcome.SUCCESS)
+        del self.rows[entry_id]
+        return DeletedEntry(entry, self.expires.get(entry_id))
+
+    async def apply(
+        self, call: AdminCall, items: Sequence[ApplyItem], *, prune: PruneScope | None, dry_run: bool
+    ) -> tuple[ApplyChange, ...]:
+        steps = plan(self.rows.values(), items, prune, diff)
+        return tuple([await self._do(call, step, dry_run=dry_run) for step in steps])
+
+    async def _do(self, call: AdminCall, step: Step, *, dry_run: bool) -> ApplyChange:
+        entry, expires = step.entry, None
+        if step.action is ApplyAction.DELETE and step.entry is not None:
+            expires = self.expires.get(step.entry.id)
+        if not dry_run:
+            if step.action is ApplyAction.CREATE:
+                entry = await self._insert(call, step.spec)
+            elif step.action is ApplyAction.UPDATE and step.entry is not None:
+                entry = await self.update(call, step.entry.id, step.spec, None)
+            elif step.action is ApplyAction.DELETE and step.entry is not None:
+                await self.delete(call, step.entry.id, None)
+        return ApplyChange(step.action, step.spec, entry, step.changes, expires)
+
+
+class FakeAgents:
+    def __init__(self, now: Callable[[], datetime], audit: FakeAudit) -> None:
+        self._now = now
+        self._audit = audit
+        self.rows: dict[SpiffeId, AgentInfo] = {}
+
+    async def find(self, query: AgentQuery) -> Page[AgentInfo]:
+        found = [a for a in self.rows.values() if query.banned in (None, a.banned_at is not None)]
+        return page(found, query.limit, query.cursor)
+
+    async def get(self, spiffe_id: SpiffeId) -> AgentInfo:
+        if spiffe_id not in self.rows:
+            raise NotFound("agent", str(spiffe_id))
+        return self.rows[spiffe_id]
+
+    async def ban(self, call: AdminCall, spiffe_id: SpiffeId, reason: str) -> AgentInfo:
+        agent = await self.get(spiffe_id)
+        await self._audit.append(call, "agent.ban", str(spiffe_id), Outcome.SUCCESS, reason)
+        self.rows[spiffe_id] = replace(agent, banned_at=self._now(), banned_reason=reason, connected=False)
+        return self.rows[spiffe_id]
+
+    async def delete(self, call: AdminCall, spiffe_id: SpiffeId) -> AgentInfo:
+        await self.get(spiffe_id)
+        await self._audit.append(call, "agent.delete", str(spiffe_id), Outcome.SUCCESS)
+        return self.rows.pop(spiffe_id)
+
+
+class FakeStreams:
+    def __init__(self) -> None:
+        self.rows: list[StreamInfo] = []
+
+    async def find(self, query: StreamQuery) -> Page[StreamInfo]:
+        found = [
+            s
+            for s in self.rows
+            if query.agent_id in (None, s.agent_id)
+            and (query.spiffe_id is None or str(query.spiffe_id) in s.spiffe_ids)
+        ]
+        return page(found, query.limit, query.cursor)
+
+
+class FakeTokens:
+    def __init__(self, now: Callable[[], datetime], audit: FakeAudit) -> None:
+        self._now = now
+        self._audit = audit
+        self._numbers = itertools.count(1)
+
+    async def create(self, call: AdminCall, ttl: timedelta | None, spiffe_id: SpiffeId | None) -> IssuedToken:
+        ttl = timedelta(minutes=10) if ttl is None else ttl
+        if not timedelta(seconds=1) <= ttl <= timedelta(days=1):
+            raise InvalidInput([FieldProblem("ttl_seconds", "must be from 1s to 1d")])
+        number = next(self._numbers)
+        named = spiffe_id or SpiffeId(TD, f"/sds/agent/join_token/{number:032x}")
+        await self._audit.append(call, "token.create", str(named), Outcome.SUCCESS)
+        return IssuedToken(Masked(f"the-secret-token-{number}"), named, self._now() + ttl)
+
+
+class FakeBundle:
+    def __init__(self, authorities: tuple[bytes, ...]) -> None:
+        self.bundle = TrustBundle(TD, authorities, 7)
+
+    async def current(self) -> TrustBundle:
+        return self.bundle
+
+
+class FakeKek:
+    def __init__(self, audit: FakeAudit) -> None:
+        self._audit = audit
+        self.number = 1
+
+    async def rotate(self, call: AdminCall) -> KekRotation:
+        await self._audit.append(call, "kek.rotate", "", Outcome.SUCCESS)
+        self.number += 1
+        return KekRotation(f"{self.number - 1:08x}", f"{self.number:08x}", 3)
+
+
+class FakeServices:
+    """All of them over one audit log; `.services` is what `create_app` takes."""
+
+    def __init__(self, now: Callable[[], datetime], authorities: tuple[bytes, ...] = ()) -> None:
+        self.audit = FakeAudit(now)
+        self.entries = FakeEntries(now, self.audit)
+        self.agents = FakeAgents(now, self.audit)
+        self.streams = FakeStreams()
+        self.tokens = FakeTokens(now, self.audit)
+        self.bundle = FakeBundle(authorities)
+        self.kek = FakeKek(self.audit)
+        self.services = AdminServices(
+            entries=self.entries,
+            agents=self.agents,
+            streams=self.streams,
+            tokens=self.tokens,
+            bundle=self.bundle,
+            kek=self.kek,
+            audit=self.audit,
+        )
