@@ -23,12 +23,12 @@ class Selector:
             raise InvalidSelector("a selector is written type:value, e.g. unix:uid:1000")
         if ":" in self.type:
             raise InvalidSelector("a selector's type cannot contain a colon")
+        if not (self.type + self.value).isprintable():
+            raise InvalidSelector("a selector cannot contain control characters")
         if len(self.type.encode()) > MAX_TYPE_BYTES or len(self.value.encode()) > MAX_VALUE_BYTES:
             raise InvalidSelector(
                 f"a selector's type is at most {MAX_TYPE_BYTES} and its value at most {MAX_VALUE_BYTES} bytes"
             )
-        if not (self.type + self.value).isprintable():
-            raise InvalidSelector("a selector cannot contain control characters")
 
     @classmethod
     def parse(cls, text: str) -> Selector:

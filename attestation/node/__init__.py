@@ -1,0 +1,1 @@
+"""How nodes prove themselves to the server, one module a way."""
