@@ -1,0 +1,103 @@
+"""Serves an ASGI application on a Unix socket that we bound and guard, or on plain TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from sds.http.protocol import BoundedProtocol, HttpLimits
+from sds.net.listen import UnixListener, listen_tcp, listen_unix
+
+_DEFAULTS = HttpLimits()
+
+
+class HttpServer:
+    """One uvicorn server without its signal handlers, logs and start-up rituals."""
+
+    def __init__(
+        self,
+        app: Any,
+        sockets: Sequence[socket.socket],
+        *,
+        limits: HttpLimits = _DEFAULTS,
+        listener: UnixListener | None = None,
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            http=partial(BoundedProtocol, limits=limits),  # type: ignore[arg-type]  # uvicorn only calls it
+            ws="none",
+            loop="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="error",  # else everyone who sends rubbish writes to our log
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=limits.keep_alive_seconds,
+        )
+        self._sockets = list(sockets)
+        self._listener = listener
+        self._server = _Embedded(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve until `stop`. Returns once connections are accepted."""
+        self._task = asyncio.create_task(self._server.serve(self._sockets), name="http server")
+        ready = asyncio.create_task(self._server.ready.wait())
+        await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def stop(self, grace_seconds: float = 2.0) -> None:
+        """Stop accepting, give running requests `grace_seconds`, then cut them."""
+        if self._listener is not None:
+            self._listener.unlink()
+        if self._task is None:
+            for sock in self._sockets:
+                sock.close()
+            return
+        self._server.config.timeout_graceful_shutdown = max(1, round(grace_seconds))
+        self._server.should_exit = True
+        await self._task
+
+    @property
+    def port(self) -> int:
+        """The TCP port that was bound."""
+        port: int = self._sockets[0].getsockname()[1]
+        return port
+
+
+def serve_unix(app: Any, path: Path, *, mode: int = 0o600, limits: HttpLimits = _DEFAULTS) -> HttpServer:
+    """A server on a Unix socket with exactly these permissions. Raises sds.net.errors.AddressUnusable."""
+    listener = listen_unix(path, mode=mode)
+    return HttpServer(app, [listener.socket], limits=limits, listener=listener)
+
+
+def serve_tcp(app: Any, host: str, port: int, *, limits: HttpLimits = _DEFAULTS) -> HttpServer:
+    """A server on plain TCP (0: any port). Raises sds.net.errors.AddressUnusable."""
+    return HttpServer(app, listen_tcp(host, port), limits=limits)
+
+
+class _Embedded(uvicorn.Server):
+    """Says when it serves, and leaves signals to the process it is part of."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
