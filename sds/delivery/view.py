@@ -12,8 +12,6 @@ from sds.delivery.resource import Resource, SpiffeValidator, TlsCertificate, Tru
 TOLERATED_PREFIXES = ("file-cert:", "file-root:")
 """pilot-agent asks for these beside the real names and expects no answer; they are unknown names without an alarm."""
 
-_NOTHING: Mapping[str, Resource] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -78,10 +76,10 @@ class View:
     """Everything a caller may have. Of one name an identity comes before a bundle, and both before a granted secret."""
 
     spiffe_ids: tuple[str, ...] = ()
-    _certificates: Mapping[str, Resource] = field(default=_NOTHING, repr=False)
-    _plain: Mapping[str, Resource] = field(default=_NOTHING, repr=False)
-    _spiffe: Mapping[str, Resource] = field(default=_NOTHING, repr=False)
-    _secrets: Mapping[str, Resource] = field(default=_NOTHING, repr=False)
+    _certificates: Mapping[str, Resource] = field(default_factory=dict, repr=False)
+    _plain: Mapping[str, Resource] = field(default_factory=dict, repr=False)
+    _spiffe: Mapping[str, Resource] = field(default_factory=dict, repr=False)
+    _secrets: Mapping[str, Resource] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(cls, identities: Sequence[Identity], trust: Trust, secrets: Iterable[Resource] = ()) -> View:
@@ -98,7 +96,7 @@ class View:
         for alias in trust.names.default:
             certificates.setdefault(alias, identities[0].resource.renamed(alias))
         granted = {secret.name: secret for secret in secrets}
-        return cls(owned, certificates, trust.plain, trust.spiffe, granted or _NOTHING)
+        return cls(owned, certificates, trust.plain, trust.spiffe, granted)
 
     def resolve(self, name: str, *, spiffe_validator: bool = False) -> Resource | None:
         """What `name` stands for, or None. `spiffe_validator` asks for bundles in that form instead of plain CAs."""

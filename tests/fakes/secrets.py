@@ -1,0 +1,41 @@
+"""Views and resources for tests of delivery: right in form, and the version tells the generation."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from attestation.spiffe_id import SpiffeId, TrustDomain
+from ca.masked import Masked
+from sds.delivery.resource import TlsCertificate
+from sds.delivery.view import DomainBundle, Identity, Trust, View
+
+DOMAIN = TrustDomain("example.org")
+WEB = SpiffeId.parse("spiffe://example.org/web")
+DB = SpiffeId.parse("spiffe://example.org/db")
+CANARY_KEY = b"-----BEGIN PRIVATE KEY-----\ncanary-of-the-key-%d\n-----END PRIVATE KEY-----\n"
+
+
+def certificate(generation: int = 1, label: str = "web") -> TlsCertificate:
+    return TlsCertificate(
+        chain_pem=b"-----BEGIN CERTIFICATE-----\n%b-%d\n-----END CERTIFICATE-----\n" % (label.encode(), generation),
+        private_key_pem=Masked(CANARY_KEY % generation),
+        serial=f"{generation:x}",
+        not_after=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+
+
+def identity(spiffe_id: SpiffeId = WEB, generation: int = 1) -> Identity:
+    return Identity(spiffe_id, certificate(generation, spiffe_id.path))
+
+
+def bundle(generation: int = 1, domain: TrustDomain = DOMAIN) -> DomainBundle:
+    return DomainBundle(domain, b"-----BEGIN CERTIFICATE-----\n%b-%d\n" % (domain.name.encode(), generation))
+
+
+def trust(generation: int = 1, *federated: DomainBundle) -> Trust:
+    return Trust.build(bundle(generation), federated)
+
+
+def view(cert: int = 1, ca: int = 1, *, ids: tuple[SpiffeId, ...] = (WEB,)) -> View:
+    """A caller with `ids`, whose certificates are of generation `cert` and whose bundle is of generation `ca`."""
+    return View.build([identity(spiffe_id, cert) for spiffe_id in ids], trust(ca))
