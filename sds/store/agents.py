@@ -1,0 +1,134 @@
+"""Attested agents, and which of them are banned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, delete, select, update
+
+from attestation.spiffe_id import SpiffeId
+from sds.store.changes import Changes
+from sds.store.codec import make_cursor, parse_selectors_text, read_cursor, selectors_text
+from sds.store.errors import Banned, NotFound
+from sds.store.records import AgentRecord, ChangeKind, Page
+from sds.store.tables import agents
+from sds.store.times import from_micros, from_micros_or_none, to_micros, to_micros_or_none
+from sds.store.tx import Tx
+
+
+class Agents:
+    """Attesting, renewing, banning and deleting tell the feed and need an audit event; having been seen does not."""
+
+    __slots__ = ("_changes", "_tx")
+
+    def __init__(self, tx: Tx, changes: Changes) -> None:
+        self._tx = tx
+        self._changes = changes
+
+    def upsert(self, record: AgentRecord) -> AgentRecord:
+        """Store an agent that has attested or renewed; returns what stands now.
+
+        Its ban is not touched: raises Banned if there is one, so that a ban and an attestation cannot cross.
+        """
+        self._changes.lock()
+        values = {
+            "attestation_type": record.attestation_type,
+            "selectors": selectors_text(record.selectors),
+            "serial": record.serial,
+            "not_after": to_micros(record.not_after),
+            "key_hash": record.key_hash,
+            "attested_at": to_micros(record.attested_at),
+            "renewed_at": to_micros_or_none(record.renewed_at),
+            "last_seen": to_micros_or_none(record.last_seen),
+            "address": record.address,
+            "version": record.version,
+        }
+        statement = self._tx.insert(agents).values(spiffe_id=str(record.spiffe_id), banned_reason="", **values)
+        statement = statement.on_conflict_do_update(
+            index_elements=["spiffe_id"], set_=values, where=agents.c.banned_at.is_(None)
+        )
+        if self._tx.note(statement).rowcount != 1:
+            raise Banned(str(record.spiffe_id))
+        self._tx.unaudited.add(agents.name)
+        self._changes.append(ChangeKind.AGENT, str(record.spiffe_id))
+        return self.get(record.spiffe_id)
+
+    def get(self, spiffe_id: SpiffeId) -> AgentRecord:
+        """Raises NotFound."""
+        row = self._tx.first(select(agents).where(agents.c.spiffe_id == str(spiffe_id)))
+        if row is None:
+            raise NotFound("agent", str(spiffe_id))
+        return _from_row(row)
+
+    def all(self) -> tuple[AgentRecord, ...]:
+        """Every agent, in order of its SPIFFE ID."""
+        return tuple(map(_from_row, self._tx.rows(select(agents).order_by(agents.c.spiffe_id))))
+
+    def list(
+        self,
+        *,
+        banned: bool | None = None,
+        attestation_type: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[AgentRecord]:
+        """In order of their SPIFFE IDs. Raises InvalidCursor."""
+        statement = select(agents).order_by(agents.c.spiffe_id).limit(limit + 1)
+        if banned is not None:
+            statement = statement.where(agents.c.banned_at.is_not(None) if banned else agents.c.banned_at.is_(None))
+        if attestation_type is not None:
+            statement = statement.where(agents.c.attestation_type == attestation_type)
+        if cursor is not None:
+            statement = statement.where(agents.c.spiffe_id > read_cursor(cursor, str)[0])
+        found = tuple(map(_from_row, self._tx.rows(statement)))
+        if len(found) <= limit:
+            return Page(found)
+        return Page(found[:limit], make_cursor(str(found[limit - 1].spiffe_id)))
+
+    def ban(self, spiffe_id: SpiffeId, reason: str) -> AgentRecord:
+        """Idempotent: a second ban changes nothing and keeps the first one's time and reason. Raises NotFound."""
+        self._changes.lock()
+        statement = update(agents).where(agents.c.spiffe_id == str(spiffe_id), agents.c.banned_at.is_(None))
+        done = self._tx.note(statement.values(banned_at=to_micros(self._tx.now), banned_reason=reason)).rowcount
+        record = self.get(spiffe_id)
+        if done:
+            self._tx.unaudited.add(agents.name)
+            self._changes.append(ChangeKind.AGENT, str(spiffe_id))
+        return record
+
+    def delete(self, spiffe_id: SpiffeId) -> AgentRecord:
+        """Forget it, ban included; returns what stood. Raises NotFound."""
+        self._changes.lock()
+        record = self.get(spiffe_id)
+        self._tx.change(agents, delete(agents).where(agents.c.spiffe_id == str(spiffe_id)))
+        self._changes.append(ChangeKind.AGENT, str(spiffe_id))
+        return record
+
+    def seen(self, times: Iterable[tuple[SpiffeId, datetime]]) -> None:
+        """Note when agents were last heard of; unknown ones are skipped. Neither audited nor in the feed."""
+        rows = [{"agent": str(spiffe_id), "seen": to_micros(time)} for spiffe_id, time in times]
+        if rows:
+            # In one order everywhere, so that two replicas that do this at once cannot wait for each other.
+            rows.sort(key=lambda row: str(row["agent"]))
+            statement = update(agents).where(agents.c.spiffe_id == bindparam("agent"))
+            self._tx.note(statement.values(last_seen=bindparam("seen")), rows)
+
+
+def _from_row(row: Row[Any]) -> AgentRecord:
+    return AgentRecord(
+        spiffe_id=SpiffeId.parse(row.spiffe_id),
+        attestation_type=row.attestation_type,
+        selectors=parse_selectors_text(row.selectors),
+        serial=row.serial,
+        not_after=from_micros(row.not_after),
+        key_hash=row.key_hash,
+        attested_at=from_micros(row.attested_at),
+        renewed_at=from_micros_or_none(row.renewed_at),
+        last_seen=from_micros_or_none(row.last_seen),
+        banned_at=from_micros_or_none(row.banned_at),
+        banned_reason=row.banned_reason,
+        address=row.address,
+        version=row.version,
+    )

@@ -1,0 +1,135 @@
+"""The trust domain's authorities. Their keys are elsewhere: in `wrapped_keys`, or with another key manager."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select, update
+
+from attestation.spiffe_id import TrustDomain
+from ca.authority import Authority, AuthorityKind, AuthorityState
+from ca.keys import KeyType
+from sds.store.changes import Changes
+from sds.store.codec import to_json
+from sds.store.errors import Conflict, NotFound
+from sds.store.records import ChangeKind
+from sds.store.settings import Settings
+from sds.store.tables import authorities
+from sds.store.times import from_micros, from_micros_or_none, to_micros, to_micros_or_none
+from sds.store.tx import Tx
+
+_BUNDLE_SEQUENCE = "bundle_sequence"
+
+
+class Authorities:
+    """Every change tells the feed and needs an audit event; one that changes the bundle also counts its sequence up.
+
+    At most one authority of a kind is active in a trust domain (a unique index): retire the old one first, then
+    activate the next, in one unit of work.
+    """
+
+    __slots__ = ("_changes", "_settings", "_tx")
+
+    def __init__(self, tx: Tx, changes: Changes, settings: Settings) -> None:
+        self._tx = tx
+        self._changes = changes
+        self._settings = settings
+
+    def all(self, kind: AuthorityKind | None = None) -> tuple[Authority, ...]:
+        """Every authority, or every one of a kind, oldest first."""
+        statement = select(authorities).order_by(authorities.c.created_at, authorities.c.id)
+        if kind is not None:
+            statement = statement.where(authorities.c.kind == kind.value)
+        return tuple(map(_from_row, self._tx.rows(statement)))
+
+    def get(self, authority_id: str) -> Authority:
+        """Raises NotFound."""
+        row = self._tx.first(select(authorities).where(authorities.c.id == authority_id))
+        if row is None:
+            raise NotFound("authority", authority_id)
+        return _from_row(row)
+
+    def add(self, authority: Authority) -> None:
+        """Raises ConstraintViolated if the id is taken, or if it is active and another one of its kind is, too."""
+        self._changes.lock()
+        row = {
+            "id": authority.id,
+            "trust_domain": str(authority.trust_domain),
+            "kind": authority.kind.value,
+            "certificate": authority.certificate,
+            "chain": to_json([der.hex() for der in authority.chain]),
+            "public_key": authority.public_key,
+            "key_ref": authority.key_ref,
+            "key_type": authority.key_type.value,
+            "not_before": to_micros(authority.not_before),
+            "not_after": to_micros(authority.not_after),
+            "created_at": to_micros(authority.created_at),
+            **_mutable(authority),
+        }
+        self._tx.change(authorities, insert(authorities).values(row))
+        self._tell(authority.id, bundle=True)
+
+    def compare_and_swap(self, expected: Authority, new: Authority) -> None:
+        """Store `new`'s state, flags and activation if what stands is still as in `expected`.
+
+        Raises NotFound, or Conflict with the state that stands, and ConstraintViolated like `add`.
+        """
+        if expected.id != new.id:
+            raise ValueError("an authority is not replaced by another one")
+        self._changes.lock()
+        unchanged = [authorities.c[name].is_not_distinct_from(value) for name, value in _mutable(expected).items()]
+        swap = update(authorities).where(authorities.c.id == new.id, *unchanged).values(_mutable(new))
+        if self._tx.note(swap).rowcount != 1:
+            raise Conflict(f"authority {new.id}", self.get(new.id).state.value)
+        self._tx.unaudited.add(authorities.name)
+        self._tell(new.id, bundle=expected.revoked != new.revoked)
+
+    def remove(self, authority_id: str) -> Authority:
+        """Forget it, once no certificate under it is left; returns what stood. Raises NotFound."""
+        self._changes.lock()
+        standing = self.get(authority_id)
+        self._tx.change(authorities, delete(authorities).where(authorities.c.id == authority_id))
+        self._tell(authority_id, bundle=True)
+        return standing
+
+    @property
+    def bundle_sequence(self) -> int:
+        """Grows with every change of what the trust bundle holds; 0 before the first authority."""
+        return int(self._settings.get(_BUNDLE_SEQUENCE) or 0)
+
+    def _tell(self, authority_id: str, *, bundle: bool) -> None:
+        self._changes.append(ChangeKind.AUTHORITY, authority_id)
+        if bundle:
+            self._settings.count_up(_BUNDLE_SEQUENCE)
+            self._changes.append(ChangeKind.BUNDLE, "")
+
+
+def _mutable(authority: Authority) -> dict[str, Any]:
+    """What may change in the life of an authority."""
+    return {
+        "state": authority.state.value,
+        "tainted": int(authority.tainted),
+        "revoked": int(authority.revoked),
+        "activated_at": to_micros_or_none(authority.activated_at),
+    }
+
+
+def _from_row(row: Row[Any]) -> Authority:
+    return Authority(
+        id=row.id,
+        trust_domain=TrustDomain(row.trust_domain),
+        kind=AuthorityKind(row.kind),
+        state=AuthorityState(row.state),
+        key_ref=row.key_ref,
+        key_type=KeyType(row.key_type),
+        public_key=row.public_key,
+        certificate=row.certificate,
+        not_before=from_micros(row.not_before),
+        not_after=from_micros(row.not_after),
+        created_at=from_micros(row.created_at),
+        activated_at=from_micros_or_none(row.activated_at),
+        tainted=bool(row.tainted),
+        revoked=bool(row.revoked),
+        chain=tuple(bytes.fromhex(der) for der in json.loads(row.chain)),
+    )

@@ -1,0 +1,243 @@
+"""The values that repositories take and return, where attestation and ca have none of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from attestation.selector import Selector, Selectors
+from attestation.spiffe_id import SpiffeId
+from sds.audit.event import AuditEvent
+
+T = TypeVar("T")
+
+
+def _no_labels() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing; `next_cursor` is opaque and None on the last page."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFilter:
+    """Filters are and-ed; one that is not given matches all."""
+
+    spiffe_id: SpiffeId | None = None
+    below: SpiffeId | None = None  # this SPIFFE ID or, by whole segments, anything under it
+    parent_id: SpiffeId | None = None
+    selector: Selector | None = None  # the entry has this one among its selectors
+    owner: str | None = None
+    hint: str | None = None
+    labels: Mapping[str, str] = field(default_factory=_no_labels)  # the entry has all of these
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecord:
+    """An attested agent. `serial` (hex), `not_after` and `key_hash` (hex SHA-256 of the SPKI) are its SVID's."""
+
+    spiffe_id: SpiffeId
+    attestation_type: str
+    selectors: Selectors
+    serial: str
+    not_after: datetime
+    key_hash: str
+    attested_at: datetime
+    renewed_at: datetime | None = None
+    last_seen: datetime | None = None
+    banned_at: datetime | None = None
+    banned_reason: str = ""
+    address: str = ""
+    version: str = ""
+
+    @property
+    def banned(self) -> bool:
+        return self.banned_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A join token by its hash (hex SHA-256). `used_at` None: still good until `expires_at`."""
+
+    hash: str
+    spiffe_id: SpiffeId
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None
+    used_from: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """A local process as its agent reported it."""
+
+    pid: int
+    uid: int
+    path: str
+
+
+NO_PROCESS = ProcessRecord(0, 0, "")
+
+
+class CertificateStatus(StrEnum):
+    """`INTENDED`: the decision is durable, the certificate may exist. `ISSUED`: it exists and is recorded."""
+
+    INTENDED = "intended"
+    ISSUED = "issued"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """One certificate, from the intent on. `entry_id` "": not issued under an entry (agents, the server itself)."""
+
+    serial: str  # hex
+    spiffe_id: SpiffeId
+    key_hash: str  # hex SHA-256 of the SPKI
+    profile: str
+    authority_id: str
+    not_before: datetime
+    not_after: datetime
+    requested_at: datetime
+    entry_id: str = ""
+    entry_revision: int = 0
+    agent_id: SpiffeId | None = None
+    process: ProcessRecord = NO_PROCESS
+    dns_names: tuple[str, ...] = ()
+    der: bytes | None = None
+    issued_at: datetime | None = None
+
+    @property
+    def status(self) -> CertificateStatus:
+        return CertificateStatus.INTENDED if self.der is None else CertificateStatus.ISSUED
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFilter:
+    """Filters are and-ed; one that is not given matches all."""
+
+    serial: str | None = None
+    spiffe_id: SpiffeId | None = None
+    entry_id: str | None = None
+    agent_id: SpiffeId | None = None
+    key_hash: str | None = None
+    authority_id: str | None = None
+    profile: str | None = None
+    live_at: datetime | None = None  # not expired then
+    expires_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """How many certificates are unexpired, and when the first of the newest ones of each SPIFFE ID expires."""
+
+    live: int
+    identities: int
+    first_expiry: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRecord:
+    """What one stream holds of one resource. Versions and serials are "" where there is none."""
+
+    name: str
+    sent_version: str = ""
+    acked_version: str = ""
+    nacked_version: str = ""
+    nack_detail: str = ""
+    sent_at: datetime | None = None
+    acked_at: datetime | None = None
+    sent_serial: str = ""
+    acked_serial: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """One SDS stream of a workload, as its agent reported it. `protocol`: sotw, delta, ads-sotw, ads-delta."""
+
+    agent_id: SpiffeId
+    stream_id: str
+    protocol: str
+    process: ProcessRecord
+    spiffe_ids: tuple[str, ...]
+    node_id: str
+    opened_at: datetime
+    resources: tuple[ResourceRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFilter:
+    """Filters are and-ed; one that is not given matches all."""
+
+    agent_id: SpiffeId | None = None
+    spiffe_id: SpiffeId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPosition:
+    """The last delivery report of an agent that was taken in."""
+
+    run_id: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An audit event and its place in the log; `canonical` is the bytes that count."""
+
+    seq: int
+    event: AuditEvent
+    canonical: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Filters are and-ed. `action` is exact, or a prefix when it ends in a dot (``entry.``)."""
+
+    action: str | None = None
+    outcome: str | None = None
+    actor: str | None = None
+    target: str | None = None
+    since: datetime | None = None
+
+
+class ChangeKind(StrEnum):
+    ENTRY = "entry"
+    AGENT = "agent"
+    AUTHORITY = "authority"
+    BUNDLE = "bundle"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that agents or replicas must learn: re-read `key`. `parent` is the entry's parent, else ""."""
+
+    seq: int
+    kind: ChangeKind
+    key: str
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """Changes in order of their commit; everything up to `last` has been handed out with it."""
+
+    changes: tuple[Change, ...]
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedState:
+    """Positions from `oldest` to `newest` can be followed from; they count within `epoch` only."""
+
+    epoch: str
+    oldest: int
+    newest: int

@@ -1,0 +1,128 @@
+"""The fleet view: what each sidecar holds, as agents report it. Observations, so neither audited nor in the feed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Row, delete, select, tuple_
+
+from attestation.spiffe_id import SpiffeId
+from sds.store.codec import chunks, make_cursor, read_cursor, texts, to_json
+from sds.store.records import Page, ProcessRecord, ReportPosition, ResourceRecord, StreamFilter, StreamRecord
+from sds.store.tables import reports, streams
+from sds.store.times import from_micros, from_micros_or_none, to_micros
+from sds.store.tx import Tx
+
+_NO_FILTER = StreamFilter()
+_TIMES = frozenset({"sent_at", "acked_at"})
+_RESOURCE = tuple(item.name for item in fields(ResourceRecord))
+
+
+class Streams:
+    """Rows by agent and stream."""
+
+    __slots__ = ("_tx",)
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+
+    def upsert(self, records: Sequence[StreamRecord]) -> None:
+        """Store these streams; others stay."""
+        if not records:
+            return
+        statement = self._tx.insert(streams)
+        keys = [column.name for column in streams.primary_key]
+        update = {column.name: statement.excluded[column.name] for column in streams.c if column.name not in keys}
+        self._tx.note(
+            statement.on_conflict_do_update(index_elements=keys, set_=update), [self._row(record) for record in records]
+        )
+
+    def replace(self, agent_id: SpiffeId, records: Sequence[StreamRecord]) -> None:
+        """Store these streams and forget all others of this agent."""
+        self.forget(agent_id)
+        self.upsert(records)
+
+    def delete(self, agent_id: SpiffeId, stream_ids: Iterable[str]) -> None:
+        """Forget these; unknown ones are skipped."""
+        for ids in chunks(stream_ids):
+            self._tx.note(delete(streams).where(streams.c.agent_id == str(agent_id), streams.c.stream_id.in_(ids)))
+
+    def forget(self, agent_id: SpiffeId) -> None:
+        """Forget all streams of an agent."""
+        self._tx.note(delete(streams).where(streams.c.agent_id == str(agent_id)))
+
+    def list(
+        self, filters: StreamFilter = _NO_FILTER, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[StreamRecord]:
+        """In order of agent and stream. Raises InvalidCursor."""
+        statement = select(streams).order_by(streams.c.agent_id, streams.c.stream_id).limit(limit + 1)
+        if filters.agent_id is not None:
+            statement = statement.where(streams.c.agent_id == str(filters.agent_id))
+        if filters.spiffe_id is not None:
+            # Quoted as in the JSON list, so that no ID is found inside a longer one.
+            statement = statement.where(self._tx.contains(streams.c.spiffe_ids, f'"{filters.spiffe_id}"'))
+        if cursor is not None:
+            after = read_cursor(cursor, str, str)
+            statement = statement.where(tuple_(streams.c.agent_id, streams.c.stream_id) > after)
+        found = tuple(map(_from_row, self._tx.rows(statement)))
+        if len(found) <= limit:
+            return Page(found)
+        last = found[limit - 1]
+        return Page(found[:limit], make_cursor(str(last.agent_id), last.stream_id))
+
+    def position(self, agent_id: SpiffeId) -> ReportPosition | None:
+        """The last report that was taken in; None if none ever was."""
+        row = self._tx.first(select(reports).where(reports.c.agent_id == str(agent_id)))
+        return None if row is None else ReportPosition(row.run_id, row.sequence)
+
+    def set_position(self, agent_id: SpiffeId, position: ReportPosition) -> None:
+        """Remember it, in the transaction that takes the report in: repeats are then recognised for sure."""
+        values = {"run_id": position.run_id, "sequence": position.sequence}
+        statement = self._tx.insert(reports).values(agent_id=str(agent_id), **values)
+        self._tx.note(statement.on_conflict_do_update(index_elements=["agent_id"], set_=values))
+
+    def _row(self, record: StreamRecord) -> dict[str, Any]:
+        return {
+            "agent_id": str(record.agent_id),
+            "stream_id": record.stream_id,
+            "protocol": record.protocol,
+            "pid": record.process.pid,
+            "uid": record.process.uid,
+            "path": record.process.path,
+            "spiffe_ids": to_json(record.spiffe_ids),
+            "node_id": record.node_id,
+            "opened_at": to_micros(record.opened_at),
+            "resources": to_json([_resource_out(resource) for resource in record.resources]),
+            "reported_at": to_micros(self._tx.now),
+        }
+
+
+def _resource_out(resource: ResourceRecord) -> list[Any]:
+    values = [getattr(resource, name) for name in _RESOURCE]
+    return [
+        to_micros(value) if name in _TIMES and value is not None else value
+        for name, value in zip(_RESOURCE, values, strict=True)
+    ]
+
+
+def _resource_in(values: list[Any]) -> ResourceRecord:
+    known = dict(zip(_RESOURCE, values, strict=True))
+    for name in _TIMES:
+        known[name] = from_micros_or_none(known[name])
+    return ResourceRecord(**known)
+
+
+def _from_row(row: Row[Any]) -> StreamRecord:
+    return StreamRecord(
+        agent_id=SpiffeId.parse(row.agent_id),
+        stream_id=row.stream_id,
+        protocol=row.protocol,
+        process=ProcessRecord(row.pid, row.uid, row.path),
+        spiffe_ids=texts(row.spiffe_ids),
+        node_id=row.node_id,
+        opened_at=from_micros(row.opened_at),
+        resources=tuple(map(_resource_in, json.loads(row.resources))),
+    )

@@ -1,0 +1,63 @@
+"""One unit of work is one transaction: what changed, why (audit) and who must learn of it (feed), or nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from sds.store.agents import Agents
+from sds.store.audit import Audit
+from sds.store.authorities import Authorities
+from sds.store.certificates import Certificates
+from sds.store.changes import Changes
+from sds.store.entries import Entries
+from sds.store.errors import UnauditedChange
+from sds.store.keys import Keys
+from sds.store.settings import Settings
+from sds.store.streams import Streams
+from sds.store.tokens import Tokens
+from sds.store.tx import Tx
+
+
+class UnitOfWork:
+    """All repositories over one transaction, and its one `now` (aware UTC)."""
+
+    __slots__ = (
+        "_tx",
+        "agents",
+        "audit",
+        "authorities",
+        "certificates",
+        "changes",
+        "entries",
+        "keys",
+        "now",
+        "settings",
+        "streams",
+        "tokens",
+    )
+
+    def __init__(self, connection: Connection, now: datetime, *, writable: bool) -> None:
+        tx = self._tx = Tx(connection, now, writable=writable)
+        self.now = now
+        self.settings = Settings(tx)
+        self.changes = Changes(tx, self.settings)
+        self.audit = Audit(tx)
+        self.entries = Entries(tx, self.changes)
+        self.agents = Agents(tx, self.changes)
+        self.tokens = Tokens(tx)
+        self.authorities = Authorities(tx, self.changes, self.settings)
+        self.keys = Keys(tx)
+        self.certificates = Certificates(tx)
+        self.streams = Streams(tx)
+
+    def finish(self) -> bool:
+        """Write what was collected; whether followers must be woken after the commit.
+
+        Raises UnauditedChange if audited data changed and no event says why: the transaction must not be committed.
+        """
+        audited = self.audit.flush()
+        if self._tx.unaudited and not audited:
+            raise UnauditedChange(", ".join(sorted(self._tx.unaudited)))
+        return self.changes.flush()
