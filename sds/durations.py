@@ -26,7 +26,7 @@ def parse_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         duration = value
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value) or abs(value) > MAX_DURATION.total_seconds():
+        if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > MAX_DURATION.total_seconds():
             raise InvalidDuration("is too long a duration")
         duration = timedelta(seconds=value)
     elif isinstance(value, str):

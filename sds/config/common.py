@@ -60,5 +60,6 @@ def with_default(data: Mapping[str, Any], path: tuple[str, ...], value: object) 
     elif below is None or isinstance(below, Mapping):
         copy[first] = with_default(below or {}, tuple(rest), value)
     elif isinstance(below, Section):
-        copy[first] = with_default(below.model_dump(exclude_unset=True), tuple(rest), value)
+        given = {name: getattr(below, name) for name in below.model_fields_set}
+        copy[first] = with_default(given, tuple(rest), value)
     return copy

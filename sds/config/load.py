@@ -175,7 +175,7 @@ def _with_context(model: type[Section], problem: Problem, sources: Mapping[str, 
     if text == _UNKNOWN:
         hint = _did_you_mean(model, key)
         text = "is not a known key"
-    source = sources.get(key)
+    source = sources.get(key) or next((s for k, s in sources.items() if k.startswith(key + ".")), None)
     return Problem(key, f"{text} (from {source})" if source else text, hint)
 
 
@@ -183,8 +183,9 @@ _UNKNOWN = "Extra inputs are not permitted"
 
 
 def _did_you_mean(model: type[Section], key: str) -> str:
-    known = [dotted for dotted, _ in walk(model)]
-    tails = {dotted.rsplit(".", 1)[-1]: dotted for dotted in reversed(known)}
+    keys = [dotted for dotted, _ in walk(model)]
+    known = keys + list(dict.fromkeys(dotted.rpartition(".")[0] for dotted in keys if "." in dotted))
+    tails = {dotted.rsplit(".", 1)[-1]: dotted for dotted in reversed(keys)}
     tail = key.rsplit(".", 1)[-1]
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     if not close and tail in tails:

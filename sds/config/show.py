@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from ca.masked import Masked
 from sds.config.load import walk
@@ -46,21 +46,28 @@ def database_url(database: DatabaseSection) -> Masked[str]:
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror or "unknown error") if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError([Problem("database.password_file", f"cannot be read: {why}")]) from None
-    parts = urlsplit(database.url.reveal())
-    user, _, host = parts.netloc.rpartition("@")
+    scheme, netloc, rest = _split(database.url.reveal())
+    user, _, host = netloc.rpartition("@")
     if not user or ":" in user:
         problem = "has no user to give the password to" if not user else "has a password beside the password file"
         raise ConfigError([Problem("database.url", problem, "write postgresql://USER@HOST/DATABASE")])
-    return Masked(urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}")))
+    return Masked(f"{scheme}{user}:{quote(password, safe='')}@{host}{rest}")
 
 
 def masked_url(url: Masked[str]) -> str:
     """The database URL without its password and without its query, which may hold one too."""
-    parts = urlsplit(url.reveal())
-    user, at, host = parts.netloc.rpartition("@")
+    scheme, netloc, rest = _split(url.reveal())
+    user, at, host = netloc.rpartition("@")
     name, colon, _ = user.partition(":")
-    query = "***" if parts.query else ""
-    return urlunsplit((parts.scheme, name + (":***" if colon else "") + at + host, parts.path, query, ""))
+    path, query, _ = rest.partition("?")
+    return f"{scheme}{name}{':***' if colon else ''}{at}{host}{path}{'?***' if query else ''}"
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """``scheme://``, what stands before the path, and the rest (RFC 3986 3.2), with every slash kept."""
+    scheme, mark, rest = url.partition("://")
+    end = min((rest.index(c) for c in "/?#" if c in rest), default=len(rest))
+    return scheme + mark, rest[:end], rest[end:]
 
 
 def _values(config: Section, above: str = "") -> Iterator[tuple[str, object]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from attestation.errors import InvalidSpiffeId
 from attestation.spiffe_id import TrustDomain
@@ -132,15 +132,15 @@ def _database_url(value: object) -> Masked[str]:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-ListenAddress = Annotated[Address, PlainValidator(_address)]
-RemoteAddress = Annotated[Address, PlainValidator(_remote_address)]
-TrustDomainName = Annotated[TrustDomain, PlainValidator(_trust_domain)]
+ListenAddress = Annotated[Address, PlainValidator(_address), PlainSerializer(str)]
+RemoteAddress = Annotated[Address, PlainValidator(_remote_address), PlainSerializer(str)]
+TrustDomainName = Annotated[TrustDomain, PlainValidator(_trust_domain), PlainSerializer(str)]
 Count = Annotated[int, BeforeValidator(_no_bool)]
 Number = Annotated[float, BeforeValidator(_no_bool)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path)]
 FileMode = Annotated[int, PlainValidator(_mode)]
-DatabaseUrl = Annotated[Masked[str], PlainValidator(_database_url)]
+DatabaseUrl = Annotated[Masked[str], PlainValidator(_database_url), PlainSerializer(str)]
 
 
 def key(about: str, *, shown: str | None = None, reload: bool = False, **rules: Any) -> Any:
