@@ -69,3 +69,12 @@ def test_the_generated_code_is_current(tmp_path: Path) -> None:
     assert fresh == stands
     differing = [str(p) for p in fresh if not filecmp.cmp(tmp_path / p, ROOT / p, shallow=False)]
     assert differing == [], "run: make proto"
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """docs/dependencies.md has one line for each, and none for what is gone."""
+    rows = re.findall(
+        r"^\| ([a-z0-9-]+(?:, [a-z0-9-]+)*) \|", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE
+    )
+    explained = {name for row in rows for name in row.split(", ")} - {"library"}
+    assert explained == {canonicalize_name(Requirement(text).name) for text in [*RUNTIME, *DEMO, *BUILD, *TEST]}
