@@ -1,4 +1,4 @@
-"""Many sidecars, each a process of its own with a uid of its own, so that each can have an entry of its own. Needs root.
+"""Many sidecars, each a process with a uid of its own, so that each can have an entry of its own. Needs root.
 
 Writes a line `INDEX SECONDS VERSION` to standard output whenever a sidecar receives its secret (monotonic clock), and
 `INDEX failed REASON` when its stream ends. Ends when standard input closes.
