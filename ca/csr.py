@@ -32,7 +32,7 @@ class VerifiedCsr:
     @classmethod
     def of_own_key(cls, private_key: PrivateKey) -> VerifiedCsr:
         """For a key that this process made itself, such as the server's own."""
-        return _verified(private_key.public_key())
+        return _with_hash(private_key.public_key())
 
 
 def parse_csr(unverified_der: bytes) -> VerifiedCsr:
@@ -41,7 +41,9 @@ def parse_csr(unverified_der: bytes) -> VerifiedCsr:
     1. The request has a sane size.
     2. It is one DER CertificationRequest and nothing else (RFC 2986 section 4).
     3. Its key is of an allowed kind, size and exponent, and not known to be weak.
-    4. Its signature verifies under that key, with a sound digest: proof of possession (RFC 2986 section 3).
+    4. The key is encoded as the certificate will have it: rsaEncryption (RFC 3279 2.3.1), or a named curve (RFC 5480
+       2.1.1, which forbids explicit parameters) and an uncompressed point.
+    5. Its signature verifies under that key, with a sound digest: proof of possession (RFC 2986 section 3).
 
     Subject, attributes and requested extensions are never looked at.
     """
@@ -52,11 +54,12 @@ def parse_csr(unverified_der: bytes) -> VerifiedCsr:
         unverified_key = unverified_csr.public_key()
     except Exception as error:  # whatever a parser throws at hostile bytes is a refusal
         raise CsrRefused("CSR is not a DER-encoded PKCS #10 request with a key that can be read") from error
-    # 3 goes before 4, so that nobody makes us verify under a key of 100,000 bits.
-    public_key = check_public_key(unverified_key)
-    if not _proves_possession(unverified_csr):  # 4
+    csr = _with_hash(check_public_key(unverified_key))  # 3, before 5: nobody makes us verify under an oversize key
+    if csr.spki not in unverified_der:  # 4
+        raise CsrRefused("CSR has its key in an unusual encoding; use rsaEncryption or a named curve and a full point")
+    if not _proves_possession(unverified_csr):  # 5
         raise CsrRefused("CSR is not signed by its own key with SHA-256, SHA-384, SHA-512 or Ed25519")
-    return _verified(public_key)
+    return csr
 
 
 def build_csr(private_key: PrivateKey) -> bytes:
@@ -73,6 +76,6 @@ def _proves_possession(unverified_csr: x509.CertificateSigningRequest) -> bool:
         raise CsrRefused("CSR has a signature that cannot be read") from error
 
 
-def _verified(public_key: PublicKey) -> VerifiedCsr:
+def _with_hash(public_key: PublicKey) -> VerifiedCsr:
     spki = spki_der(public_key)
     return VerifiedCsr(public_key, spki, hashlib.sha256(spki).hexdigest())

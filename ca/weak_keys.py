@@ -14,9 +14,9 @@ MIN_RSA_EXPONENT = 65537  # FIPS 186-5, A.1.1: 2^16 < e < 2^256
 MAX_RSA_EXPONENT_BITS = 64  # far below the standard's bound: a long exponent only makes verifying slow
 FERMAT_ROUNDS = 100
 _SMALL_PRIME_LIMIT = 2000
-_ROCA_PRIME_LIMIT = 167  # the primes of the shortest modulus in the attack; longer keys use these and more
+_ROCA_PRIME_LIMIT = 701  # the first 126 primes: those of the generator's modulus for keys of 2048 bits; longer use more
 _ED25519_P = 2**255 - 19
-_ORDER_8_Y = 2707385501144840649318225287225658788936804267575313519463743609750303021706  # RFC 8032 curve
+_ORDER_8_Y = 2707385501144840649318225287225658788936804267575313519463743609750303402022  # RFC 8032 5.1.4 doubles it thrice to 1
 
 
 def check_rsa(key: RSAPublicNumbers) -> None:
@@ -38,9 +38,10 @@ def is_roca(modulus: int) -> bool:
     """Whether the modulus is a power of 65537 modulo every small prime.
 
     Keys from the broken generator always are (Nemec et al., "The Return of Coppersmith's Attack", section 2.1); any
-    other key is with a chance below 2^-100.
+    other key is with a chance of 2^-167.
     """
-    return all(modulus % prime in powers for prime, powers in _ROCA_SUBGROUPS)
+    # The powers of 65537 are the only group of their order there is, so raising to that order tells who belongs.
+    return all(pow(modulus, order, prime) == 1 for prime, order in _ROCA_ORDERS)
 
 
 def has_close_primes(modulus: int) -> bool:
@@ -75,11 +76,14 @@ def _primes(limit: int) -> list[int]:
     return [number for number, prime in enumerate(sieve) if prime]
 
 
-def _powers_of_65537(prime: int) -> frozenset[int]:
-    return frozenset(pow(65537, exponent, prime) for exponent in range(prime - 1))
+def _order_of_65537(prime: int) -> int:
+    order, power = 1, 65537 % prime
+    while power != 1:
+        order, power = order + 1, power * 65537 % prime
+    return order
 
 
 _SMALL_PRIMES = math.prod(_primes(_SMALL_PRIME_LIMIT))
-_ROCA_SUBGROUPS = tuple((prime, _powers_of_65537(prime)) for prime in _primes(_ROCA_PRIME_LIMIT))
+_ROCA_ORDERS = tuple((prime, _order_of_65537(prime)) for prime in _primes(_ROCA_PRIME_LIMIT))
 # Orders 1, 2, 4 and 8: y = 1, -1, 0 and the two of order 8. The sign bit of x does not change the order.
 _SMALL_ORDER_Y = frozenset({1, _ED25519_P - 1, 0, _ORDER_8_Y, _ED25519_P - _ORDER_8_Y})
