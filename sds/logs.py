@@ -63,18 +63,16 @@ def configure_logging(
     stream: TextIO | None = None,
 ) -> None:
     """Set up all logging of this process; may be called again (SIGHUP). `stream` is standard error by default."""
-    shared: list[structlog.typing.Processor] = [
+    chain: list[structlog.typing.Processor] = [
         _add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         _stamp,
+        _describe_exception,
+        redact,  # before any handler, also a foreign one, sees the line
     ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.stdlib.filter_by_level, *chain, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -83,9 +81,7 @@ def configure_logging(
     handler.addFilter(_clean_arguments)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[_describe_exception, redact, *_renderers(style)],
-            keep_exc_info=False,
+            foreign_pre_chain=chain, processors=[_drop_meta, *_renderers(style)], keep_exc_info=False
         )
     )
     root = logging.getLogger()
@@ -120,6 +116,12 @@ def redact(_logger: object, _method: str, event: Event) -> Event:
         else:
             cleaned[clean_text(str(name), 128)] = clean_pair(str(name), value)
     return cleaned
+
+
+def _drop_meta(_logger: object, _method: str, event: Event) -> Event:
+    for name in _FORMATTER_KEYS:
+        event.pop(name, None)
+    return event
 
 
 def _renderers(style: str) -> list[structlog.typing.Processor]:

@@ -59,7 +59,7 @@ _NETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bsds_join_[A-Za-z0-9_-]+"), REMOVED),
     (re.compile(r"\bhv[sbr]\.[A-Za-z0-9_-]{8,}"), REMOVED),  # Vault tokens
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/-]{8,}=*"), r"\1 " + REMOVED),
-    (re.compile(r"(://[^\s/:@]*):[^\s/@]+@"), r"\1:***@"),  # user:password in a URL (RFC 3986, 3.2.1)
+    (re.compile(r"(://[^\s/:@]*):\S+@"), r"\1:***@"),  # user:password in a URL (RFC 3986, 3.2.1)
     (re.compile(r"(?i)\b(password|passwd|secret|token)(\"?'?\s*[=:]\s*\"?'?)[^\s\"',;&)]{3,}"), r"\1\2" + REMOVED),
     (re.compile(r"\bb('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")", re.DOTALL), "<bytes>"),
     (re.compile(r"\[parameters: .*?(\n|\Z)", re.DOTALL), "[parameters: removed]\n"),  # SQLAlchemy's statement errors

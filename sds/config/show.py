@@ -55,12 +55,16 @@ def database_url(database: DatabaseSection) -> Masked[str]:
 
 
 def masked_url(url: Masked[str]) -> str:
-    """The database URL without its password and without its query, which may hold one too."""
-    scheme, netloc, rest = _split(url.reveal())
-    user, at, host = netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    path, query, _ = rest.partition("?")
-    return f"{scheme}{name}{':***' if colon else ''}{at}{host}{path}{'?***' if query else ''}"
+    """The database URL without its password and without its query, which may hold one too.
+
+    A password whose ``@``, ``/`` or ``?`` was not escaped breaks the URL but must not show either, so everything up to
+    the last ``@`` is taken for the user and password.
+    """
+    scheme, mark, rest = url.reveal().partition("://")
+    userinfo, at, tail = rest.rpartition("@")
+    name, colon, _ = userinfo.partition(":")
+    place, query, _ = tail.partition("?")
+    return f"{scheme}{mark}{name.partition('?')[0]}{':***' if colon else ''}{at}{place}{'?***' if query else ''}"
 
 
 def _split(url: str) -> tuple[str, str, str]:

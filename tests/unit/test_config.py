@@ -271,6 +271,11 @@ class TestSecrets:
         assert database_url(config.database).reveal() == url
         assert masked_url(Masked("sqlite:////d/x")) == "sqlite:////d/x"
 
+    @pytest.mark.parametrize("password", ["a@b", "a/b", "a?b", "a#b", "a:b", "@", "://"])
+    def test_a_password_that_should_have_been_escaped_does_not_show(self, password: str) -> None:
+        url = Masked(f"postgresql://u:{CANARY}{password}{CANARY}@h/d")
+        assert masked_url(url) == "postgresql://u:***@h/d"
+
     def test_password_file(self, tmp_path: Path) -> None:
         secret = tmp_path / "pw"
         secret.write_text("p@ss/w:rd\n")
