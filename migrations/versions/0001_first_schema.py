@@ -208,6 +208,7 @@ def _certificates() -> None:
         sa.PrimaryKeyConstraint("number", name="pk_certificates"),
         sa.UniqueConstraint("serial", name="uq_certificates_serial"),
     )
+    op.create_index("ix_certificates_agent_id_not_after", "certificates", ["agent_id", "not_after"])
     op.create_index("ix_certificates_entry_id_not_after", "certificates", ["entry_id", "not_after"])
     op.create_index("ix_certificates_not_after", "certificates", ["not_after"])
     op.create_index("ix_certificates_spiffe_id_not_after", "certificates", ["spiffe_id", "not_after"])

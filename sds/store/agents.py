@@ -49,7 +49,7 @@ class Agents:
         statement = statement.on_conflict_do_update(
             index_elements=["spiffe_id"], set_=values, where=agents.c.banned_at.is_(None)
         )
-        if self._tx.note(statement).rowcount != 1:
+        if self._tx.note(statement.returning(agents.c.spiffe_id)).first() is None:
             raise Banned(str(record.spiffe_id))
         self._tx.unaudited.add(agents.name)
         self._changes.append(ChangeKind.AGENT, str(record.spiffe_id))

@@ -46,8 +46,8 @@ class Entries:
         self._changes.lock()
         now = to_micros(self._tx.now)
         row = {"id": entry_id, "revision": 1, "created_at": now, "updated_at": now, **_columns(spec)}
-        statement = self._tx.insert(entries).values(row).on_conflict_do_nothing()
-        if self._tx.note(statement).rowcount != 1:
+        statement = self._tx.insert(entries).values(row).on_conflict_do_nothing().returning(entries.c.id)
+        if self._tx.note(statement).first() is None:
             standing = self.find(spec)
             if standing is None:
                 raise ConstraintViolated("entries.id")

@@ -217,6 +217,7 @@ certificates = Table(
     UniqueConstraint("serial"),
     Index(None, "spiffe_id", "not_after"),
     Index(None, "entry_id", "not_after"),
+    Index(None, "agent_id", "not_after"),
     Index(None, "not_after"),
 )
 
