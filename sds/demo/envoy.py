@@ -49,6 +49,25 @@ def own_binary(envoy: Path, target: Path) -> Path:
     return target.resolve()
 
 
+def write_config(config: Config, file: Path) -> None:
+    """Write a bootstrap to `file`.
+
+    Envoy (1.40) makes its ADS stream after its static clusters, and crashes if one of those already needs a secret from
+    it; so with ADS all clusters but the agent's go into a CDS file beside `file`.
+    """
+    dynamic = config.get("dynamic_resources", {})
+    if "ads_config" in dynamic:
+        agent, *others = config["static_resources"]["clusters"]
+        kind = {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster"}
+        cds = file.with_suffix(".cds.json")
+        cds.write_text(json.dumps({"resources": [kind | cluster for cluster in others]}))
+        config = config | {
+            "static_resources": config["static_resources"] | {"clusters": [agent]},
+            "dynamic_resources": dynamic | {"cds_config": {"path_config_source": {"path": str(cds)}}},
+        }
+    file.write_text(json.dumps(config, indent=1))
+
+
 class Envoy:
     """One Envoy process. `admin` answers once the process listens; `ready` waits for that."""
 
@@ -60,7 +79,7 @@ class Envoy:
     async def start(cls, binary: Path, config: Config, folder: Path, name: str, args: Sequence[str] = ()) -> Self:
         """Write `config` into `folder` and run it."""
         file = folder / f"{name}.json"
-        file.write_text(json.dumps(config, indent=1))
+        write_config(config, file)
         child = await Child.start(
             name,
             [

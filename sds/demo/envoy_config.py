@@ -201,7 +201,10 @@ def _http(routes: list[Config], options: Config | None = None) -> Config:
             "stat_prefix": "http",
             "codec_type": "AUTO",
             "common_http_protocol_options": options or {},
-            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+            "route_config": {
+                "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}],
+                "validate_clusters": False,  # with ADS they come after the listeners
+            },
             "http_filters": [
                 {
                     "name": "envoy.filters.http.router",

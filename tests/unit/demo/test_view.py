@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from sds.demo.observe import SidecarView
+from sds.demo.report import Report
+from sds.demo.view import Frame, render, summary
+from tests.fakes.clock import EPOCH
+
+FRONT = SidecarView(
+    "frontend",
+    "spiffe://example.org/frontend",
+    4711,
+    "aa11bb22cc33dd44",
+    EPOCH + timedelta(seconds=4),
+    ("aa11bb22cc33dd44",),
+    7,
+)
+BACK = replace(FRONT, name="backend", serial="ee55", serials=("1", "2", "3"), pid=4712)
+FRAME = Frame(
+    now=EPOCH,
+    elapsed=timedelta(seconds=65),
+    lifetime=timedelta(seconds=10),
+    sidecars=(FRONT, BACK),
+    report=Report(2, 1234, 0, 56, 5, (1.5, 2.5), 0),
+    failures=(),
+    refusal="frontend also asks for spiffe://example.org/backend and is given nothing",
+    refused=True,
+    goal=20,
+    hints=(("Who holds what", "sds agent streams --admin-socket /tmp/x/admin.sock"),),
+)
+
+
+def text(frame: Frame, width: int = 100) -> str:
+    console = Console(width=width, record=True, file=StringIO())
+    console.print(render(frame))
+    return console.export_text()
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_everything_that_was_promised_is_shown(width: int) -> None:
+    shown = " ".join(text(FRAME, width).split())
+    for part in ("frontend", "backend", "aa11bb22cc33", "4.0 s", "1,234", "0 failed", "rotation 2 of 20", "01:05"):
+        assert part in shown, part
+    assert "✓ refused" in shown
+    assert "seen by the peer" in shown
+    assert "waits for a handshake" in shown  # the serial that Envoy holds, but its peer has not seen
+    assert "sds agent streams --admin-socket" in shown
+
+
+def test_failures_are_shown_and_an_identity_given_away_is_loud() -> None:
+    shown = text(replace(FRAME, failures=("503: upstream",), refused=False, sidecars=()))
+    assert "503: upstream" in shown
+    assert "NOT refused" in shown
+
+
+def test_an_expired_certificate_is_zero_seconds() -> None:
+    shown = text(replace(FRAME, sidecars=(replace(FRONT, not_after=EPOCH - timedelta(seconds=5)),)))
+    assert " 0.0 s" in shown
+
+
+def test_the_summary_says_whether_it_held() -> None:
+    assert summary(FRAME.report, timedelta(seconds=9)).plain.startswith("passed")
+    assert summary(replace(FRAME.report, failed=1), timedelta(seconds=9)).plain.startswith("FAILED")
