@@ -8,7 +8,6 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from pydantic.json_schema import models_json_schema
@@ -26,6 +25,7 @@ from sds.admin.routes.trust import TrustRoutes
 from sds.admin.services import AdminServices, AuditAdmin
 from sds.admin.wire import entries, views
 from sds.clock import Clock, SystemClock
+from sds.logs import get_logger
 
 _NO_TELEMETRY: TelemetryConfig = {
     "tracing": False,
@@ -36,7 +36,7 @@ _NO_TELEMETRY: TelemetryConfig = {
 }
 _BODIES = (entries.EntryIn, entries.EntryAgain, entries.ApplyIn, views.TokenIn, views.BanIn)
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def create_app(

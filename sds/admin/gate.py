@@ -11,20 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sds.admin.errors import BodyTooLarge, Forbidden, TooManyRequests
-from sds.admin.problems import problem_for, safe_trace
+from sds.admin.problems import problem_for
 from sds.admin.services import AdminCall, AuditAdmin
+from sds.logs import get_logger, request_context
 
 REQUEST_ID = "X-Request-Id"
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}", re.ASCII)
 _MAX_USERS = 1024
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Peer(Protocol):
@@ -102,7 +102,7 @@ class Gate:
         answer = _Answer(send, call.request_id)
         bounded = _BoundedBody(receive, Headers(scope=scope), self._limits.body_bytes)
         self._running += 1
-        with structlog.contextvars.bound_contextvars(request_id=call.request_id):
+        with request_context(call.request_id):
             try:
                 await self._admit(call)
                 await self._app(scope, bounded, answer)
@@ -140,7 +140,7 @@ class Gate:
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> None:
         problem = problem_for(error)
         if problem.status == 500:
-            log.error("admin request failed", error=type(error).__qualname__, trace=safe_trace(error))
+            log.error("admin request failed", exc_info=error)
         if answer.status == 0:
             await problem.response(answer.request_id)(scope, receive, answer)
         elif not answer.complete:  # half an answer is out: break it off, which the web server does on an error
@@ -149,7 +149,8 @@ class Gate:
     def _done(self, scope: Scope, call: AdminCall, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         route = getattr(scope.get("route"), "path", "unmatched")
-        log.info(
+        say = log.info if route.startswith("/v1/") else log.debug  # probes come every few seconds
+        say(
             "admin request",
             method=method,
             route=route,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -19,7 +18,6 @@ from ca.errors import AuthorityUnavailable, CsrRefused, IssuanceRefused, KeyUnwr
 from sds.admin import errors
 from sds.admin.errors import FieldProblem
 from sds.admin.wire.common import problem_of
-from sds.admin.wire.entries import rest_path
 from sds.store import errors as store
 
 URN = "urn:sds:problem:"
@@ -82,7 +80,7 @@ def _request_invalid(error: RequestValidationError) -> Problem:
 
 
 def _invalid_entry(error: InvalidEntry) -> Problem:
-    return _unprocessable((FieldProblem(rest_path(error.field), error.problem),))
+    return _unprocessable((FieldProblem(error.field, error.problem),))
 
 
 def _already_exists(error: store.AlreadyExists) -> Problem:
@@ -162,10 +160,3 @@ def problem_for(error: Exception) -> Problem:
         if isinstance(error, kind):
             return make(error)
     return INTERNAL
-
-
-def safe_trace(error: BaseException) -> list[str]:
-    """Where `error` was raised, without its message or any value: those may hold what a log must not."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "site-packages" not in frame.filename or frame is frames[-1]]
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in ours]

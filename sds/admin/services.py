@@ -137,7 +137,8 @@ class EntryAdmin(Protocol):
     def problems(self, spec: EntrySpec) -> Sequence[FieldProblem]:
         """Everything that the rules and this server's policy hold against `spec`; empty when it may be stored.
 
-        Does no I/O. The routes call it to report all problems at once; `create`, `update` and `apply` check again.
+        `field` is the REST field's name, as in `attestation.rules`. Does no I/O. The routes call it to report all
+        problems at once; `create`, `update` and `apply` check again.
         """
         ...
 

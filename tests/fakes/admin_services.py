@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from attestation.entry import RESERVED_DNS, RESERVED_PATH, EntrySpec, RegistrationEntry
+from attestation.entry import EntrySpec, RegistrationEntry
+from attestation.rules import diff, normalise, validate
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import TrustBundle
 from ca.masked import Masked
@@ -41,17 +42,7 @@ from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 T = TypeVar("T")
 
 TD = TrustDomain("example.org")
-FIELDS = (
-    "spiffe_id",
-    "parent_id",
-    "selectors",
-    "x509_svid_ttl",
-    "dns_names",
-    "hint",
-    "owner",
-    "labels",
-    "expires_at",
-)
+MAX_TTL = timedelta(days=1)
 
 
 def page(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
@@ -62,25 +53,6 @@ def page(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
         start = int(cursor)
     end = start + limit
     return Page(tuple(items[start:end]), str(end) if end < len(items) else None)
-
-
-def plain(value: object) -> object:
-    if isinstance(value, timedelta):
-        return int(value.total_seconds())
-    if isinstance(value, frozenset):
-        return sorted(map(str, value))
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return None if value is None else str(value)
-
-
-def diff(old: EntrySpec, new: EntrySpec) -> dict[str, tuple[object, object]]:
-    pairs = {name: (getattr(old, name), getattr(new, name)) for name in FIELDS}
-    return {name: (plain(a), plain(b)) for name, (a, b) in pairs.items() if a != b}
 
 
 class FakeAudit:
@@ -143,22 +115,9 @@ class FakeEntries:
         self.fail: Exception | None = None
 
     def problems(self, spec: EntrySpec) -> list[FieldProblem]:
-        found = []
-        for name in ("spiffe_id", "parent_id"):
-            spiffe_id: SpiffeId = getattr(spec, name)
-            if not spiffe_id.member_of(self._trust_domain):
-                found.append(FieldProblem(name, f"must be in trust domain {self._trust_domain}"))
-        if spec.spiffe_id.below(RESERVED_PATH):
-            found.append(FieldProblem("spiffe_id", f"paths below {RESERVED_PATH} are reserved"))
-        if not spec.selectors:
-            found.append(FieldProblem("selectors", "needs at least one"))
-        found += [
-            FieldProblem(f"dns_names[{number}]", "is reserved")
-            for number, name in enumerate(spec.dns_names)
-            if name.endswith(RESERVED_DNS)
-        ]
-        if spec.x509_svid_ttl is not None and spec.x509_svid_ttl > timedelta(days=1):
-            found.append(FieldProblem("x509_svid_ttl", "is longer than 1d"))
+        found = [FieldProblem(each.field, each.problem) for each in validate(spec, self._trust_domain)]
+        if spec.x509_svid_ttl is not None and spec.x509_svid_ttl > MAX_TTL:
+            found.append(FieldProblem("x509_ttl", "is longer than this server's 1d"))
         return found
 
     def _check(self, spec: EntrySpec) -> None:
@@ -172,6 +131,7 @@ class FakeEntries:
 
     async def create(self, call: AdminCall, spec: EntrySpec) -> CreatedEntry:
         self._check(spec)
+        spec = normalise(spec)
         if standing := self._same_key(spec):
             if diff(standing.spec, spec):
                 raise AlreadyExists(standing)
@@ -211,6 +171,7 @@ class FakeEntries:
         self, call: AdminCall, entry_id: str, spec: EntrySpec, expected_revision: int | None
     ) -> RegistrationEntry:
         self._check(spec)
+        spec = normalise(spec)
         entry = await self.get(entry_id)
         if expected_revision not in (None, entry.revision):
             raise Conflict(f"entry {entry_id}", entry.revision)
@@ -233,7 +194,8 @@ class FakeEntries:
     async def apply(
         self, call: AdminCall, items: Sequence[ApplyItem], *, prune: PruneScope | None, dry_run: bool
     ) -> tuple[ApplyChange, ...]:
-        steps = plan(self.rows.values(), items, prune, diff)
+        wanted = [replace(item, spec=normalise(item.spec)) for item in items]
+        steps = plan(self.rows.values(), wanted, prune, diff)
         return tuple([await self._do(call, step, dry_run=dry_run) for step in steps])
 
     async def _do(self, call: AdminCall, step: Step, *, dry_run: bool) -> ApplyChange:

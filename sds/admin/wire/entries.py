@@ -26,15 +26,6 @@ from sds.admin.wire.common import (
 
 Check = Callable[[EntrySpec], Sequence[FieldProblem]]
 
-REST_NAMES = MappingProxyType({"x509_svid_ttl": "x509_ttl"})
-"""Names of `EntrySpec` that differ on the wire."""
-
-
-def rest_path(field: str) -> str:
-    """A domain field's path as the REST API spells it."""
-    head = field.split("[", 1)[0].split(".", 1)[0]
-    return REST_NAMES.get(head, head) + field[len(head) :]
-
 
 class EntryIn(Input):
     """What a client says of an entry."""
@@ -171,7 +162,7 @@ def change_out(change: ApplyChange) -> ChangeOut:
         parent_id=str(change.spec.parent_id),
         selectors=sorted(map(str, change.spec.selectors)),
         entry=None if change.entry is None else entry_out(change.entry),
-        changes={rest_path(name): pair for name, pair in change.changes.items()},
+        changes=dict(change.changes),
         last_certificate_expires_at=change.last_certificate_expires_at,
     )
 
@@ -239,7 +230,7 @@ def _others(
         entry = read(model, {**_STAND_IN, **good})
     except InvalidInput:
         return []
-    return [_at(prefix, each) for each in check(entry.spec()) if _head(rest_path(each.field)) not in bad]
+    return [_at(prefix, each) for each in check(entry.spec()) if _head(each.field) not in bad]
 
 
 def _head(path: str) -> str:
@@ -247,5 +238,4 @@ def _head(path: str) -> str:
 
 
 def _at(prefix: str, problem: FieldProblem) -> FieldProblem:
-    path = rest_path(problem.field)
-    return FieldProblem(f"{prefix}.{path}" if prefix else path, problem.problem)
+    return FieldProblem(f"{prefix}.{problem.field}", problem.problem) if prefix else problem

@@ -1,0 +1,66 @@
+"""sds agent run: the process on each node that serves its workloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sds.cli.options import Config
+
+
+def run(
+    config: Config = None,
+    server: Annotated[
+        str | None, typer.Option("--server", help="The server's --listen address.", metavar="HOST:PORT")
+    ] = None,
+    attest_server: Annotated[
+        str | None,
+        typer.Option(
+            "--attest-server", help="The server's --attest-listen address. Default: the next port.", metavar="HOST:PORT"
+        ),
+    ] = None,
+    trust_bundle: Annotated[
+        Path | None,
+        typer.Option("--trust-bundle", help="What `sds bundle show` printed; needed once.", metavar="FILE"),
+    ] = None,
+    join_token_file: Annotated[
+        Path | None,
+        typer.Option("--join-token-file", help="A token of `sds token create`; needed once.", metavar="FILE"),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder for its own SVID and key; made 0700.", metavar="DIR")
+    ] = None,
+    socket: Annotated[
+        Path | None, typer.Option("--socket", help="The Unix socket that sidecars connect to.", metavar="PATH")
+    ] = None,
+    admin_socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--admin-socket", help="Its own admin socket (0600). Default: in the data folder.", metavar="PATH"
+        ),
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", help="debug, info, warning or error.", metavar="LEVEL")
+    ] = None,
+) -> None:
+    """Run the agent until SIGTERM. Each flag is also a config key and an environment variable (SDS_AGENT_...)."""
+    from sds.cli.running import load  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.config import AGENT_PREFIX, load_agent_config  # noqa: PLC0415
+
+    flags = {
+        "server": server,
+        "attest_server": attest_server,
+        "trust_bundle": trust_bundle,
+        "join_token_file": join_token_file,
+        "data_dir": data_dir,
+        "socket": socket,
+        "admin_socket": admin_socket,
+        "log.level": log_level,
+    }
+    loaded = load(load_agent_config, AGENT_PREFIX, config, flags)
+
+    from sds.agent import wiring  # noqa: PLC0415
+
+    raise typer.Exit(wiring.run(loaded))

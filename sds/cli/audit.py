@@ -1,0 +1,102 @@
+"""sds audit: the log of who did what."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sds.cli.errors import CliError, ExitCode
+from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+
+if TYPE_CHECKING:
+    from sds.cli.client import AdminClient
+
+app = typer.Typer(no_args_is_help=True, help="The audit log.")
+
+_WAIT = 25  # seconds of one long poll
+_RETRY = 1.0
+
+
+@app.command()
+def tail(
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new events until Ctrl-C.")] = False,
+    after: Annotated[
+        int | None, typer.Option("--after", help="All events after this sequence number.", min=0, metavar="N")
+    ] = None,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", help="Without --after: so many of the newest.", min=1, max=1000)
+    ] = 20,
+    action: Annotated[
+        str | None, typer.Option("--action", help="Only this, e.g. entry.create, or all of a kind: entry.")
+    ] = None,
+    outcome: Annotated[str | None, typer.Option("--outcome", help="Only success, refused or failure.")] = None,
+    actor: Annotated[
+        str | None, typer.Option("--actor", help="Only by this actor, e.g. uid:0 or an agent's ID.")
+    ] = None,
+    target: Annotated[str | None, typer.Option("--target", help="Only on this target's ID.")] = None,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Show the newest events, oldest first. JSON output is one event a line."""
+    from sds.cli.client import AdminClient  # noqa: PLC0415  # keeps `sds --help` quick
+
+    query = {"action": action, "outcome": outcome, "actor": actor, "target": target}
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        last = _newest(client, query, lines, output) if after is None else _all_after(client, query, after, output)
+    if follow:
+        _follow(admin_socket, verbose, query, last, output)
+
+
+def _newest(client: AdminClient, query: dict[str, Any], lines: int, output: Format) -> int:
+    return _print(client.get("/v1/audit", {**query, "limit": lines}), output)
+
+
+def _all_after(client: AdminClient, query: dict[str, Any], after: int, output: Format) -> int:
+    while True:
+        last = _print(client.get("/v1/audit", {**query, "after": str(after), "limit": 1000}), output)
+        if last <= after:
+            return after
+        after = last
+
+
+def _follow(socket: Path, verbose: bool, query: dict[str, Any], after: int, output: Format) -> None:
+    """Long polls, each on its own connection; a server that restarts is waited for."""
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from sds.cli.output import note  # noqa: PLC0415
+
+    away = False
+    while True:
+        try:
+            with AdminClient(socket, verbose=verbose) as client:
+                asked = {**query, "after": str(after), "limit": 1000, "wait": _WAIT}
+                after = max(after, _print(client.get("/v1/audit", asked, timeout=_WAIT + 30), output))
+        except CliError as error:
+            if error.code is not ExitCode.UNREACHABLE:
+                raise
+            if not away:
+                note(f"{error.message}; waiting for it")
+            away = True
+            time.sleep(_RETRY)
+        else:
+            away = False
+
+
+def _print(answer: Any, output: Format) -> int:
+    """Print a page of events; the sequence number to go on from."""
+    from sds.cli import models  # noqa: PLC0415
+    from sds.cli.output import print_json_line, say  # noqa: PLC0415
+    from sds.cli.text import exact  # noqa: PLC0415
+
+    page = models.read(models.EventPage, answer)
+    for event, raw in zip(page.events, answer["events"], strict=True):
+        if output is Format.JSON:
+            print_json_line(raw)
+            continue
+        reason = f"  {event.reason}" if event.reason else ""
+        what = f"{event.outcome:<8} {event.action:<20} {event.target.kind}:{event.target.id}"
+        say(f"{event.sequence:>8}  {exact(event.time)}  {what}  by {event.actor.kind}:{event.actor.id}{reason}")
+    return page.last_sequence

@@ -1,0 +1,179 @@
+"""The admin API's client, over its Unix socket."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from sds import __version__
+from sds.cli.errors import CliError, ExitCode
+from sds.cli.output import note
+
+_TIMEOUT = 30.0
+_LONGEST_SOCKET_PATH = 107  # sockaddr_un.sun_path without its closing NUL (unix(7))
+_CODES = {404: ExitCode.NOT_FOUND, 409: ExitCode.CONFLICT, 412: ExitCode.CONFLICT}
+
+
+Query = Mapping[str, object] | None
+
+
+class AdminClient:
+    """Calls of the admin API; every error is a CliError. `program` is what should be running at the socket."""
+
+    def __init__(self, socket: Path, *, verbose: bool = False, program: str = "sds server run") -> None:
+        self._socket = socket
+        self._program = program
+        self._verbose = verbose
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket)),
+            base_url="http://sds",
+            timeout=_TIMEOUT,
+            trust_env=False,
+            headers={"User-Agent": f"sds/{__version__}"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, query: Query = None, *, timeout: float = _TIMEOUT) -> Any:
+        return self._json(self._send("GET", path, query=query, timeout=timeout))
+
+    def content(self, path: str, query: Query = None) -> bytes:
+        """An answer that is not JSON, or is passed on as it is."""
+        return self._send("GET", path, query=query).content
+
+    def post(self, path: str, body: object = None) -> Any:
+        return self._json(self._send("POST", path, body=body))
+
+    def put(self, path: str, body: object, *, revision: int) -> Any:
+        return self._json(self._send("PUT", path, body=body, headers={"If-Match": f'"{revision}"'}))
+
+    def delete(self, path: str, *, revision: int | None = None) -> Any:
+        headers = {} if revision is None else {"If-Match": f'"{revision}"'}
+        return self._json(self._send("DELETE", path, headers=headers))
+
+    def pages(self, path: str, items: str, query: Query = None, *, limit: int | None = None) -> Iterator[Any]:
+        """Every item of a listing (at most `limit`), page after page."""
+        left = limit
+        asked = dict(query or {})
+        while left is None or left > 0:
+            size = 500 if left is None else min(left, 500)
+            page = self.get(path, {**asked, "limit": size})
+            found = page.get(items) if isinstance(page, dict) else None
+            if not isinstance(found, list):
+                raise self._strange()
+            yield from found
+            if left is not None:
+                left -= len(found)
+            asked["cursor"] = page.get("next_cursor")
+            if not asked["cursor"]:
+                return
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = _TIMEOUT,
+    ) -> httpx.Response:
+        given: Any = {key: value for key, value in (query or {}).items() if value not in (None, "", [], ())}
+        started = time.perf_counter()
+        try:
+            answer = self._http.request(
+                method, path, params=given, json=body, headers=dict(headers or {}), timeout=timeout
+            )
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+        if self._verbose:
+            took = (time.perf_counter() - started) * 1000
+            request_id = answer.headers.get("x-request-id", "-")
+            note(
+                f"{method} {answer.request.url.raw_path.decode()}: {answer.status_code} in {took:.1f} ms ({request_id})"
+            )
+        if answer.status_code >= 400:
+            raise self._refused(answer)
+        return answer
+
+    def _json(self, answer: httpx.Response) -> Any:
+        try:
+            return answer.json()
+        except (ValueError, RecursionError):
+            raise self._strange() from None
+
+    def _strange(self) -> CliError:
+        return CliError(
+            ExitCode.FAILED,
+            f"what answers at {self._socket} is not the admin API",
+            advice=f"Check that it is the socket of `{self._program}`.",
+        )
+
+    def _refused(self, answer: httpx.Response) -> CliError:
+        """The server's problem document (RFC 9457) as an error."""
+        try:
+            problem = answer.json()
+        except (ValueError, RecursionError):
+            return self._strange()
+        if not isinstance(problem, dict) or not isinstance(problem.get("detail"), str):
+            return self._strange()
+        fields = problem.get("problems")
+        problems = [
+            f"{each.get('field')}: {each.get('problem')}"
+            for each in (fields if isinstance(fields, list) else [])
+            if isinstance(each, dict)
+        ]
+        code = _CODES.get(answer.status_code, ExitCode.FAILED)
+        return CliError(code, problem["detail"], problems=problems, problem=problem, advice=_ADVICE.get(code, ""))
+
+    def _unreachable(self, error: httpx.TransportError) -> CliError:
+        run = f"Is `{self._program}` running, and is this its admin socket? (--admin-socket)"
+        if len(str(self._socket).encode()) > _LONGEST_SOCKET_PATH:
+            why, run = "its path is too long for a Unix socket", "Use a relative path, or a shorter data folder."
+        elif isinstance(error, httpx.TimeoutException):
+            why, run = "it did not answer in time", "Is it overloaded? Its log says more."
+        elif isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError):
+            why, run = "it broke off before it answered", "Its log says more; what was asked may be done or not."
+        else:
+            number = _errno(error)
+            why = _REASONS.get(number, "connecting failed")
+            if number == errno.EACCES:
+                run = "Run this command as root or as the user that the process runs as."
+        return CliError(ExitCode.UNREACHABLE, f"cannot reach {self._socket}: {why}", advice=run)
+
+
+_ADVICE = {ExitCode.CONFLICT: "Look at what stands now (`sds entry show ID`) and repeat."}
+
+_REASONS = {
+    errno.ENOENT: "there is no such socket",
+    errno.ENOTDIR: "there is no such socket",
+    errno.ECONNREFUSED: "nothing listens there",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ENOTSOCK: "it is not a socket",
+}
+
+
+def _errno(error: BaseException) -> int:
+    """The system's error number, from wherever the libraries have put it in the chain."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno is not None:
+            return seen.errno
+        seen = seen.__cause__ or seen.__context__
+    return 0
+
+
+def part(text: str) -> str:
+    """`text` as one part of a path, slashes and all."""
+    return quote(text, safe="")

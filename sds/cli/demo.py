@@ -1,0 +1,36 @@
+"""sds demo: all of it in one go, on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sds.cli import parameters
+
+
+def demo(
+    rotations: Annotated[
+        int | None, typer.Option("--rotations", help="End after so many. Default: Ctrl-C.", min=1, metavar="N")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="No table; one JSON object at the end.")] = False,
+    ttl: Annotated[
+        str, typer.Option("--ttl", callback=parameters.duration, help="Lifetime of the certificates.")
+    ] = "10s",
+) -> None:
+    """Two real Envoys talk mTLS while their certificates rotate; exit code 1 if one request fails."""
+    from sds.cli.errors import CliError, ExitCode  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.durations import parse_duration  # noqa: PLC0415
+
+    if as_json and rotations is None:
+        raise typer.BadParameter("--json needs --rotations N, or it would never end")
+    try:
+        from sds.demo.run import DemoOptions, main  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        raise CliError(
+            ExitCode.FAILED,
+            f"the demo needs {name}, which is not installed",
+            advice="Install it with its demo extra (`pip install 'sds[demo]'`), or run `make demo`.",
+        ) from None
+    raise typer.Exit(main(DemoOptions(rotations=rotations, as_json=as_json, lifetime=parse_duration(ttl))))

@@ -1,0 +1,265 @@
+"""sds entry: registration entries, which say who gets which identity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sds.cli import entry_apply, parameters
+from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+
+if TYPE_CHECKING:
+    from sds.cli.models import Entry
+
+app = typer.Typer(no_args_is_help=True, help="Registration entries: who gets which identity.")
+app.command(name="apply")(entry_apply.apply)
+
+EntryId = Annotated[str, typer.Argument(metavar="ID", help="The entry's ID.", show_default=False)]
+Parent = Annotated[str | None, typer.Option("--parent-id", help="The agent's SPIFFE ID.", metavar="ID")]
+Selectors = Annotated[
+    list[str] | None,
+    typer.Option("--selector", help="A fact the process must have, e.g. unix:uid:1000. Repeat: all of them."),
+]
+Dns = Annotated[
+    list[str] | None,
+    typer.Option("--dns", help='A DNS name in the certificate. Repeatable. "" in an update: none.', metavar="NAME"),
+]
+Ttl = Annotated[
+    str | None,
+    typer.Option(
+        "--x509-ttl",
+        callback=parameters.duration_or_default,
+        help="Lifetime of its certificates, e.g. 1h, or default.",
+        metavar="DURATION",
+    ),
+]
+Owner = Annotated[str | None, typer.Option("--owner", help="Whom to ask about it.", metavar="TEXT")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", callback=parameters.labels, help="key=value, for your own order.", metavar="K=V"),
+]
+Hint = Annotated[
+    str | None,
+    typer.Option("--hint", help="Tells identities of one workload apart; default makes it the first.", metavar="TEXT"),
+]
+Expires = Annotated[
+    str | None,
+    typer.Option(
+        "--expires-at",
+        callback=parameters.time_or_never,
+        help="When the entry stops matching, RFC 3339, or never.",
+        metavar="TIME",
+    ),
+]
+Revision = Annotated[
+    int | None, typer.Option("--revision", help="Only if this is its revision now.", min=1, metavar="N")
+]
+
+
+@app.command()
+def create(
+    spiffe_id: Annotated[str, typer.Option("--spiffe-id", help="The identity it gives.", metavar="ID")],
+    parent_id: Annotated[str, typer.Option("--parent-id", help="The agent's SPIFFE ID.", metavar="ID")],
+    selector: Annotated[
+        list[str],
+        typer.Option("--selector", help="A fact the process must have, e.g. unix:uid:1000. Repeat: all of them."),
+    ],
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    dns: Dns = None,
+    x509_ttl: Ttl = None,
+    owner: Owner = None,
+    label: Labels = None,
+    hint: Hint = None,
+    expires_at: Expires = None,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Create an entry. Repeating it changes nothing and succeeds."""
+    from sds.cli.client import AdminClient  # noqa: PLC0415  # keeps `sds --help` quick
+
+    body = _fields(spiffe_id, parent_id, selector, dns, x509_ttl, owner, label, hint, expires_at)
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        _show(client.post("/v1/entries", body), output)
+
+
+@app.command(name="list")
+def list_entries(
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    spiffe_id: Annotated[str | None, typer.Option("--spiffe-id", help="Only of this identity.", metavar="ID")] = None,
+    parent_id: Annotated[str | None, typer.Option("--parent-id", help="Only of this agent.", metavar="ID")] = None,
+    selector: Annotated[str | None, typer.Option("--selector", help="Only with this selector among its own.")] = None,
+    owner: Annotated[str | None, typer.Option("--owner", help="Only of this owner.", metavar="TEXT")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", callback=parameters.labels, help="Only with this label. Repeat: all.", metavar="K=V"),
+    ] = None,
+    hint: Annotated[str | None, typer.Option("--hint", help="Only with this hint.", metavar="TEXT")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="At most so many.", min=1, metavar="N")] = None,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """List entries."""
+    from sds.cli import models  # noqa: PLC0415
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from sds.cli.output import print_json, print_table  # noqa: PLC0415
+    from sds.cli.text import span  # noqa: PLC0415
+
+    query = {
+        "spiffe_id": spiffe_id,
+        "parent_id": parent_id,
+        "selector": selector,
+        "owner": owner,
+        "label": label,
+        "hint": hint,
+    }
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        found = list(client.pages("/v1/entries", "entries", query, limit=limit))
+    entries = [models.read(models.Entry, each) for each in found]
+    if output is Format.JSON:
+        print_json({"entries": found})
+        return
+    rows = [
+        (e.id, str(e.revision), e.spiffe_id, e.parent_id, " ".join(e.selectors), span(e.x509_ttl), e.owner or "-")
+        for e in entries
+    ]
+    headings = ("ID", "REVISION", "SPIFFE ID", "PARENT", "SELECTORS", "TTL", "OWNER")
+    print_table(headings, rows, "There are no entries; `sds entry create` makes one.")
+
+
+@app.command()
+def show(
+    entry_id: EntryId,
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Show one entry."""
+    from sds.cli.client import AdminClient, part  # noqa: PLC0415
+
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        _show(client.get(f"/v1/entries/{part(entry_id)}"), output)
+
+
+@app.command()
+def update(
+    entry_id: EntryId,
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    spiffe_id: Annotated[str | None, typer.Option("--spiffe-id", help="The identity it gives.", metavar="ID")] = None,
+    parent_id: Parent = None,
+    selector: Selectors = None,
+    dns: Dns = None,
+    x509_ttl: Ttl = None,
+    owner: Owner = None,
+    label: Labels = None,
+    hint: Hint = None,
+    expires_at: Expires = None,
+    revision: Revision = None,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Change what is given and leave the rest. A repeatable flag replaces the whole list; "" empties it.
+
+    If someone else changes the entry at the same time, one of the two is refused (exit code 4).
+    """
+    from sds.cli import models  # noqa: PLC0415
+    from sds.cli.client import AdminClient, part  # noqa: PLC0415
+
+    changes = _fields(spiffe_id, parent_id, selector, dns, x509_ttl, owner, label, hint, expires_at)
+    if not changes:
+        raise typer.BadParameter("nothing to change: give at least one of the flags that create takes")
+    path = f"/v1/entries/{part(entry_id)}"
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        current = client.get(path)
+        expected = revision or models.read(models.Entry, current).revision
+        body = {key: value for key, value in current.items() if key != "revision"}
+        _show(client.put(path, {**body, **changes}, revision=expected), output)
+
+
+@app.command()
+def delete(
+    entry_id: EntryId,
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    revision: Revision = None,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Delete an entry, and say when the last certificate issued under it expires."""
+    from sds.cli import models  # noqa: PLC0415
+    from sds.cli.client import AdminClient, part  # noqa: PLC0415
+    from sds.cli.output import print_json, say  # noqa: PLC0415
+    from sds.cli.text import moment  # noqa: PLC0415
+    from sds.clock import SystemClock  # noqa: PLC0415
+
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        answer = client.delete(f"/v1/entries/{part(entry_id)}", revision=revision)
+    deleted = models.read(models.Deleted, answer)
+    if output is Format.JSON:
+        print_json(answer)
+        return
+    say(f"Deleted entry {deleted.entry.id} of {deleted.entry.spiffe_id}. Nothing is issued under it any more.")
+    last = deleted.last_certificate_expires_at
+    if last is None:
+        say("No certificate issued under it is still valid.")
+    else:
+        say(f"The last certificate issued under it expires {moment(last, SystemClock().now())};")
+        say("an Envoy that holds it keeps it until then.")
+
+
+def _fields(
+    spiffe_id: str | None,
+    parent_id: str | None,
+    selectors: list[str] | None,
+    dns: list[str] | None,
+    x509_ttl: str | None,
+    owner: str | None,
+    label: list[str] | None,
+    hint: str | None,
+    expires_at: str | None,
+) -> dict[str, Any]:
+    """The REST fields of the flags that were given."""
+    given = {
+        "spiffe_id": spiffe_id,
+        "parent_id": parent_id,
+        "selectors": selectors or None,
+        "dns_names": None if not dns else [name for name in dns if name],
+        "x509_ttl": x509_ttl,
+        "owner": owner,
+        "labels": None if not label else parameters.as_labels(label),
+        "hint": hint,
+        "expires_at": expires_at,
+    }
+    fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for name, unset in (("x509_ttl", "default"), ("expires_at", "never")):
+        if fields.get(name) == unset:
+            fields[name] = None
+    return fields
+
+
+def _show(answer: Any, output: Format) -> None:
+    from sds.cli import models  # noqa: PLC0415
+    from sds.cli.output import show as show_thing  # noqa: PLC0415
+
+    show_thing(output, answer, _facts(models.read(models.Entry, answer)))
+
+
+def _facts(entry: Entry) -> list[tuple[str, str | list[str]]]:
+    from sds.cli.text import moment, span  # noqa: PLC0415
+    from sds.clock import SystemClock  # noqa: PLC0415
+
+    now = SystemClock().now()
+    return [
+        ("ID", entry.id),
+        ("Revision", str(entry.revision)),
+        ("SPIFFE ID", entry.spiffe_id),
+        ("Parent", entry.parent_id),
+        ("Selectors", list(entry.selectors)),
+        ("X.509 TTL", span(entry.x509_ttl)),
+        ("DNS names", list(entry.dns_names)),
+        ("Hint", entry.hint),
+        ("Owner", entry.owner),
+        ("Labels", [f"{key}={value}" for key, value in entry.labels.items()]),
+        ("Expires", moment(entry.expires_at, now, "never")),
+        ("Created", moment(entry.created_at, now)),
+        ("Updated", moment(entry.updated_at, now)),
+    ]

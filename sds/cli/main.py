@@ -1,0 +1,101 @@
+"""The command `sds`: puts the commands together, and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from sds import __version__
+from sds.cli import agent, audit, bundle, config, db, demo, entry, kek, server, token
+from sds.cli.errors import CliError, ExitCode
+from sds.cli.options import Format, Output
+
+
+class _Root(TyperGroup):
+    """Every error of ours becomes a message on standard error and its exit code; none becomes a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # typer's own class, by another name
+        try:
+            return super().invoke(ctx)
+        except CliError as error:
+            from sds.cli.output import print_error  # noqa: PLC0415  # only when it is needed
+
+            print_error(error, ctx.obj if isinstance(ctx.obj, Format) else Format.TABLE)
+            raise typer.Exit(error.code) from None
+        except BrokenPipeError:
+            _let_go_of_stdout()
+            raise typer.Exit(ExitCode.BROKEN_PIPE) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Root,
+    name="sds",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # would show local variables, and so secrets
+    help="Gives every workload a cryptographic identity and keeps it fresh. Exit codes and examples: docs/cli.md.",
+)
+app.add_typer(server.app, name="server")
+app.add_typer(agent.app, name="agent")
+app.add_typer(entry.app, name="entry")
+app.add_typer(token.app, name="token")
+app.add_typer(bundle.app, name="bundle")
+app.add_typer(audit.app, name="audit")
+app.add_typer(kek.app, name="kek")
+app.add_typer(config.app, name="config")
+app.add_typer(db.app, name="db")
+app.command()(demo.demo)
+
+
+@app.command()
+def version(output: Output = Format.TABLE) -> None:
+    """Show the version."""
+    _print_version(output)
+
+
+def _version_and_exit(wanted: bool) -> None:
+    if wanted:
+        _print_version(Format.TABLE)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version_and_exit),
+    ] = False,
+) -> None:
+    _ = show_version  # its callback has done it
+
+
+def _print_version(output: Format) -> None:
+    from sds.cli.output import print_json, say  # noqa: PLC0415
+
+    if output is Format.JSON:
+        print_json({"version": __version__, "python": sys.version.split()[0]})
+    else:
+        say(f"sds {__version__}")
+
+
+def _let_go_of_stdout() -> None:
+    """Python flushes standard output once more at its end, and would complain about the broken pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")  # what the locale cannot spell must not end the command
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Options that many commands share. Importing this must stay cheap: `sds --help` imports all commands."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SERVER_SOCKET = Path("/var/lib/sds/server/admin.sock")
+AGENT_SOCKET = Path("/var/lib/sds/agent/admin.sock")
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def _remember(context: typer.Context, value: Format) -> Format:
+    """So that an error is told in the format that was asked for."""
+    context.find_root().obj = value
+    return value
+
+
+Output = Annotated[
+    Format,
+    typer.Option("--output", "-o", callback=_remember, help="A table for people, or JSON for programs."),
+]
+AdminSocket = Annotated[
+    Path,
+    typer.Option("--admin-socket", envvar="SDS_ADMIN_SOCKET", help="The server's admin socket.", metavar="PATH"),
+]
+AgentSocket = Annotated[
+    Path,
+    typer.Option(
+        "--admin-socket",
+        envvar=["SDS_AGENT_ADMIN_SOCKET", "SDS_ADMIN_SOCKET"],
+        help="The agent's own admin socket, in its data folder.",
+        metavar="PATH",
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name each admin API call, on standard error.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file; docs/config.md lists its keys.", metavar="FILE"),
+]

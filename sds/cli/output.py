@@ -1,0 +1,121 @@
+"""What commands print: JSON or tables on standard output, errors on standard error. No colour outside a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sds.cli.errors import CliError
+from sds.cli.options import Format
+from sds.cli.text import clean
+
+_NO_WRAP = 1_000_000
+"""Columns of what is no terminal: a table that a program or `less -S` reads must not be cut at 80."""
+
+
+def print_json(value: object) -> None:
+    """Pure ASCII, so that it is the same under every locale."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def print_json_line(value: object) -> None:
+    sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    sys.stdout.write(clean(text) + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line beside the output, on standard error."""
+    sys.stderr.write(clean(text) + "\n")
+    sys.stderr.flush()
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
+    """Rows under headings; `empty` on standard error if there are none, so that standard output stays empty too."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    cells = [[clean(cell) for cell in row] for row in rows]
+    if not cells:
+        note(empty)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    terminal = sys.stdout.isatty()
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=not terminal)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console = Console(file=sys.stdout, width=None if terminal else _NO_WRAP, highlight=False, markup=False)
+    with console.capture() as captured:  # rich would end the process by itself on a broken pipe
+        console.print(table)
+    lines = captured.get().splitlines()
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in lines))
+    sys.stdout.flush()
+
+
+def print_facts(facts: Iterable[tuple[str, str | Sequence[str]]]) -> None:
+    """Names and values below each other; a value may have several lines."""
+    pairs = [(name, [value] if isinstance(value, str) else list(value) or ["-"]) for name, value in facts]
+    width = max(len(name) for name, _ in pairs)
+    for name, values in pairs:
+        for number, value in enumerate(values):
+            say(f"{name if number == 0 else '':<{width}}  {value or '-'}")
+
+
+def print_error(error: CliError, output: Format) -> None:
+    if output is Format.JSON:
+        sys.stderr.write(json.dumps(error.document(), indent=2) + "\n")
+    else:
+        note(f"Error: {error.message}")
+        for each in error.problems:
+            note(f"  {each}")
+        if error.advice:
+            note(error.advice)
+    sys.stderr.flush()
+
+
+def show(output: Format, value: Any, facts: Iterable[tuple[str, str | Sequence[str]]]) -> None:
+    """One thing, in the format that was asked for."""
+    if output is Format.JSON:
+        print_json(value)
+    else:
+        print_facts(facts)
+
+
+def print_tree(value: Any, depth: int = 0) -> None:
+    """Nested objects and lists as indented lines; keys read as words."""
+    indent = "  " * depth
+    if isinstance(value, dict):
+        for key, each in value.items():
+            name = str(key).replace("_", " ")
+            if isinstance(each, dict | list) and each:
+                say(f"{indent}{name}:")
+                print_tree(each, depth + 1)
+            else:
+                say(f"{indent}{name}: {_scalar(each)}")
+    elif isinstance(value, list):
+        for each in value:
+            if isinstance(each, dict):
+                say(f"{indent}-")
+                print_tree(each, depth + 1)
+            else:
+                say(f"{indent}- {_scalar(each)}")
+    else:
+        say(f"{indent}{_scalar(value)}")
+
+
+def _scalar(value: object) -> str:
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
