@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from glob import glob
 from itertools import count
 from pathlib import Path
 
@@ -126,11 +125,11 @@ def find_binaries() -> Path:
             ) from None
         if not shutil.which("setpriv"):
             raise PostgresMissing("running as root, and there is no setpriv: apt-get install util-linux")
-    installed = sorted(glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]), reverse=True)
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
     on_path = shutil.which("initdb")
-    for folder in [*installed, *([str(Path(on_path).resolve().parent)] if on_path else [])]:
-        if (Path(folder) / "initdb").exists() and (Path(folder) / "postgres").exists():
-            return Path(folder)
+    for folder in [*debian, *([Path(on_path).resolve().parent] if on_path else [])]:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
     raise PostgresMissing("PostgreSQL is not installed: apt-get install postgresql")
 
 

@@ -1,0 +1,69 @@
+"""Databases for contract suites: each test gets a fresh one, on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from sds.store.engines import Limits
+from sds.store.schema import migrate
+from sds.store.store import Store, open_store
+from tests.fakes.clock import FakeClock
+from tests.fakes.postgres import Cluster, PostgresMissing, running_cluster
+
+BACKENDS = ("sqlite", "postgresql")
+QUICK = Limits(lock_timeout=2.0, poll_interval=0.2)
+"""For tests: gives up sooner than production does."""
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """One server a session."""
+    try:
+        with running_cluster() as cluster:
+            yield cluster
+    except PostgresMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_cluster: Cluster) -> str:
+    """The name of a migrated database to copy: quicker than migrating one for each test."""
+    url = postgres_cluster.new_database()
+    migrate(url)
+    return url.split("/")[3].partition("?")[0]
+
+
+@pytest.fixture
+def postgresql_url(postgres_cluster: Cluster, postgres_template: str) -> str:
+    """A fresh, migrated PostgreSQL database."""
+    return postgres_cluster.new_database(f'TEMPLATE "{postgres_template}"')
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A fresh, migrated SQLite database."""
+    url = f"sqlite:///{tmp_path}/data/sds.db"
+    migrate(url)
+    return url
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh, migrated database, once on each backend."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def store(database_url: str, clock: FakeClock) -> AsyncIterator[Store]:
+    """An open store on a fresh database, once on each backend."""
+    opened = open_store(database_url, clock=clock, limits=QUICK)
+    yield opened
+    await opened.close()

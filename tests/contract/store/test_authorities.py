@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from attestation.spiffe_id import TrustDomain
+from ca.authority import AuthorityKind, AuthorityState
+from sds.store.errors import Conflict, ConstraintViolated, NotFound
+from sds.store.records import ChangeKind
+from sds.store.store import Store
+from tests.contract.store.samples import authority, change, later
+from tests.fakes.clock import EPOCH
+
+FIRST = authority("aa" * 20)
+SECOND = authority("bb" * 20, created_at=later(1))
+
+
+async def test_authorities_come_back_as_they_were_given(store: Store) -> None:
+    jwt = authority("cc" * 20, kind=AuthorityKind.JWT, certificate=b"", chain=(), created_at=later(2), tainted=True)
+    for item in (SECOND, FIRST, jwt):
+        await change(store, lambda unit, item=item: unit.authorities.add(item))
+    assert await store.read(lambda unit: unit.authorities.all()) == (FIRST, SECOND, jwt)
+    assert await store.read(lambda unit: unit.authorities.all(AuthorityKind.JWT)) == (jwt,)
+    assert await store.read(lambda unit: unit.authorities.get(FIRST.id)) == FIRST
+    with pytest.raises(NotFound):
+        await store.read(lambda unit: unit.authorities.get("dd"))
+
+
+async def test_what_changes_the_bundle_counts_its_sequence_and_is_told(store: Store) -> None:
+    async def sequence() -> int:
+        return await store.read(lambda unit: unit.authorities.bundle_sequence)
+
+    assert await sequence() == 0
+    await change(store, lambda unit: unit.authorities.add(FIRST))
+    assert await sequence() == 1
+    active = FIRST.activated(EPOCH)
+    await change(store, lambda unit: unit.authorities.compare_and_swap(FIRST, active))
+    assert await sequence() == 1  # publishing it did, using it does not
+    await change(store, lambda unit: unit.authorities.compare_and_swap(active, replace(active, revoked=True)))
+    assert await sequence() == 2
+    await change(store, lambda unit: unit.authorities.remove(FIRST.id))
+    assert await sequence() == 3
+    kinds = [change.kind for change in (await store.read(lambda unit: unit.changes.since(0))).changes]
+    assert kinds.count(ChangeKind.AUTHORITY) == 4
+    assert kinds.count(ChangeKind.BUNDLE) == 3
+
+
+async def test_swaps_compare_everything_that_may_change(store: Store) -> None:
+    await change(store, lambda unit: unit.authorities.add(FIRST))
+    active = FIRST.activated(later(5))
+    for stale in (
+        replace(FIRST, state=AuthorityState.OLD),
+        replace(FIRST, tainted=True),
+        replace(FIRST, revoked=True),
+        replace(FIRST, activated_at=EPOCH),
+    ):
+        with pytest.raises(Conflict) as caught:
+            await change(store, lambda unit, s=stale: unit.authorities.compare_and_swap(s, active))
+        assert caught.value.current == "prepared"
+    await change(store, lambda unit: unit.authorities.compare_and_swap(FIRST, active))
+    assert await store.read(lambda unit: unit.authorities.get(FIRST.id)) == active
+    with pytest.raises(NotFound):
+        await change(store, lambda unit: unit.authorities.compare_and_swap(SECOND, SECOND))
+    with pytest.raises(ValueError, match="another"):
+        await change(store, lambda unit: unit.authorities.compare_and_swap(FIRST, SECOND))
+
+
+async def test_of_two_replicas_that_activate_at_once_one_wins(store: Store) -> None:
+    for item in (FIRST, SECOND):
+        await change(store, lambda unit, item=item: unit.authorities.add(item))
+    results = await asyncio.gather(
+        *(
+            change(store, lambda unit, i=item: unit.authorities.compare_and_swap(i, i.activated(EPOCH)))
+            for item in (FIRST, SECOND)
+        ),
+        return_exceptions=True,
+    )
+    assert sorted(type(result).__name__ for result in results) == ["ConstraintViolated", "NoneType"]
+    active = [a for a in await store.read(lambda unit: unit.authorities.all()) if a.state is AuthorityState.ACTIVE]
+    assert len(active) == 1
+
+
+async def test_one_active_authority_for_each_kind_and_trust_domain(store: Store) -> None:
+    await change(store, lambda unit: unit.authorities.add(FIRST.activated(EPOCH)))
+    with pytest.raises(ConstraintViolated):
+        await change(store, lambda unit: unit.authorities.add(SECOND.activated(EPOCH)))
+    for other in (replace(SECOND, kind=AuthorityKind.JWT), authority("cc", trust_domain=TrustDomain("other.org"))):
+        await change(store, lambda unit, o=other: unit.authorities.add(o.activated(EPOCH)))
+
+    def rotate(unit):
+        unit.authorities.add(authority("dd"))
+        active = unit.authorities.get(FIRST.id)
+        unit.authorities.compare_and_swap(active, replace(active, state=AuthorityState.OLD))
+        unit.authorities.compare_and_swap(authority("dd"), authority("dd").activated(later(1)))
+
+    await change(store, rotate)
+    assert (await store.read(lambda unit: unit.authorities.get("dd"))).activated_at == later(1)
+
+
+async def test_an_id_is_used_once(store: Store) -> None:
+    await change(store, lambda unit: unit.authorities.add(FIRST))
+    with pytest.raises(ConstraintViolated):
+        await change(store, lambda unit: unit.authorities.add(FIRST))
+    with pytest.raises(NotFound):
+        await change(store, lambda unit: unit.authorities.remove("dd"))
