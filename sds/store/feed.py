@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from sds.store.errors import FeedTruncated, Reason, StoreUnavailable
@@ -33,7 +33,7 @@ class ChangeFeed:
         """From where the feed can be followed now."""
         return await self._read(lambda work: work.changes.state())
 
-    async def follow(self, after: int, epoch: str | None = None) -> AsyncIterator[ChangeBatch]:
+    async def follow(self, after: int, epoch: str | None = None) -> AsyncGenerator[ChangeBatch, None]:
         """Batches of changes after place `after`, for ever; never an empty one. Close the iterator when done.
 
         Raises FeedTruncated, at the start or later, if what follows `after` is not kept, or was counted in another

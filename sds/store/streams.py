@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, delete, select, tuple_
+from sqlalchemy import Row, delete, func, select, tuple_
 
 from attestation.spiffe_id import SpiffeId
 from sds.store.codec import chunks, make_cursor, read_cursor, texts, to_json
@@ -72,6 +72,11 @@ class Streams:
             return Page(found)
         last = found[limit - 1]
         return Page(found[:limit], make_cursor(str(last.agent_id), last.stream_id))
+
+    def counts(self) -> Mapping[SpiffeId, int]:
+        """How many streams each agent has; agents without any are left out."""
+        rows = self._tx.rows(select(streams.c.agent_id, func.count().label("number")).group_by(streams.c.agent_id))
+        return {SpiffeId.parse(row.agent_id): row.number for row in rows}
 
     def position(self, agent_id: SpiffeId) -> ReportPosition | None:
         """The last report that was taken in; None if none ever was."""
