@@ -1,0 +1,185 @@
+"""Keeps the authorised state true: follows the change feed, reads again what it names, ends what has expired."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from attestation.entry import RegistrationEntry
+from attestation.spiffe_id import SpiffeId, TrustDomain
+from ca.authority import Authority, AuthorityKind
+from ca.bundle import TrustBundle
+from sds.clock import Clock
+from sds.logs import get_logger
+from sds.server.registry import Facts, Refresh, Registry, Touched
+from sds.store.errors import FeedTruncated, NotFound, Reason, StoreUnavailable
+from sds.store.records import AgentRecord, Change, ChangeBatch, ChangeKind
+from sds.store.store import Store
+from sds.store.unit_of_work import UnitOfWork
+
+T = TypeVar("T")
+
+_RETRY = 0.2  # seconds
+HISTORY = 100_000
+"""Past changes read at start, so that agents can resume across a restart of the server."""
+_EXPIRY_TICK = timedelta(seconds=1)
+"""The longest that an expiry waits when the wall clock jumps."""
+
+
+class Bundles:
+    """Makes the trust bundle of the authorities that stand."""
+
+    def __init__(self, trust_domain: TrustDomain, refresh_hint: timedelta) -> None:
+        self._trust_domain = trust_domain
+        self._refresh_hint = refresh_hint
+
+    def build(self, uow: UnitOfWork) -> TrustBundle:
+        authorities = uow.authorities.all(AuthorityKind.X509)
+        return self.of(authorities, uow.authorities.bundle_sequence, uow.now)
+
+    def of(self, authorities: tuple[Authority, ...], sequence: int, now: datetime) -> TrustBundle:
+        """Every authority by which a certificate may still verify: neither revoked nor expired."""
+        published = tuple(one.certificate for one in authorities if one.published(now))
+        return TrustBundle(self._trust_domain, published, sequence, self._refresh_hint)
+
+
+async def load_facts(store: Store, bundles: Bundles) -> Facts:
+    """The whole truth in one snapshot, with the history that watches resume from. Raises StoreError."""
+
+    def load(uow: UnitOfWork) -> Facts:
+        state = uow.changes.state()
+        floor = max(state.oldest, state.newest - HISTORY)
+        history: list[Touched] = []
+        place = floor
+        while batch := uow.changes.since(place).changes:
+            history += [
+                Touched(change.seq, SpiffeId.parse(change.parent), change.key)
+                for change in batch
+                if change.kind is ChangeKind.ENTRY
+            ]
+            place = batch[-1].seq
+        return Facts(
+            epoch=state.epoch,
+            revision=state.newest,
+            entries=uow.entries.all(),
+            agents=uow.agents.all(),
+            bundle=bundles.build(uow),
+            history=history,
+            history_floor=floor,
+        )
+
+    return await store.read(load)
+
+
+class Follower:
+    """Runs beside the listeners for as long as the server serves."""
+
+    def __init__(self, store: Store, registry: Registry, bundles: Bundles, clock: Clock) -> None:
+        self._store = store
+        self._registry = registry
+        self._bundles = bundles
+        self._clock = clock
+        self._applied = asyncio.Condition()
+        self._on_authorities: list[Callable[[], None]] = []
+        self._log = get_logger(__name__)
+
+    def on_authorities(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when authorities have changed."""
+        self._on_authorities.append(listener)
+
+    async def run(self) -> None:
+        """Until the store is closed or this is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            expiring = tasks.create_task(self._expire())
+            with suppress(StoreUnavailable):  # only when the store is closed
+                await self._follow()
+            expiring.cancel()
+
+    async def caught_up(self, seconds: float) -> bool:
+        """Wait until everything committed before this call is in the registry; False if that takes too long.
+
+        After a change by this process it makes the answer mean "and agents are being told".
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                newest = (await self._store.feed().state()).newest
+                async with self._applied:
+                    await self._applied.wait_for(lambda: self._registry.revision >= newest)
+        except (TimeoutError, StoreUnavailable):
+            return False
+        return True
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with aclosing(self._store.feed().follow(self._registry.revision, self._registry.epoch)) as feed:
+                    async for batch in feed:
+                        await self._take_in(batch)
+            except FeedTruncated as gap:
+                self._log.warning("the change feed cannot be resumed; loading everything again", reason=str(gap))
+                facts = await self._patiently(lambda: load_facts(self._store, self._bundles))
+                self._registry.reload(facts, now=self._clock.now())
+                await self._announce(authorities=True)
+
+    async def _take_in(self, batch: ChangeBatch) -> None:
+        refresh = await self._patiently(lambda: self._store.read(lambda uow: self._reread(uow, batch)))
+        self._registry.apply(refresh, now=self._clock.now())
+        await self._announce(authorities=refresh.bundle is not None)
+
+    def _reread(self, uow: UnitOfWork, batch: ChangeBatch) -> Refresh:
+        named = _by_kind(batch.changes)
+        return Refresh(
+            revision=batch.last,
+            entries={key: _entry(uow, key) for key in named[ChangeKind.ENTRY]},
+            agents={agent: _agent(uow, agent) for agent in map(SpiffeId.parse, named[ChangeKind.AGENT])},
+            bundle=(self._bundles.build(uow) if named[ChangeKind.BUNDLE] or named[ChangeKind.AUTHORITY] else None),
+        )
+
+    async def _announce(self, *, authorities: bool) -> None:
+        async with self._applied:
+            self._applied.notify_all()
+        if authorities:
+            for listener in self._on_authorities:
+                listener()
+
+    async def _patiently(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Try until the database answers. Raises StoreUnavailable once the store is closed."""
+        while True:
+            try:
+                return await read()
+            except StoreUnavailable as error:
+                if error.reason is Reason.CLOSED:
+                    raise
+                await asyncio.sleep(_RETRY * (0.5 + self._clock.jitter()))
+
+    async def _expire(self) -> None:
+        while True:
+            self._registry.expire(self._clock.now())
+            following = self._registry.next_expiry
+            pause = _EXPIRY_TICK if following is None else min(following - self._clock.now(), _EXPIRY_TICK)
+            await asyncio.sleep(max(pause.total_seconds(), 0.005))
+
+
+def _by_kind(changes: tuple[Change, ...]) -> Mapping[ChangeKind, dict[str, None]]:
+    """The names that must be read again, each once, in order."""
+    named: dict[ChangeKind, dict[str, None]] = {kind: {} for kind in ChangeKind}
+    for change in changes:
+        named[change.kind][change.key] = None
+    return named
+
+
+def _entry(uow: UnitOfWork, entry_id: str) -> RegistrationEntry | None:
+    try:
+        return uow.entries.get(entry_id)
+    except NotFound:
+        return None
+
+
+def _agent(uow: UnitOfWork, agent_id: SpiffeId) -> AgentRecord | None:
+    try:
+        return uow.agents.get(agent_id)
+    except NotFound:
+        return None

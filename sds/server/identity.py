@@ -1,0 +1,174 @@
+"""Which agent calls: known from its TLS certificate alone, and asked again on every call and on every live stream.
+
+grpcio checks the chain when a connection opens and never again; it goes on serving a peer whose certificate has expired
+or whose agent was banned since. So this check does not trust the connection.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Protocol
+
+import grpc
+
+from attestation.spiffe_id import SpiffeId, TrustDomain
+from ca.errors import InvalidSvid
+from ca.svid import X509Svid, parse_svid_pem
+from sds.clock import Clock
+from sds.net.limits import Rate, TokenBuckets
+from sds.server.rpc import Call, CallRefused
+from sds.store.records import AgentRecord
+
+_CACHED_LEAVES = 4096
+_LOOKUPS = Rate(per_second=1.0, burst=10)
+"""How often one SPIFFE ID can make us read the database before it is known."""
+
+
+class AgentTable(Protocol):
+    """The authorised state, as far as identity needs it."""
+
+    def agent(self, agent_id: SpiffeId) -> AgentRecord | None: ...
+
+
+class AgentLookup(Protocol):
+    """The store's answers, for what the authorised state does not know yet."""
+
+    async def agent(self, agent_id: SpiffeId) -> AgentRecord | None:
+        """The agent as it stands now."""
+        ...
+
+    async def issued(self, record: AgentRecord, serial: str) -> bool:
+        """Whether `serial` was issued to this agent since it was last attested."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCaller:
+    """An agent that has been checked. `not_after`: its connection's certificate ends then."""
+
+    agent_id: SpiffeId
+    serial: str
+    not_after: datetime
+    attested_at: datetime
+    address: str
+    peer: str
+    request_id: str
+
+
+class NotAnAgent(CallRefused):
+    """A valid certificate of this trust domain that is no agent's; `svid` is whose it is."""
+
+    def __init__(self, svid: X509Svid, message: str) -> None:
+        super().__init__(grpc.StatusCode.PERMISSION_DENIED, message)
+        self.svid = svid
+
+
+class CallerCheck:
+    """Turns a call into an AgentCaller, or refuses it.
+
+    An agent may use any unexpired certificate that was issued to it since it was last attested, not only the newest:
+    else an agent that never got the answer to a renewal would be locked out. Attesting anew ends them all, and so do
+    a ban and a deletion.
+    """
+
+    def __init__(
+        self,
+        agents: AgentTable,
+        lookup: AgentLookup,
+        trust_domain: TrustDomain,
+        clock: Clock,
+        address_of: Callable[[str], str],
+    ) -> None:
+        self._agents = agents
+        self._lookup = lookup
+        self._trust_domain = trust_domain
+        self._clock = clock
+        self.address_of = address_of
+        self._parse = lru_cache(maxsize=_CACHED_LEAVES)(parse_leaf)
+        self._lookups = TokenBuckets(_LOOKUPS)
+        self._earlier: OrderedDict[tuple[SpiffeId, str, datetime], None] = OrderedDict()
+
+    async def identify(self, call: Call) -> AgentCaller:
+        """Who calls. Raises CallRefused; NotAnAgent when the certificate is sound but no agent's.
+
+        1. The leaf of the verified chain is an X.509-SVID of this trust domain.
+        2. It has not expired since the handshake.
+        3. Its SPIFFE ID is an agent's that has attested and is not banned.
+        4. The certificate is one that this agent got since then (not a workload's whose entry bears an agent's ID).
+        """
+        svid = self._parse(_peer_certificate(call.auth))  # 1
+        if not svid.spiffe_id.member_of(self._trust_domain):
+            raise CallRefused(grpc.StatusCode.UNAUTHENTICATED, "the client certificate is of another trust domain")
+        _check_expiry(svid.not_after, self._clock.now())  # 2
+        record = await self._agent(svid)
+        _check_ban(record)  # 3
+        if svid.serial != record.serial and not await self._issued_earlier(record, svid):  # 4
+            raise NotAnAgent(svid, "the client certificate is none that this agent has got since it attested")
+        return AgentCaller(
+            agent_id=svid.spiffe_id,
+            serial=svid.serial,
+            not_after=svid.not_after,
+            attested_at=record.attested_at,
+            address=self.address_of(call.peer),
+            peer=call.peer,
+            request_id=call.request_id,
+        )
+
+    def check(self, caller: AgentCaller) -> None:
+        """Whether the caller may still speak, now. Raises CallRefused."""
+        _check_expiry(caller.not_after, self._clock.now())
+        record = self._agents.agent(caller.agent_id)
+        if record is not None:
+            _check_ban(record)
+        if record is None or record.attested_at > caller.attested_at:
+            raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, "this agent was deleted, or has attested anew")
+
+    async def _agent(self, svid: X509Svid) -> AgentRecord:
+        """The agent from memory, or from the store: another replica may have attested it a moment ago."""
+        record = self._agents.agent(svid.spiffe_id)
+        if record is None and self._lookups.take(svid.spiffe_id, self._clock.monotonic()):
+            record = await self._lookup.agent(svid.spiffe_id)
+        if record is None:
+            raise NotAnAgent(svid, "the client certificate does not belong to an attested agent")
+        return record
+
+    async def _issued_earlier(self, record: AgentRecord, svid: X509Svid) -> bool:
+        key = (svid.spiffe_id, svid.serial, record.attested_at)
+        if key in self._earlier:
+            return True
+        if not self._lookups.take(svid.spiffe_id, self._clock.monotonic()):
+            return False
+        known = await self._lookup.issued(record, svid.serial)
+        if known:
+            self._earlier[key] = None
+            if len(self._earlier) > _CACHED_LEAVES:
+                self._earlier.popitem(last=False)
+        return known
+
+
+def parse_leaf(pem: bytes) -> X509Svid:
+    """Read the leaf that the TLS stack has verified. Raises CallRefused."""
+    try:
+        return parse_svid_pem(pem.rstrip(b"\0"))
+    except InvalidSvid as error:
+        raise CallRefused(grpc.StatusCode.UNAUTHENTICATED, f"the client certificate is refused: {error}") from None
+
+
+def _check_expiry(not_after: datetime, now: datetime) -> None:
+    if now >= not_after:
+        raise CallRefused(grpc.StatusCode.UNAUTHENTICATED, "the client certificate has expired")
+
+
+def _check_ban(record: AgentRecord) -> None:
+    if record.banned:
+        raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, "this agent is banned")
+
+
+def _peer_certificate(auth: Mapping[str, Iterable[bytes]]) -> bytes:
+    for pem in auth.get("x509_pem_cert", ()):
+        return pem
+    raise CallRefused(grpc.StatusCode.UNAUTHENTICATED, "a client certificate is needed")

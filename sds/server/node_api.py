@@ -1,0 +1,172 @@
+"""The Node service (proto/sds/node/v1): renew, watch, sign, report. The caller is known from its certificate."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Protocol
+
+import grpc
+
+from sds._pb.sds.node.v1 import node_pb2
+from sds.audit.event import Target
+from sds.clock import Clock
+from sds.net.limits import Caps
+from sds.server import convert
+from sds.server.enrolment import Enrolment
+from sds.server.events import agent_actor
+from sds.server.identity import AgentCaller, CallerCheck, NotAnAgent
+from sds.server.refusals import Refusal, RefusalLog
+from sds.server.registry import Registry
+from sds.server.reports import Reports, parse_report
+from sds.server.rpc import Call, CallRefused, ServerStream, Unary
+from sds.server.signing import BatchSigner, SignJob
+from sds.server.watch import Update, WatchEnded, Watcher
+
+SERVICE = "sds.node.v1.Node"
+MAX_EPOCH_BYTES = 128
+IDENTITY_CHECK = 5.0
+"""Seconds between two looks at a silent stream's caller. A ban or a deletion wakes the stream at once."""
+
+
+class NodeObserver(Protocol):
+    """Is told what the service does, for metrics."""
+
+    def attested(self, type_: str, outcome: str) -> None: ...
+
+    def watches(self, streams: int, agents: int) -> None: ...
+
+    def pushed(self, update: Update) -> None: ...
+
+
+class NodeApi:
+    """Handlers behind `rpc.Service`. `seen` is told of every call of a welcome agent."""
+
+    def __init__(
+        self,
+        check: CallerCheck,
+        seen: Callable[[AgentCaller], None],
+        registry: Registry,
+        enrolment: Enrolment,
+        signer: BatchSigner,
+        reports: Reports,
+        refusals: RefusalLog,
+        clock: Clock,
+        observer: NodeObserver,
+        *,
+        heartbeat: timedelta,
+        max_items: int,
+        watches: Caps,
+    ) -> None:
+        self._check = check
+        self._seen = seen
+        self._registry = registry
+        self._enrolment = enrolment
+        self._signer = signer
+        self._reports = reports
+        self._refusals = refusals
+        self._clock = clock
+        self._observer = observer
+        self._heartbeat = heartbeat.total_seconds()
+        self._max_items = max_items
+        self._watches = watches
+
+    @property
+    def methods(self) -> Mapping[str, Unary[Any, Any] | ServerStream[Any, Any]]:
+        return {
+            "Renew": Unary(node_pb2.RenewRequest, self.renew),
+            "WatchAuthorized": ServerStream(node_pb2.WatchAuthorizedRequest, self.watch),
+            "SignX509Svids": Unary(node_pb2.SignX509SvidsRequest, self.sign),
+            "ReportDelivery": Unary(node_pb2.ReportDeliveryRequest, self.report),
+        }
+
+    async def renew(self, request: node_pb2.RenewRequest, call: Call) -> node_pb2.RenewResponse:
+        caller = await self._identify(call)
+        try:
+            issued = await self._enrolment.renew(caller, request.csr)
+        except Exception:
+            self._observer.attested("renewal", "failure")
+            raise
+        self._observer.attested("renewal", "success")
+        return node_pb2.RenewResponse(svid=convert.svid(issued), bundle=convert.bundle(self._registry.bundle))
+
+    async def sign(self, request: node_pb2.SignX509SvidsRequest, call: Call) -> node_pb2.SignX509SvidsResponse:
+        caller = await self._identify(call)
+        if len(request.items) > self._max_items:
+            raise CallRefused(
+                grpc.StatusCode.INVALID_ARGUMENT, f"at most {self._max_items} requests may be in one call; split it"
+            )
+        jobs = [SignJob(caller, item.entry_id, item.csr, convert.process(item.process)) for item in request.items]
+        answers = await self._signer.sign(jobs)
+        return node_pb2.SignX509SvidsResponse(
+            results=[convert.sign_result(job.entry_id, answer) for job, answer in zip(jobs, answers, strict=True)]
+        )
+
+    async def report(self, request: node_pb2.ReportDeliveryRequest, call: Call) -> node_pb2.ReportDeliveryResponse:
+        caller = await self._identify(call)
+        resync = await self._reports.take_in(caller, parse_report(request, caller.agent_id, self._clock.now()))
+        return node_pb2.ReportDeliveryResponse(resync=resync)
+
+    async def watch(
+        self, request: node_pb2.WatchAuthorizedRequest, call: Call
+    ) -> AsyncGenerator[node_pb2.WatchAuthorizedResponse, None]:
+        """Ends only with an error: the caller is not welcome any more, or this server shuts down."""
+        caller = await self._identify(call)
+        if len(request.resume_epoch) > MAX_EPOCH_BYTES:
+            raise CallRefused(grpc.StatusCode.INVALID_ARGUMENT, "resume_epoch is none that this server gave out")
+        with self._watching(caller, request) as watcher:
+            heard = self._clock.monotonic()
+            while True:
+                self._check.check(caller)
+                try:
+                    update = watcher.take()
+                except WatchEnded as end:
+                    raise CallRefused(grpc.StatusCode.UNAVAILABLE, str(end)) from None
+                if update is None and self._clock.monotonic() - heard >= self._heartbeat:
+                    self._seen(caller)
+                    update = Update(self._registry.revision, self._registry.epoch)
+                if update is None:
+                    await watcher.wait(min(IDENTITY_CHECK, heard + self._heartbeat - self._clock.monotonic()))
+                    continue
+                yield convert.update(update, self._clock.now())
+                heard = self._clock.monotonic()
+                self._observer.pushed(update)
+
+    @contextmanager
+    def _watching(self, caller: AgentCaller, request: node_pb2.WatchAuthorizedRequest) -> Iterator[Watcher]:
+        """A watcher for as long as the stream lasts, within the caps."""
+        met = self._watches.acquire(caller.agent_id)
+        if met is not None:
+            whose = "of this agent " if met == "key" else ""
+            raise CallRefused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many watch streams {whose}are open")
+        watcher = self._registry.watch(
+            caller.agent_id, request.resume_revision, request.resume_epoch, now=self._clock.now()
+        )
+        self._observer.watches(self._registry.watchers, self._registry.agents_watching)
+        try:
+            yield watcher
+        finally:
+            watcher.close()
+            self._watches.release(caller.agent_id)
+            self._observer.watches(self._registry.watchers, self._registry.agents_watching)
+
+    async def _identify(self, call: Call) -> AgentCaller:
+        """Who calls. A sound certificate that is no agent's is audited: somebody tries what he should not."""
+        try:
+            caller = await self._check.identify(call)
+        except NotAnAgent as refusal:
+            svid = refusal.svid
+            await self._refusals.note(
+                Refusal(
+                    action="node.call",
+                    actor=agent_actor(svid.spiffe_id, self._check.address_of(call.peer)),
+                    target=Target("method", call.method),
+                    reason=str(refusal),
+                    request_id=call.request_id,
+                    details={"serial": svid.serial},
+                )
+            )
+            raise
+        self._seen(caller)
+        return caller

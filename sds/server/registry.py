@@ -1,0 +1,287 @@
+"""Everything that decides what an agent may have, in memory: entries by parent, agents and their bans, the bundle.
+
+Written by one follower of the change feed, read by every call. It is level-triggered: a change names what to read
+again, never how it changed, so that applying a change twice or late does no harm. No I/O here.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from attestation.entry import RegistrationEntry
+from attestation.spiffe_id import SpiffeId
+from ca.bundle import TrustBundle
+from sds.server.watch import Pending, Update, Watcher
+from sds.store.records import AgentRecord
+
+MAX_HISTORY = 4096
+"""Changed or removed entries remembered for each agent; who missed more gets a snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """A past change: the entry `entry_id`, below `parent_id` at that time, was changed at `revision`."""
+
+    revision: int
+    parent_id: SpiffeId
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The whole truth at `revision`. `history` is every change after `history_floor`, oldest first."""
+
+    epoch: str
+    revision: int
+    entries: Sequence[RegistrationEntry]
+    agents: Sequence[AgentRecord]
+    bundle: TrustBundle
+    history: Sequence[Touched] = ()
+    history_floor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """What was read again because the feed named it; None stands for a row that is gone."""
+
+    revision: int
+    entries: Mapping[str, RegistrationEntry | None] = field(default_factory=dict)
+    agents: Mapping[SpiffeId, AgentRecord | None] = field(default_factory=dict)
+    bundle: TrustBundle | None = None
+
+
+@dataclass(slots=True)
+class _Parent:
+    """What hangs on one agent. `touched` maps entry IDs to the revision that last changed them, oldest first."""
+
+    entries: dict[str, RegistrationEntry] = field(default_factory=dict)
+    touched: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    floor: int = 0  # `touched` is complete for revisions after this one
+    watchers: set[Watcher] = field(default_factory=set)
+
+
+class Registry:
+    """Not for several threads: the event loop's own."""
+
+    def __init__(self, facts: Facts, *, now: datetime, max_pending: int = MAX_HISTORY) -> None:
+        self._max_pending = max_pending
+        self._epoch = facts.epoch
+        self._revision = facts.revision
+        self._bundle = facts.bundle
+        self._on_agent: list[Callable[[SpiffeId, AgentRecord | None], None]] = []
+        self._parents: dict[SpiffeId, _Parent] = {}
+        self._load(facts, now)
+
+    # Reading
+
+    @property
+    def epoch(self) -> str:
+        return self._epoch
+
+    @property
+    def revision(self) -> int:
+        return self._revision
+
+    @property
+    def bundle(self) -> TrustBundle:
+        return self._bundle
+
+    def entry(self, entry_id: str) -> RegistrationEntry | None:
+        return self._entries.get(entry_id)
+
+    def entries_of(self, agent_id: SpiffeId) -> Iterable[RegistrationEntry]:
+        parent = self._parents.get(agent_id)
+        return () if parent is None else tuple(parent.entries.values())
+
+    def agent(self, agent_id: SpiffeId) -> AgentRecord | None:
+        return self._agents.get(agent_id)
+
+    def agents(self) -> Iterable[AgentRecord]:
+        return self._agents.values()
+
+    def watching(self, agent_id: SpiffeId) -> int:
+        """How many watches of this agent are open."""
+        parent = self._parents.get(agent_id)
+        return len(parent.watchers) if parent is not None else 0
+
+    @property
+    def watchers(self) -> int:
+        return sum(len(parent.watchers) for parent in self._parents.values())
+
+    @property
+    def agents_watching(self) -> int:
+        return sum(bool(parent.watchers) for parent in self._parents.values())
+
+    @property
+    def entry_count(self) -> int:
+        return len(self._entries)
+
+    # Watching
+
+    def on_agent(self, listener: Callable[[SpiffeId, AgentRecord | None], None]) -> None:
+        """Call `listener` with every agent that changes; None when it was deleted."""
+        self._on_agent.append(listener)
+
+    def watch(self, agent_id: SpiffeId, resume_revision: int, epoch: str, *, now: datetime) -> Watcher:
+        """What hangs on `agent_id`: a snapshot, or what changed since `resume_revision` where that is still known."""
+        parent = self._parent(agent_id)
+        watcher = Watcher(agent_id, self._resolve, self._forget, max_pending=self._max_pending)
+        parent.watchers.add(watcher)
+        known = epoch == self._epoch and parent.floor <= resume_revision <= self._revision and resume_revision > 0
+        if not known:
+            watcher.reset()
+            return watcher
+        for entry_id, revision in reversed(parent.touched.items()):
+            if revision <= resume_revision:
+                break
+            watcher.touch(entry_id)
+        for entry in parent.entries.values():
+            if not entry.live(now):  # expiry is no revision, so it is told again; removing twice does no harm
+                watcher.touch(entry.id)
+        watcher.touch_bundle()
+        return watcher
+
+    def end_watches(self, reason: str) -> None:
+        """End them all: the server is shutting down."""
+        for parent in self._parents.values():
+            for watcher in parent.watchers:
+                watcher.end(reason)
+
+    def _forget(self, watcher: Watcher) -> None:
+        parent = self._parents.get(watcher.agent_id)
+        if parent is not None:
+            parent.watchers.discard(watcher)
+            if not parent.watchers and not parent.entries and not parent.touched:
+                del self._parents[watcher.agent_id]
+
+    def _resolve(self, watcher: Watcher, pending: Pending) -> Update:
+        parent = self._parent(watcher.agent_id)
+        names = parent.entries if pending.snapshot else pending.entry_ids or ()
+        upserted, removed = [], []
+        for name in sorted(names):
+            entry = parent.entries.get(name)
+            if entry is not None and name not in self._expired:
+                upserted.append(entry)
+            elif not pending.snapshot:
+                removed.append(name)
+        return Update(
+            revision=self._revision,
+            epoch=self._epoch,
+            snapshot=pending.snapshot,
+            upserted=tuple(upserted),
+            removed=tuple(removed),
+            bundle=self._bundle if pending.bundle else None,
+        )
+
+    # Writing: the follower only
+
+    def apply(self, refresh: Refresh, *, now: datetime) -> None:
+        """Take over what was read again, and wake whom it concerns."""
+        self._revision = max(self._revision, refresh.revision)
+        for entry_id, entry in refresh.entries.items():
+            self._put(entry_id, entry, now)
+        if refresh.bundle is not None and refresh.bundle != self._bundle:
+            self._bundle = refresh.bundle
+            for parent in self._parents.values():
+                for watcher in parent.watchers:
+                    watcher.touch_bundle()
+        for agent_id, record in refresh.agents.items():
+            self._put_agent(agent_id, record)
+
+    def expire(self, now: datetime) -> None:
+        """Take from its watchers what has expired."""
+        while self._expiries and self._expiries[0][0] <= now:
+            _, entry_id = heapq.heappop(self._expiries)
+            entry = self._entries.get(entry_id)
+            if entry is not None and not entry.live(now) and entry_id not in self._expired:
+                self._expired.add(entry_id)
+                for watcher in self._parent(entry.parent_id).watchers:
+                    watcher.touch(entry_id)
+
+    @property
+    def next_expiry(self) -> datetime | None:
+        """When `expire` may have something to do again."""
+        return self._expiries[0][0] if self._expiries else None
+
+    def reload(self, facts: Facts, *, now: datetime) -> None:
+        """Start over from the whole truth, when the feed can't be followed any more; every watcher gets a snapshot."""
+        watchers = [watcher for parent in self._parents.values() for watcher in parent.watchers]
+        before = self._agents
+        self._parents = {}
+        self._load(facts, now)
+        for watcher in watchers:
+            self._parent(watcher.agent_id).watchers.add(watcher)
+            watcher.reset()
+        for agent_id in before.keys() | self._agents.keys():
+            self._tell(agent_id, self._agents.get(agent_id))
+
+    def _load(self, facts: Facts, now: datetime) -> None:
+        self._epoch = facts.epoch
+        self._revision = facts.revision
+        self._floor = facts.history_floor
+        self._bundle = facts.bundle
+        self._entries: dict[str, RegistrationEntry] = {}
+        self._agents = {record.spiffe_id: record for record in facts.agents}
+        self._expired: set[str] = set()
+        self._expiries: list[tuple[datetime, str]] = []
+        for entry in facts.entries:
+            self._entries[entry.id] = entry
+            self._parent(entry.parent_id).entries[entry.id] = entry
+            self._schedule(entry, now)
+        for past in facts.history:
+            self._remember(self._parent(past.parent_id), past.entry_id, past.revision)
+
+    def _put(self, entry_id: str, entry: RegistrationEntry | None, now: datetime) -> None:
+        old = self._entries.pop(entry_id, None)
+        self._expired.discard(entry_id)
+        concerned = {spec.parent_id for spec in (old, entry) if spec is not None}
+        if old is not None:
+            del self._parent(old.parent_id).entries[entry_id]
+        if entry is not None:
+            self._entries[entry_id] = entry
+            self._parent(entry.parent_id).entries[entry_id] = entry
+            self._schedule(entry, now)
+        for parent_id in concerned:
+            parent = self._parent(parent_id)
+            self._remember(parent, entry_id, self._revision)
+            for watcher in parent.watchers:
+                watcher.touch(entry_id)
+
+    def _put_agent(self, agent_id: SpiffeId, record: AgentRecord | None) -> None:
+        if record is None:
+            self._agents.pop(agent_id, None)
+        else:
+            self._agents[agent_id] = record
+        self._tell(agent_id, record)
+
+    def _tell(self, agent_id: SpiffeId, record: AgentRecord | None) -> None:
+        parent = self._parents.get(agent_id)
+        for watcher in parent.watchers if parent is not None else ():
+            watcher.nudge()
+        for listener in self._on_agent:
+            listener(agent_id, record)
+
+    def _schedule(self, entry: RegistrationEntry, now: datetime) -> None:
+        if not entry.live(now):
+            self._expired.add(entry.id)
+        elif entry.spec.expires_at is not None:
+            heapq.heappush(self._expiries, (entry.spec.expires_at, entry.id))
+            if len(self._expiries) > 2 * len(self._entries) + 64:  # mostly leftovers of entries changed often
+                self._expiries = [(e.spec.expires_at, e.id) for e in self._entries.values() if e.spec.expires_at]
+                heapq.heapify(self._expiries)
+
+    def _remember(self, parent: _Parent, entry_id: str, revision: int) -> None:
+        parent.touched.pop(entry_id, None)
+        parent.touched[entry_id] = revision
+        if len(parent.touched) > MAX_HISTORY:
+            _, parent.floor = parent.touched.popitem(last=False)
+
+    def _parent(self, agent_id: SpiffeId) -> _Parent:
+        parent = self._parents.get(agent_id)
+        if parent is None:
+            parent = self._parents[agent_id] = _Parent(floor=self._floor)
+        return parent

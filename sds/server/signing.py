@@ -1,0 +1,291 @@
+"""SignX509Svids: concurrent calls become batches, and one transaction makes a whole batch durable before the key signs.
+
+The walk of a batch: who may have what (authorised state) -> CSRs parsed and leaves built -> intents and audit events in
+one transaction -> signatures -> records in a second transaction -> answers. Each item has its own answer; a failure of
+the store fails the batch as unavailable, with nothing handed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol, TypeVar
+
+from attestation.entry import RegistrationEntry
+from attestation.spiffe_id import SpiffeId
+from ca.csr import parse_csr
+from ca.errors import AuthorityUnavailable, CaError, CsrRefused
+from ca.intent import IssuedCertificate, IssueRequest
+from ca.issuer import Issuer, Prepared
+from ca.profile import ProfileName
+from sds.clock import Clock
+from sds.logs import get_logger
+from sds.server.coalescer import Coalescer, Overloaded
+from sds.server.events import Events, agent_actor
+from sds.server.identity import AgentCaller
+from sds.server.issuance import SigningAuthorities, intent_record
+from sds.store.errors import NotFound, StoreError
+from sds.store.records import ProcessRecord
+from sds.store.store import Store
+from sds.store.unit_of_work import UnitOfWork
+
+T = TypeVar("T")
+
+
+class SignCode(Enum):
+    """Why an item has no certificate (SignError.Code of the node protocol)."""
+
+    NOT_AUTHORIZED = 1
+    CSR_REFUSED = 2
+    UNAVAILABLE = 3
+    REFUSED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SignJob:
+    """One item of a call. `process` is what the agent says of the workload: recorded, never trusted."""
+
+    caller: AgentCaller
+    entry_id: str
+    unverified_csr: bytes
+    process: ProcessRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    entry: RegistrationEntry
+    issued: IssuedCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class NotSigned:
+    """`message` is safe to show."""
+
+    code: SignCode
+    message: str
+
+
+Answer = Signed | NotSigned
+
+NOT_AUTHORIZED = NotSigned(SignCode.NOT_AUTHORIZED, "no such entry for this agent")
+CHANGED = NotSigned(SignCode.UNAVAILABLE, "the entry has just changed; ask again")
+STORE_DOWN = "the certificate could not be recorded, so none was issued; try again later"
+OVERLOADED = NotSigned(SignCode.UNAVAILABLE, "too many requests are waiting for a signature; try again later")
+
+
+class AuthorizedState(Protocol):
+    """What agents may have, as the registry knows it."""
+
+    @property
+    def revision(self) -> int: ...
+
+    def entry(self, entry_id: str) -> RegistrationEntry | None: ...
+
+
+class SigningObserver(Protocol):
+    def signed(self, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None: ...
+
+
+@dataclass(slots=True)
+class _Item:
+    """A job on its way: `answer` is None until it is decided."""
+
+    job: SignJob
+    entry: RegistrationEntry | None
+    prepared: Prepared | None = None
+    answer: Answer | None = None
+
+
+class BatchSigner:
+    """Signs for all callers of this process. `executor` runs what would hold up the event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        state: AuthorizedState,
+        issuer: Issuer,
+        authorities: SigningAuthorities,
+        events: Events,
+        clock: Clock,
+        executor: Executor,
+        observer: SigningObserver,
+        *,
+        max_batch: int,
+        max_waiting: int,
+        max_csr_bytes: int,
+    ) -> None:
+        self._store = store
+        self._state = state
+        self._issuer = issuer
+        self._authorities = authorities
+        self._events = events
+        self._clock = clock
+        self._executor = executor
+        self._observer = observer
+        self._max_csr_bytes = max_csr_bytes
+        self._queue: Coalescer[SignJob, Answer] = Coalescer(self._sign, max_batch=max_batch, max_waiting=max_waiting)
+        self._log = get_logger(__name__)
+
+    async def sign(self, jobs: Sequence[SignJob]) -> Sequence[Answer]:
+        """One answer for each job, in order. Raises nothing but what is a bug."""
+        try:
+            return await self._queue.submit(jobs)
+        except Overloaded:
+            return [OVERLOADED] * len(jobs)
+
+    async def close(self) -> None:
+        """Finish what is under way; later calls are answered as overloaded."""
+        await self._queue.close()
+
+    async def _sign(self, jobs: Sequence[SignJob]) -> Sequence[Answer]:
+        started = self._clock.monotonic()
+        now = self._clock.now()
+        revision = self._state.revision
+        items = [_Item(job, _entry_for(self._state, job, now)) for job in jobs]
+        try:
+            await self._in_thread(lambda: self._prepare(items, now))
+            if any(item.prepared for item in items):
+                await self._store.write(lambda uow: self._intend(uow, items, revision))
+                await self._in_thread(lambda: self._issue(items))
+                await self._store.write(lambda uow: _record(uow, items))
+        except (StoreError, AuthorityUnavailable) as error:
+            self._log.warning("nothing could be signed", batch=len(items), reason=str(error))
+            failure = NotSigned(SignCode.UNAVAILABLE, STORE_DOWN if isinstance(error, StoreError) else str(error))
+            for item in items:
+                if not isinstance(item.answer, NotSigned):
+                    item.answer = failure
+        answers = [item.answer or NOT_AUTHORIZED for item in items]
+        self._count(answers, self._clock.monotonic() - started)
+        return answers
+
+    def _prepare(self, items: Sequence[_Item], now: datetime) -> None:
+        """Off the loop: parse the CSRs and build the leaves. Raises AuthorityUnavailable."""
+        authority = self._authorities.signing()
+        chosen: list[_Item] = []
+        requests: list[IssueRequest] = []
+        for item in items:
+            if item.entry is None:
+                item.answer = NOT_AUTHORIZED
+                continue
+            try:
+                requests.append(self._request(item.entry, item.job.unverified_csr))
+            except CsrRefused as refusal:
+                item.answer = NotSigned(SignCode.CSR_REFUSED, str(refusal))
+                continue
+            chosen.append(item)
+        for item, result in zip(chosen, self._issuer.prepare(requests, authority, now), strict=True):
+            if isinstance(result, Prepared):
+                item.prepared = result
+            else:
+                item.answer = _refusal(result)
+
+    def _request(self, entry: RegistrationEntry, unverified_csr: bytes) -> IssueRequest:
+        if len(unverified_csr) > self._max_csr_bytes:
+            raise CsrRefused(f"CSR has {len(unverified_csr)} bytes; at most {self._max_csr_bytes} are allowed")
+        spec = entry.spec
+        return IssueRequest(
+            ProfileName.WORKLOAD, spec.spiffe_id, parse_csr(unverified_csr), spec.dns_names, spec.x509_svid_ttl
+        )
+
+    def _intend(self, uow: UnitOfWork, items: Sequence[_Item], revision: int) -> None:
+        """In the transaction: check that the authorised state is still true, then record what will be signed.
+
+        May be run again by the store, so it decides anew each time.
+        """
+        ready = [item for item in items if item.prepared is not None]
+        if uow.changes.since(revision, limit=1).changes:
+            recheck = _Recheck(uow)
+            for item in ready:
+                item.answer = recheck.refusal(item)
+        records, events = [], []
+        for item in ready:
+            if item.answer is not None or item.prepared is None or item.entry is None:
+                continue
+            intent, caller, entry = item.prepared.intent, item.job.caller, (item.entry.id, item.entry.revision)
+            process = item.job.process
+            records.append(intent_record(intent, uow.now, entry=entry, agent_id=caller.agent_id, process=process))
+            actor = agent_actor(caller.agent_id, caller.address)
+            events.append(
+                self._events.certificate(uow.now, intent, actor, caller.request_id, entry=entry, process=process)
+            )
+        uow.certificates.add_intents(records)
+        uow.audit.append_all(events)
+
+    def _issue(self, items: Sequence[_Item]) -> None:
+        """Off the loop: the only use of the key."""
+        ready = [item for item in items if item.answer is None and item.prepared is not None]
+        results = self._issuer.issue([item.prepared for item in ready if item.prepared is not None])
+        for item, result in zip(ready, results, strict=True):
+            if isinstance(result, IssuedCertificate) and item.entry is not None:
+                item.answer = Signed(item.entry, result)
+            elif isinstance(result, CaError):
+                self._log.error("signing failed", entry_id=item.job.entry_id, reason=str(result))
+                item.answer = _refusal(result)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def _count(self, answers: Sequence[Answer], seconds: float) -> None:
+        issued = sum(isinstance(answer, Signed) for answer in answers)
+        failed = sum(isinstance(answer, NotSigned) and answer.code is SignCode.UNAVAILABLE for answer in answers)
+        self._observer.signed(len(answers), issued, len(answers) - issued - failed, failed, seconds)
+
+
+class _Recheck:
+    """The entries and agents of a batch as the transaction sees them, each read once.
+
+    Needed when something was committed that the registry has not taken in: a moment after a change, on any replica.
+    """
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+        self._entries: dict[str, RegistrationEntry | None] = {}
+        self._agents: dict[SpiffeId, bool] = {}
+
+    def refusal(self, item: _Item) -> NotSigned | None:
+        standing = self._entry(item.job.entry_id)
+        caller = item.job.caller
+        if standing is None or standing.parent_id != caller.agent_id or not self._welcome(caller):
+            return NOT_AUTHORIZED
+        if item.entry is None or standing.revision != item.entry.revision or not standing.live(self._uow.now):
+            return CHANGED
+        return None
+
+    def _entry(self, entry_id: str) -> RegistrationEntry | None:
+        if entry_id not in self._entries:
+            try:
+                self._entries[entry_id] = self._uow.entries.get(entry_id)
+            except NotFound:
+                self._entries[entry_id] = None
+        return self._entries[entry_id]
+
+    def _welcome(self, caller: AgentCaller) -> bool:
+        if caller.agent_id not in self._agents:
+            try:
+                record = self._uow.agents.get(caller.agent_id)
+            except NotFound:
+                self._agents[caller.agent_id] = False
+            else:
+                self._agents[caller.agent_id] = not record.banned and record.attested_at <= caller.attested_at
+        return self._agents[caller.agent_id]
+
+
+def _entry_for(state: AuthorizedState, job: SignJob, now: datetime) -> RegistrationEntry | None:
+    """The entry, if it is live and this agent's. Whether it exists for others is none of the agent's business."""
+    entry = state.entry(job.entry_id)
+    return entry if entry is not None and entry.parent_id == job.caller.agent_id and entry.live(now) else None
+
+
+def _record(uow: UnitOfWork, items: Sequence[_Item]) -> None:
+    signed = [item.answer.issued for item in items if isinstance(item.answer, Signed)]
+    if signed:
+        uow.certificates.mark_issued([(issued.intent.serial, issued.der) for issued in signed])
+
+
+def _refusal(error: CaError) -> NotSigned:
+    code = SignCode.UNAVAILABLE if isinstance(error, AuthorityUnavailable) else SignCode.REFUSED
+    return NotSigned(code, str(error))
