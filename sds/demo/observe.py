@@ -17,7 +17,7 @@ from sds.demo.traffic import Tally, normal_serial
 
 @dataclass(frozen=True, slots=True)
 class SidecarView:
-    """One sidecar as it is now. `serials` are those that its TLS peer has seen, oldest first."""
+    """One sidecar as it is now. `serials` are those that its TLS peer was shown, oldest first; `requests` used them."""
 
     name: str
     spiffe_id: str
@@ -26,6 +26,7 @@ class SidecarView:
     not_after: datetime | None
     serials: tuple[str, ...]
     acks: int
+    requests: int
 
     @property
     def rotations(self) -> int:
@@ -72,7 +73,16 @@ class Observer:
         before = next((s for s in self.sidecars if s.name == name), None)
         serial, not_after = await _held(envoy) or (("", None) if before is None else (before.serial, before.not_after))
         acks = await _stat(envoy, "sds[.].*[.]update_success", before.acks if before else 0)
-        return SidecarView(name, self._scene.stack.id(name), self._pids[name], serial, not_after, tuple(seen), acks)
+        return SidecarView(
+            name=name,
+            spiffe_id=self._scene.stack.id(name),
+            pid=self._pids[name],
+            serial=serial,
+            not_after=not_after,
+            serials=tuple(seen),
+            acks=acks,
+            requests=sum(seen.values()),
+        )
 
     async def _note_restart(self, name: str, envoy: Envoy) -> None:
         if not envoy.child.running or envoy.child.pid != self._pids[name]:

@@ -134,7 +134,7 @@ class _Demo:
             sidecars=observer.sidecars,
             report=observer.report(),
             failures=tuple(self.tally.failures),
-            refusal=f"{FRONT} also asks for {stage.stack.id(BACK)} and is given nothing",
+            refusal=f"{FRONT} asks for {stage.stack.id(BACK)} too and gets nothing",
             refused=self.refused,
             goal=self.options.rotations,
             hints=_hints(stage),
@@ -145,19 +145,14 @@ def _hints(stage: Scene) -> list[tuple[str, str]]:
     sds = _command()
     server, agent = stage.stack.admin_socket, stage.stack.agent_admin_socket
     return [
-        (
-            "Sidecars get their secrets here (any process may ask; what it gets depends on what it is):",
-            f"{stage.stack.sds_socket}",
-        ),
-        ("In another terminal: who holds what", f"{sds} agent streams --admin-socket {server}"),
-        (
-            "Why a process gets what it gets",
-            f"{sds} agent explain --pid {stage.front.child.pid} --admin-socket {agent}",
-        ),
-        ("Everything that was decided", f"{sds} audit tail --admin-socket {server}"),
-        ("A request of your own", f"curl -i {stage.url}"),
-        ("What Envoy holds", f"curl --unix-socket {stage.front.admin.socket} http://envoy/certs"),
-        ("End it and remove all of it", "Ctrl-C"),
+        ("Sidecars connect here; what they get depends on what they are", f"{stage.stack.sds_socket}"),
+        ("Ask, in another terminal:", f"export SDS_ADMIN_SOCKET={server} SDS_AGENT_ADMIN_SOCKET={agent}"),
+        ("Who holds what; why this process gets what it gets; what was decided", f"{sds} agent streams"),
+        ("", f"{sds} agent explain --pid {stage.front.child.pid}"),
+        ("", f"{sds} audit tail"),
+        ("A request of your own; what Envoy holds", f"curl -i {stage.url}"),
+        ("", f"curl --unix-socket {stage.front.admin.socket} http://envoy/certs"),
+        ("Ctrl-C ends it and removes all of it.", ""),
     ]
 
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rich import box
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from sds.demo.observe import SidecarView
 from sds.demo.report import Report, percentile
 
-_BAR = 10  # cells
+_BAR = 8  # cells
 _OK, _BAD, _DIM = "green", "bold red", "dim"
 
 
@@ -36,45 +36,44 @@ class Frame:
 
 def render(frame: Frame) -> RenderableType:
     """The whole picture."""
-    parts: list[RenderableType] = [_title(frame), _sidecars(frame), _traffic(frame), _refusal(frame)]
+    parts: list[RenderableType] = [_title(frame), Text(), Padding(_sidecars(frame), (0, 0, 0, 1)), Text(), _traffic(frame), _refusal(frame)]
     parts += [Text(f"  ✗ {failure}", style=_BAD) for failure in list(frame.failures)[-3:]]
     parts += [Text(), _hints(frame.hints)]
     return Group(*parts)
 
 
 def _title(frame: Frame) -> Text:
-    title = Text.assemble((" sds demo ", "bold reverse"), "  real Envoys, short-lived certificates, no restarts  ")
+    title = Text.assemble((" sds demo ", "bold reverse"), "  certificates rotate, nothing restarts  ")
     title.append(f"{int(frame.elapsed.total_seconds()) // 60:02}:{int(frame.elapsed.total_seconds()) % 60:02}", _DIM)
     if frame.goal is not None:
-        title.append(f"   rotation {min(frame.report.rotations, frame.goal)} of {frame.goal}", style="bold")
+        title.append(f"  rotation {min(frame.report.rotations, frame.goal)} of {frame.goal}", style="bold")
     return title
 
 
 def _sidecars(frame: Frame) -> Table:
-    table = Table(box=box.ROUNDED, border_style=_DIM, header_style="bold", pad_edge=True)
-    table.add_column("Sidecar")
-    table.add_column("SPIFFE ID", overflow="fold")
+    table = Table(box=None, padding=(0, 1), pad_edge=False, collapse_padding=True, header_style=f"bold {_DIM}")
+    table.add_column("Sidecar", overflow="fold", min_width=29)
     table.add_column("Serial", no_wrap=True)
-    table.add_column("Expires in", no_wrap=True)
-    table.add_column("Rotations", justify="right")
-    table.add_column("ACKs", justify="right")
+    table.add_column("Expires", no_wrap=True)
+    for heading in ("Rotated", "ACKs", "Requests", "Failed"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for sidecar in frame.sidecars:
         table.add_row(
-            Text.assemble((sidecar.name, "bold"), (f"\npid {sidecar.pid}", _DIM)),
-            sidecar.spiffe_id,
+            Text.assemble((sidecar.name, "bold"), (f"  pid {sidecar.pid}\n", _DIM), sidecar.spiffe_id),
             _serial(sidecar),
             _expiry(sidecar.not_after, frame.now, frame.lifetime),
             str(sidecar.rotations),
             str(sidecar.acks),
+            f"{sidecar.requests:,}",
+            Text(f"{frame.report.failed:,}", style=_BAD if frame.report.failed else _OK),
         )
     return table
 
 
 def _serial(sidecar: SidecarView) -> Text:
-    """The serial that Envoy holds, and whether its TLS peer has seen it yet."""
-    if sidecar.serial in sidecar.serials:
-        return Text.assemble((sidecar.serial[:12], "cyan"), "…", ("\nseen by the peer", _DIM))
-    return Text.assemble((sidecar.serial[:12], "cyan"), "…", ("\nwaits for a handshake", "yellow"))
+    """The serial that Envoy holds, and whether its TLS peer has been shown it yet."""
+    in_use = sidecar.serial in sidecar.serials
+    return Text.assemble((sidecar.serial[:8], "cyan"), "…\n", ("in use", _DIM) if in_use else ("new", "yellow"))
 
 
 def _expiry(not_after: datetime | None, now: datetime, lifetime: timedelta) -> Text:
@@ -83,42 +82,44 @@ def _expiry(not_after: datetime | None, now: datetime, lifetime: timedelta) -> T
     left = max((not_after - now).total_seconds(), 0.0)
     filled = min(round(_BAR * left / lifetime.total_seconds()), _BAR)
     style = _OK if filled > _BAR * 0.3 else "yellow"
-    return Text.assemble(("━" * filled, style), ("━" * (_BAR - filled), "grey30"), f" {left:4.1f} s")
+    return Text.assemble(f"{left:6.1f} s\n", ("━" * filled, style), ("━" * (_BAR - filled), "grey30"))
 
 
-def _traffic(frame: Frame) -> Table:
+def _traffic(frame: Frame) -> Text:
     report = frame.report
     rate = report.requests / max(frame.elapsed.total_seconds(), 0.1)
-    grid = Table.grid(padding=(0, 3))
-    grid.add_row(
-        Text.assemble((f" {report.requests:,}", "bold"), f" requests ({rate:.0f}/s)"),
-        Text.assemble((f"{report.failed:,}", _BAD if report.failed else f"bold {_OK}"), " failed"),
-        Text.assemble((f"{report.handshakes:,}", "bold"), " mTLS handshakes"),
-        Text.assemble((f"{report.envoy_restarts}", _BAD if report.envoy_restarts else f"bold {_OK}"), " restarts"),
+    return Text.assemble(
+        *_figure(f"{report.requests:,}", f"requests, {rate:.0f}/s"),
+        *_figure(f"{report.failed:,}", "failed", _BAD if report.failed else f"bold {_OK}"),
+        *_figure(f"{report.handshakes:,}", "mTLS handshakes"),
+        *_figure(f"{report.envoy_restarts}", "restarts", _BAD if report.envoy_restarts else f"bold {_OK}"),
+        "\n",
+        *_figure(f"{report.distinct_serials}", "certificates used"),
+        *_figure(_milliseconds(report.push_to_ack_ms), "from push to ACK"),
     )
-    grid.add_row(
-        Text.assemble((f" {report.distinct_serials}", "bold"), " certificates seen in use"),
-        Text(""),
-        Text.assemble("push to ACK ", (_milliseconds(report.push_to_ack_ms), "bold")),
-        Text(""),
-    )
-    return grid
+
+
+def _figure(value: str, what: str, style: str = "bold") -> tuple[str | tuple[str, str], ...]:
+    return " ", (value, style), f" {what}  "
 
 
 def _milliseconds(values: Sequence[float]) -> str:
     p50, p99 = percentile(values, 0.5), percentile(values, 0.99)
-    return "-" if p50 is None or p99 is None else f"{p50:.1f} ms, p99 {p99:.1f} ms"
+    return "-" if p50 is None or p99 is None else f"{p50:.1f} ms (p99 {p99:.1f})"
 
 
 def _refusal(frame: Frame) -> Text:
     if frame.refused:
-        return Text.assemble((" ✓ refused: ", _OK), frame.refusal)
-    return Text.assemble((" ✗ NOT refused: ", _BAD), frame.refusal)
+        return Text.assemble((" ✓ refused  ", _OK), frame.refusal)
+    return Text.assemble((" ✗ NOT refused  ", _BAD), frame.refusal)
 
 
 def _hints(hints: Sequence[tuple[str, str]]) -> Group:
     """What to type next; each command on a line of its own, so that it can be copied whole."""
-    lines = [Text.assemble((f" {what}\n", _DIM), f"   {command}", overflow="fold") for what, command in hints]
+    lines: list[Text] = []
+    for what, command in hints:
+        lines += [Text(f" {what}", style=_DIM)] if what else []
+        lines += [Text(f"   {command}", overflow="fold")] if command else []
     return Group(*lines)
 
 
@@ -130,5 +131,5 @@ def summary(report: Report, elapsed: timedelta) -> Text:
         f": {report.rotations} rotations of each sidecar in {elapsed.total_seconds():.0f} s, ",
         f"{report.requests:,} requests, {report.failed} failed, {report.handshakes:,} handshakes, ",
         f"{report.distinct_serials} certificates used, {report.envoy_restarts} restarts, ",
-        f"push to ACK {_milliseconds(report.push_to_ack_ms)}",
+        f"{_milliseconds(report.push_to_ack_ms)} from push to ACK",
     )

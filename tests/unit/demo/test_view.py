@@ -20,6 +20,7 @@ FRONT = SidecarView(
     EPOCH + timedelta(seconds=4),
     ("aa11bb22cc33dd44",),
     7,
+    617,
 )
 BACK = replace(FRONT, name="backend", serial="ee55", serials=("1", "2", "3"), pid=4712)
 FRAME = Frame(
@@ -29,7 +30,7 @@ FRAME = Frame(
     sidecars=(FRONT, BACK),
     report=Report(2, 1234, 0, 56, 5, (1.5, 2.5), 0),
     failures=(),
-    refusal="frontend also asks for spiffe://example.org/backend and is given nothing",
+    refusal="frontend asks for spiffe://example.org/backend too and gets nothing",
     refused=True,
     goal=20,
     hints=(("Who holds what", "sds agent streams --admin-socket /tmp/x/admin.sock"),),
@@ -45,11 +46,11 @@ def text(frame: Frame, width: int = 100) -> str:
 @pytest.mark.parametrize("width", [80, 100, 200])
 def test_everything_that_was_promised_is_shown(width: int) -> None:
     shown = " ".join(text(FRAME, width).split())
-    for part in ("frontend", "backend", "aa11bb22cc33", "4.0 s", "1,234", "0 failed", "rotation 2 of 20", "01:05"):
+    for part in ("frontend", "backend", "aa11bb22", "4.0 s", "617", "1,234", "0 failed", "rotation 2 of 20", "01:05"):
         assert part in shown, part
     assert "✓ refused" in shown
-    assert "seen by the peer" in shown
-    assert "waits for a handshake" in shown  # the serial that Envoy holds, but its peer has not seen
+    assert "in use" in shown
+    assert "new" in shown  # the serial that Envoy holds, but its peer has not seen
     assert "sds agent streams --admin-socket" in shown
 
 
