@@ -102,6 +102,11 @@ class DeliveryService:
         self._encoder = Encoder()
         self._open = 0
 
+    @property
+    def encodings(self) -> Encoder:
+        """The bytes of all resources in use."""
+        return self._encoder
+
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Generic handlers with raw bytes on both sides."""
         stream, unary = grpc.stream_stream_rpc_method_handler, grpc.unary_unary_rpc_method_handler

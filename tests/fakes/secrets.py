@@ -15,17 +15,18 @@ DB = SpiffeId.parse("spiffe://example.org/db")
 CANARY_KEY = b"-----BEGIN PRIVATE KEY-----\ncanary-of-the-key-%d\n-----END PRIVATE KEY-----\n"
 
 
-def certificate(generation: int = 1, label: str = "web") -> TlsCertificate:
+def certificate(generation: int = 1, label: str = "web", padding: int = 0) -> TlsCertificate:
+    body = b"%b-%d%b" % (label.encode(), generation, b"." * padding)
     return TlsCertificate(
-        chain_pem=b"-----BEGIN CERTIFICATE-----\n%b-%d\n-----END CERTIFICATE-----\n" % (label.encode(), generation),
+        chain_pem=b"-----BEGIN CERTIFICATE-----\n%b\n-----END CERTIFICATE-----\n" % body,
         private_key_pem=Masked(CANARY_KEY % generation),
         serial=f"{generation:x}",
         not_after=datetime(2026, 1, 2, tzinfo=UTC),
     )
 
 
-def identity(spiffe_id: SpiffeId = WEB, generation: int = 1) -> Identity:
-    return Identity(spiffe_id, certificate(generation, spiffe_id.path))
+def identity(spiffe_id: SpiffeId = WEB, generation: int = 1, padding: int = 0) -> Identity:
+    return Identity(spiffe_id, certificate(generation, spiffe_id.path, padding))
 
 
 def bundle(generation: int = 1, domain: TrustDomain = DOMAIN) -> DomainBundle:
@@ -36,6 +37,9 @@ def trust(generation: int = 1, *federated: DomainBundle) -> Trust:
     return Trust.build(bundle(generation), federated)
 
 
-def view(cert: int = 1, ca: int = 1, *, ids: tuple[SpiffeId, ...] = (WEB,)) -> View:
-    """A caller with `ids`, whose certificates are of generation `cert` and whose bundle is of generation `ca`."""
-    return View.build([identity(spiffe_id, cert) for spiffe_id in ids], trust(ca))
+def view(cert: int = 1, ca: int = 1, *, ids: tuple[SpiffeId, ...] = (WEB,), padding: int = 0) -> View:
+    """A caller with `ids`, whose certificates are of generation `cert` and whose bundle is of generation `ca`.
+
+    `padding` makes each certificate that many bytes larger.
+    """
+    return View.build([identity(spiffe_id, cert, padding) for spiffe_id in ids], trust(ca))
