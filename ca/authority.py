@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attestation.spiffe_id import TrustDomain
 from ca.errors import AuthorityUnavailable
@@ -84,10 +85,14 @@ class SigningAuthority:
 
     @classmethod
     def open(cls, authority: Authority, signer: Signer) -> SigningAuthority:
-        """Raises AuthorityUnavailable if `authority` signs no certificates or `signer` holds another key."""
+        """Raises AuthorityUnavailable if it signs no certificates, cannot be read, or `signer` holds another key."""
         if authority.kind is not AuthorityKind.X509:
             raise AuthorityUnavailable(f"authority {authority.id} signs no certificates")
-        certificate = x509.load_der_x509_certificate(authority.certificate)
-        if spki_der(signer.public_key) != authority.public_key:
+        try:
+            certificate = x509.load_der_x509_certificate(authority.certificate)
+            certified = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except ValueError as error:
+            raise AuthorityUnavailable(f"the certificate of authority {authority.id} cannot be read") from error
+        if not spki_der(signer.public_key) == authority.public_key == certified:
             raise AuthorityUnavailable(f"the key manager holds another key than authority {authority.id}'s")
         return cls(authority, certificate, signer, certificate.subject.public_bytes())

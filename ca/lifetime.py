@@ -43,7 +43,7 @@ def clamp(
         raise AuthorityUnavailable(f"the authority is valid only from {issuer.not_before.isoformat()}: check the clock")
     latest = floor_second(issuer.not_after - margin)
     not_after = min(floor_second(now + ttl), latest)
-    if not_after <= now or not_after - now < min(minimum, ttl) - timedelta(seconds=1):
+    if not_after <= now or latest - now < min(minimum, ttl):
         raise AuthorityUnavailable(
             f"the authority expires at {issuer.not_after.isoformat()}, too soon to sign with: rotate it"
         )

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.utils import Buffer
+
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import Authority, AuthorityState, SigningAuthority
 from ca.bundle import TrustBundle, make_bundle
 from ca.csr import VerifiedCsr
+from ca.errors import AuthorityUnavailable
 from ca.intent import IssuedCertificate, IssueRequest
 from ca.issuer import Issuer, Prepared
 from ca.kek import Kek, KeyRing, WrappedKey
@@ -112,6 +116,48 @@ def make_svid(
     request = IssueRequest(profile, identity, VerifiedCsr.of_own_key(key), tuple(dns_names), ttl)
     issued = issue_one(request, authority, now)
     return Holder(issued, parse_svid(issued.chain), key)
+
+
+class RemoteKey(ec.EllipticCurvePrivateKey):
+    """Stands in for a P-256 key that never leaves its token: it has the library's interface and signs elsewhere."""
+
+    def __init__(self, key: PrivateKey) -> None:
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        self._elsewhere = key
+        self.signatures = 0
+        self.broken = False
+
+    def sign(self, data: Buffer, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
+        if self.broken:
+            raise AuthorityUnavailable("the token does not answer")
+        self.signatures += 1
+        return self._elsewhere.sign(data, signature_algorithm)
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        return self._elsewhere.public_key()
+
+    @property
+    def curve(self) -> ec.EllipticCurve:
+        return self._elsewhere.curve
+
+    @property
+    def key_size(self) -> int:
+        return self._elsewhere.key_size
+
+    def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
+        raise NotImplementedError
+
+    def private_numbers(self) -> ec.EllipticCurvePrivateNumbers:
+        raise NotImplementedError
+
+    def private_bytes(self, *_: object) -> bytes:
+        raise NotImplementedError
+
+    def __copy__(self) -> RemoteKey:
+        return self
+
+    def __deepcopy__(self, memo: object) -> RemoteKey:
+        return self
 
 
 def make_authority_record(**changes: object) -> Authority:

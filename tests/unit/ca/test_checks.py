@@ -1,0 +1,284 @@
+"""The judge of finished certificates: it passes what was meant and names every single deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from attestation.spiffe_id import SpiffeId, TrustDomain
+from ca.authority import SigningAuthority
+from ca.checks import check_authority, check_issued
+from ca.csr import VerifiedCsr
+from ca.errors import AuthorityUnavailable, CertificateMismatch
+from ca.intent import CertificateIntent, IssuedCertificate, IssueRequest
+from ca.issuer import Prepared
+from ca.keys import KeyType, PrivateKey, generate
+from ca.profile import ProfileName
+from ca.signer import LocalSigner
+from ca.template import Unsigned
+from tests.fakes.ca import make_authority, make_issuer, serial_source
+from tests.fakes.clock import EPOCH
+
+AUTHORITY = make_authority()
+KEY = generate(KeyType.ECDSA_P256)
+CSR = VerifiedCsr.of_own_key(KEY)
+ID = SpiffeId(TrustDomain("example.org"), "/web")
+NAMES = [x509.UniformResourceIdentifier(str(ID)), x509.DNSName("a.example.org"), x509.DNSName("b.example.org")]
+BEFORE, AFTER = EPOCH, EPOCH + timedelta(hours=1)
+INTENT = CertificateIntent(
+    serial="0a0b",
+    spiffe_id=ID,
+    profile=ProfileName.WORKLOAD,
+    key_hash=CSR.key_hash,
+    not_before=BEFORE,
+    not_after=AFTER,
+    authority_id=AUTHORITY.authority.id,
+    dns_names=("a.example.org", "b.example.org"),
+)
+
+
+def usage(*, signature: bool = True, cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(signature, False, False, False, False, cert_sign, crl_sign, False, False)
+
+
+def naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+class Parts:
+    """A leaf in pieces, each of which a test may replace."""
+
+    def __init__(self) -> None:
+        self.issuer = AUTHORITY.certificate.subject
+        self.public_key = KEY.public_key()
+        self.serial = 0x0A0B
+        self.before, self.after = BEFORE, AFTER
+        self.extensions: list[tuple[x509.ExtensionType, bool]] = [
+            (x509.BasicConstraints(False, None), True),
+            (usage(), True),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
+            (x509.AuthorityKeyIdentifier(bytes.fromhex(AUTHORITY.authority.id), None, None), False),
+            (x509.SubjectKeyIdentifier(bytes.fromhex(CSR.key_hash)[:20]), False),
+            (x509.SubjectAlternativeName(NAMES), False),
+        ]
+
+    def change(self, at: int, value: x509.ExtensionType, critical: bool | None = None) -> None:
+        self.extensions[at] = (value, self.extensions[at][1] if critical is None else critical)
+
+    def leaf(self) -> x509.Certificate:
+        builder = x509.CertificateBuilder(
+            self.issuer,
+            x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "example.org")]),
+            self.public_key,
+            self.serial,
+            naive(self.before),
+            naive(self.after),
+        )
+        for value, critical in self.extensions:
+            builder = builder.add_extension(value, critical)
+        return builder.sign(AUTHORITY.signer.private_key, hashes.SHA256())
+
+
+def judge(parts: Parts, intent: CertificateIntent = INTENT, spki: bytes = CSR.spki) -> None:
+    leaf = parts.leaf()
+    check_issued(leaf, leaf.public_bytes(Encoding.DER), intent, AUTHORITY, spki)
+
+
+def test_what_was_meant_passes() -> None:
+    judge(Parts())
+
+
+def no(at: int) -> Callable[[Parts], None]:
+    return lambda parts: parts.extensions.pop(at) and None  # type: ignore[func-returns-value]
+
+
+def change(at: int, value: x509.ExtensionType, critical: bool | None = None) -> Callable[[Parts], None]:
+    return lambda parts: parts.change(at, value, critical)
+
+
+def put(name: str, value: object) -> Callable[[Parts], None]:
+    return lambda parts: setattr(parts, name, value)
+
+
+SECOND = timedelta(seconds=1)
+OTHER_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody")])
+DEVIATIONS: Mapping[str, Callable[[Parts], None]] = {
+    "serial": put("serial", 0x0A0C),
+    "issuer": put("issuer", OTHER_NAME),
+    "starts earlier": put("before", BEFORE - SECOND),
+    "starts later": put("before", BEFORE + SECOND),
+    "ends later": put("after", AFTER + SECOND),
+    "ends earlier": put("after", AFTER - SECOND),
+    "key": put("public_key", generate(KeyType.ECDSA_P256).public_key()),
+    "kind of key": put("public_key", generate(KeyType.ED25519).public_key()),
+    "is a CA": change(0, x509.BasicConstraints(True, None)),
+    "is a CA of depth 0": change(0, x509.BasicConstraints(True, 0)),
+    "constraints not critical": change(0, x509.BasicConstraints(False, None), False),
+    "no constraints": no(0),
+    "signs nothing": change(1, usage(signature=False, cert_sign=False, crl_sign=False)),
+    "signs certificates": change(1, usage(cert_sign=True)),
+    "signs CRLs": change(1, usage(crl_sign=True)),
+    "usage not critical": change(1, usage(), False),
+    "no usage": no(1),
+    "server only": change(2, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])),
+    "code signing too": change(
+        2,
+        x509.ExtendedKeyUsage(
+            [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.CODE_SIGNING]
+        ),
+    ),
+    "no purpose": no(2),
+    "another authority's key": change(3, x509.AuthorityKeyIdentifier(b"x" * 20, None, None)),
+    "no authority key": no(3),
+    "another key's identifier": change(4, x509.SubjectKeyIdentifier(b"x" * 20)),
+    "another ID": change(5, x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"{ID}x"), *NAMES[1:]])),
+    "no ID": change(5, x509.SubjectAlternativeName(NAMES[1:])),
+    "two IDs": change(5, x509.SubjectAlternativeName([NAMES[0], *NAMES])),
+    "ID as a DNS name": change(5, x509.SubjectAlternativeName([x509.DNSName(str(ID)), *NAMES[1:]])),
+    "DNS name missing": change(5, x509.SubjectAlternativeName(NAMES[:2])),
+    "DNS name more": change(5, x509.SubjectAlternativeName([*NAMES, x509.DNSName("server.sds.internal")])),
+    "DNS names swapped": change(5, x509.SubjectAlternativeName([NAMES[0], NAMES[2], NAMES[1]])),
+    "no names": no(5),
+    "one extension more": lambda parts: parts.extensions.append((x509.OCSPNoCheck(), False)),
+    "unknown critical extension": lambda parts: parts.extensions.append(
+        (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
+    ),
+}
+
+
+@pytest.mark.parametrize("deviation", DEVIATIONS.values(), ids=DEVIATIONS)
+def test_every_deviation_is_found(deviation: Callable[[Parts], None]) -> None:
+    parts = Parts()
+    deviation(parts)
+    with pytest.raises(CertificateMismatch):
+        judge(parts)
+
+
+def test_an_intent_beyond_the_authority_is_found() -> None:
+    parts = Parts()
+    parts.after = AUTHORITY.authority.not_after + SECOND
+    with pytest.raises(CertificateMismatch):
+        judge(parts, replace(INTENT, not_after=parts.after))
+    parts = Parts()
+    parts.before = AUTHORITY.authority.not_before - SECOND
+    with pytest.raises(CertificateMismatch):
+        judge(parts, replace(INTENT, not_before=parts.before))
+
+
+def test_a_recorded_hash_of_another_key_is_found() -> None:
+    with pytest.raises(CertificateMismatch):
+        judge(Parts(), replace(INTENT, key_hash="00" * 32))
+
+
+def test_a_mismatch_never_leaves_and_holds_nobody_else_up() -> None:
+    issuer = make_issuer()
+    request = IssueRequest(ProfileName.WORKLOAD, ID, CSR)
+    good, meant = issuer.prepare([request, request], AUTHORITY, EPOCH)
+    assert isinstance(good, Prepared)
+    assert isinstance(meant, Prepared)
+    (builder,) = [meant.take().builder]
+    evil = Unsigned(builder.add_extension(x509.OCSPNoCheck(), critical=False))
+    swapped = Prepared(meant.intent, AUTHORITY, evil, CSR.spki)
+    first, second = issuer.issue([swapped, good])
+    assert isinstance(first, CertificateMismatch)
+    assert isinstance(second, IssuedCertificate)
+
+
+@pytest.mark.parametrize("key_type", KeyType)
+def test_every_kind_of_authority_passes_its_trial(keys: Mapping[KeyType, PrivateKey], key_type: KeyType) -> None:
+    authority = make_authority(key=keys[key_type], key_type=key_type)
+    check_authority(authority, EPOCH + timedelta(milliseconds=1500), serial_source())
+
+
+def test_an_authority_out_of_its_time_fails_its_trial() -> None:
+    for offset in (timedelta(days=91), timedelta(days=-1)):
+        with pytest.raises(AuthorityUnavailable):
+            check_authority(AUTHORITY, EPOCH + offset, 1)
+
+
+def bent(**changes: object) -> SigningAuthority:
+    return SigningAuthority.open(replace(AUTHORITY.authority, **changes), AUTHORITY.signer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "00" * 20},
+        {"not_after": EPOCH + timedelta(days=1000)},
+        {"not_before": EPOCH - timedelta(days=1000)},
+        {"trust_domain": TrustDomain("example.com")},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_record_that_differs_from_the_certificate_fails(changes: Mapping[str, object]) -> None:
+    with pytest.raises(AuthorityUnavailable):
+        check_authority(bent(**changes), EPOCH, 1)
+
+
+def authority_with(*extensions: tuple[x509.ExtensionType, bool], signer: PrivateKey | None = None) -> SigningAuthority:
+    """AUTHORITY's certificate with other extensions, signed by its own key or another."""
+    authority = AUTHORITY.authority
+    name = AUTHORITY.certificate.subject
+    builder = x509.CertificateBuilder(
+        name, name, AUTHORITY.signer.public_key, 1, naive(authority.not_before), naive(authority.not_after)
+    )
+    for value, critical in extensions:
+        builder = builder.add_extension(value, critical)
+    key = signer or AUTHORITY.signer.private_key
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    return SigningAuthority.open(replace(authority, certificate=certificate), AUTHORITY.signer)
+
+
+CA = (x509.BasicConstraints(True, None), True)
+CERT_SIGN = (usage(signature=False, cert_sign=True, crl_sign=True), True)
+SKI = (x509.SubjectKeyIdentifier(bytes.fromhex(AUTHORITY.authority.id)), False)
+AKI = (x509.AuthorityKeyIdentifier(bytes.fromhex(AUTHORITY.authority.id), None, None), False)
+TD_ID = (x509.SubjectAlternativeName([x509.UniformResourceIdentifier("spiffe://example.org")]), False)
+
+
+def test_the_pieces_of_a_sound_authority_pass() -> None:
+    check_authority(authority_with(CA, CERT_SIGN, SKI, AKI, TD_ID), EPOCH, 1)
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        (CERT_SIGN, SKI, AKI, TD_ID),
+        (CA, SKI, AKI, TD_ID),
+        (CA, CERT_SIGN, AKI, TD_ID),
+        (CA, CERT_SIGN, SKI, AKI),
+        ((x509.BasicConstraints(False, None), True), CERT_SIGN, SKI, AKI, TD_ID),
+        ((CA[0], False), CERT_SIGN, SKI, AKI, TD_ID),
+        (CA, (usage(), True), SKI, AKI, TD_ID),
+        (CA, (usage(cert_sign=True), True), SKI, AKI, TD_ID),
+        (CA, (CERT_SIGN[0], False), SKI, AKI, TD_ID),
+        (CA, CERT_SIGN, SKI, AKI, (x509.SubjectAlternativeName(NAMES[:1]), False)),
+        (CA, CERT_SIGN, SKI, AKI, (x509.SubjectAlternativeName([x509.DNSName("example.org")]), False)),
+    ],
+)
+def test_a_certificate_that_is_no_signing_certificate_fails(
+    extensions: tuple[tuple[x509.ExtensionType, bool], ...],
+) -> None:
+    with pytest.raises(AuthorityUnavailable):
+        check_authority(authority_with(*extensions), EPOCH, 1)
+
+
+def test_a_root_that_another_key_signed_fails() -> None:
+    forged = authority_with(CA, CERT_SIGN, SKI, AKI, TD_ID, signer=generate(KeyType.ECDSA_P256))
+    with pytest.raises(AuthorityUnavailable):
+        check_authority(forged, EPOCH, 1)
+
+
+def test_a_signer_that_signs_with_another_key_fails() -> None:
+    """The custodian claims one key and uses another: only the trial finds out."""
+    wrong = generate(KeyType.ECDSA_P256)
+    liar = LocalSigner(wrong, AUTHORITY.signer.public_key)
+    with pytest.raises(AuthorityUnavailable):
+        check_authority(SigningAuthority.open(AUTHORITY.authority, liar), EPOCH, 1)
