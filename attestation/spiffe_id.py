@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from attestation.errors import InvalidSpiffeId
 
 SCHEME = "spiffe://"
-MAX_ID_BYTES = 2048  # SPIFFE-ID 2.3: implementations MUST NOT generate longer ones
+MAX_ID_BYTES = 2048  # SPIFFE-ID 2.3: longer ones need not be supported and SHOULD NOT be generated
 MAX_TRUST_DOMAIN_BYTES = 255  # SPIFFE-ID 2.1, the host limit of RFC 3986
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]+")
