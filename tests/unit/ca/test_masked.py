@@ -59,7 +59,7 @@ def log_line(value: object) -> str:
 
 def exception_text(value: object) -> str:
     try:
-        raise ValueError(value)
+        raise ValueError(value)  # noqa: TRY301 - the traceback is the point
     except ValueError as error:
         stack = traceback.TracebackException.from_exception(error, capture_locals=True)
         return "".join(stack.format())

@@ -1,0 +1,27 @@
+"""The deciding modules decide: they neither read the clock, nor draw, nor log, nor wait (design rule 2)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+CA = Path(__file__).parents[3] / "ca"
+SHELLS = {"key_manager.py"}
+FORBIDDEN = {"asyncio", "time", "random", "secrets", "logging", "os", "socket", "threading", "structlog", "sds"}
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(CA.glob("*.py")), ids=lambda path: path.name)
+def test_pure(path: Path) -> None:
+    assert not imported(path) & (FORBIDDEN - ({"asyncio"} if path.name in SHELLS else set()))
