@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 import threading
 from collections import OrderedDict
@@ -21,7 +20,7 @@ _SETTLED_NS = 2_000_000_000
 
 _Key = tuple[int, int, int, int, int]
 
-_OWN_PROC = Path("/proc/self")  # our descriptors are ours, wherever the proc file system of the others is mounted
+_OWN_DESCRIPTORS = Path("/proc/self/fd")
 
 
 def binary_path(process: OpenProcess, fd: int) -> str:
@@ -52,20 +51,11 @@ def check_filesystem(process: OpenProcess, fd: int) -> None:
     It could show the agent another content than it runs, or answer never. The file system itself is not asked: the
     mount is looked up in the kernel's tables. Raises Unreadable.
     """
-    try:
-        info = (_OWN_PROC / "fdinfo" / str(fd)).read_bytes()
-        own_mounts = (_OWN_PROC / "mountinfo").read_bytes()
-    except OSError as error:
-        raise Unreadable(f"the binary's mount is unknown: {error.strerror}") from None
-    found = re.search(rb"^mnt_id:\s*([0-9]+)$", info, re.MULTILINE)
-    if found is None:
-        raise Unreadable("the binary's mount is unknown")
-    kind = filesystem_type(own_mounts, found[1])
-    if not kind:
-        kind = filesystem_type(process.read("mountinfo"), found[1])
+    mount = process.mount_id(fd)
+    kind = filesystem_type(process.own_mounts(), mount) or filesystem_type(process.read("mountinfo"), mount)
     if not kind:
         raise Unreadable("the binary's mount is not in the process's mount namespace")
-    if kind.startswith("fuse") and kind != "fusectl":
+    if kind.startswith("fuse"):
         raise Unreadable("the binary lies on a FUSE file system, whose content cannot be trusted")
 
 
@@ -111,7 +101,7 @@ class BinaryDigests:
     def _read(self, fd: int, key: _Key) -> str:
         """Hash through a second descriptor of the same file; it must not change meanwhile."""
         try:
-            readable = os.open(_OWN_PROC / "fd" / str(fd), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+            readable = os.open(_OWN_DESCRIPTORS / str(fd), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
         except OSError as error:
             raise Unreadable(f"the binary cannot be opened: {error.strerror}") from None
         hasher = hashlib.sha256()

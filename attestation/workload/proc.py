@@ -48,10 +48,11 @@ class Credentials:
 class OpenProcess:
     """A process whose /proc folder is held open."""
 
-    __slots__ = ("_fd",)
+    __slots__ = ("_fd", "_own")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, own: Path) -> None:
         self._fd = fd
+        self._own = own
 
     def stat(self) -> ProcessStat:
         """Raises ProcessGone, Unreadable."""
@@ -86,6 +87,20 @@ class OpenProcess:
         finally:
             os.close(fd)
 
+    def mount_id(self, fd: int) -> bytes:
+        """The mount through which one of our own descriptors was opened. Raises Unreadable."""
+        with self._errors("fdinfo"):
+            info = (self._own / "fdinfo" / str(fd)).read_bytes()
+        found = _MOUNT_ID.search(info)
+        if found is None:
+            raise Unreadable("fdinfo has an unknown form")
+        return found[1]
+
+    def own_mounts(self) -> bytes:
+        """The mountinfo of our own mount namespace. Raises Unreadable."""
+        with self._errors("mountinfo"):
+            return (self._own / "mountinfo").read_bytes()
+
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
         try:
@@ -97,12 +112,13 @@ class OpenProcess:
 
 
 class ProcFs:
-    """A mounted proc file system."""
+    """A mounted proc file system. `own` is our own folder there, which a proc of other namespaces does not have."""
 
-    __slots__ = ("_root",)
+    __slots__ = ("_own", "_root")
 
-    def __init__(self, root: Path = Path("/proc")) -> None:
+    def __init__(self, root: Path = Path("/proc"), own: Path = Path("/proc/self")) -> None:
         self._root = root
+        self._own = own
 
     @contextmanager
     def open(self, pid: int) -> Iterator[OpenProcess]:
@@ -114,7 +130,7 @@ class ProcFs:
         except OSError:
             raise ProcessGone("the process has ended, or /proc hides it from the agent (hidepid)") from None
         try:
-            yield OpenProcess(fd)
+            yield OpenProcess(fd, self._own)
         finally:
             os.close(fd)
 
@@ -159,6 +175,7 @@ def parse_stat(content: bytes) -> ProcessStat:
     return ProcessStat(fields[0].decode("ascii", errors="replace"), int(fields[19]))
 
 
+_MOUNT_ID = re.compile(rb"^mnt_id:\s*([0-9]+)$", re.MULTILINE)
 _IDS = re.compile(rb"^(Uid|Gid):((?:\s+[0-9]+){4})\s*$", re.MULTILINE)
 _GROUPS = re.compile(rb"^Groups:((?:[ \t]+[0-9]+)*)[ \t]*$", re.MULTILINE)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,19 @@ class TestDigests:
         fd = self.open(file)
         digests.digest(fd)
         assert len(digests._cache) == 0
+        os.close(fd)
+
+    def test_a_file_that_changes_while_it_is_read_has_no_digest(self, tmp_path: Path) -> None:
+        file = tmp_path / "f"
+        file.write_bytes(b"one")
+
+        def now() -> datetime:
+            file.write_bytes(b"longer")  # the clock is asked between the first look and the reading
+            return wall()
+
+        fd = self.open(file)
+        with pytest.raises(Unreadable, match="changed"):
+            BinaryDigests(1000, now).digest(fd)
         os.close(fd)
 
     def test_the_cache_is_bounded(self, tmp_path: Path) -> None:

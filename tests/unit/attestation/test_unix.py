@@ -12,9 +12,9 @@ import pytest
 from attestation.attestor import Process
 from attestation.catalog import WORKLOAD_ATTESTORS, WorkloadParts, workload_attestor
 from attestation.selector import Selector
-from attestation.workload.proc import ProcFs
+from attestation.workload.proc import ProcessGone, ProcFs
 from attestation.workload.unix import HostNames, UnixAttestor, UnixConfig
-from tests.unit.attestation.proctree import FakeProc, status_text
+from tests.unit.attestation.proctree import FakeProc, stat_line, status_text
 from tests.unit.attestation.workload_fakes import FakeLog, FakeNames, wall
 
 
@@ -27,6 +27,10 @@ def log() -> FakeLog:
 def proc(tmp_path: Path) -> FakeProc:
     (tmp_path / "proc").mkdir()
     return FakeProc(tmp_path / "proc")
+
+
+def mount_line(kind: str) -> bytes:
+    return f"40 22 0:50 / /mnt rw - {kind} source rw\n".encode() if kind else b""
 
 
 class TestFakeTrees:
@@ -75,6 +79,48 @@ class TestFakeTrees:
         found = self.make(proc, log, discover_names=False).attest(self.PROCESS)
         assert len(found) == 2 + 256
         assert "supplementary groups" in log.facts()
+
+    def test_who_ends_meanwhile_gets_nothing(self, proc: FakeProc, log: FakeLog) -> None:
+        folder = proc.add(7)
+
+        class EndingNames(FakeNames):
+            def user(self, uid: int) -> str | None:
+                (folder / "stat").write_bytes(stat_line(7, start_time=5001))
+                return None
+
+        with pytest.raises(ProcessGone, match="ended while"):
+            self.make(proc, log, EndingNames()).attest(self.PROCESS)
+
+    @pytest.mark.parametrize(
+        ("own", "its", "known"),
+        [
+            ("ext4", "", True),
+            ("", "overlay", True),
+            ("ext4", "fuse", True),  # the number is our own mount's first
+            ("fuse", "", False),
+            ("fuse.sshfs", "", False),
+            ("fuseblk", "", False),
+            ("", "fuse.gcsfuse", False),
+            ("", "", False),
+        ],
+    )
+    def test_filesystems_made_by_a_process_are_not_trusted(
+        self, proc: FakeProc, log: FakeLog, tmp_path: Path, own: str, its: str, known: bool
+    ) -> None:
+        binary = (tmp_path / "bin").resolve()
+        binary.write_bytes(b"content")
+        folder = proc.add(7, exe=binary)
+        (folder / "mountinfo").write_bytes(mount_line(its))
+        ours = tmp_path / "self"
+        (ours / "fdinfo").mkdir(parents=True)
+        for fd in range(256):
+            (ours / "fdinfo" / str(fd)).write_bytes(b"pos:\t0\nflags:\t012100000\nmnt_id:\t40\nino:\t7\n")
+        (ours / "mountinfo").write_bytes(mount_line(own))
+        attestor = UnixAttestor(UnixConfig(), log=log, now=wall, proc=ProcFs(proc.root, ours), names=FakeNames())
+        facts = {s.value.partition(":")[0] for s in attestor.attest(self.PROCESS)}
+        assert ({"path", "sha256"} <= facts) is known
+        assert facts.isdisjoint({"path", "sha256"}) is not known
+        assert ("binary" in log.facts()) is not known
 
     def test_names_that_are_no_selectors(self, proc: FakeProc, log: FakeLog) -> None:
         proc.add(7)
