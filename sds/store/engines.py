@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from sds.store.errors import InvalidDatabaseUrl
+from sds.store.errors import InvalidDatabaseUrl, Reason, StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+_OS_ERRORS = {errno.ENOSPC: Reason.FULL, errno.EDQUOT: Reason.FULL, errno.EROFS: Reason.READ_ONLY}
 
 
 def parse_url(text: str) -> URL:
@@ -123,15 +126,20 @@ def postgres_engine(url: URL, limits: Limits) -> Engine:
 def _private_file(path: Path) -> None:
     """The database file belongs to its owner alone (0600), and so does the folder if we make it (0700).
 
-    SQLite gives its side files (-wal, -shm) the mode of the database file.
+    SQLite gives its side files (-wal, -shm) the mode of the database file. Raises StoreUnavailable.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        if os.fstat(descriptor).st_mode & 0o077:
-            os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.fstat(descriptor).st_mode & 0o077:
+                os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreUnavailable(
+            _OS_ERRORS.get(error.errno or 0, Reason.IO), errno.errorcode.get(error.errno or 0, "")
+        ) from error
 
 
 def connect_arguments(url: URL, connect_timeout: int) -> dict[str, Any]:

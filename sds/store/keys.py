@@ -47,6 +47,7 @@ class Keys:
 
     def rewrap(self, wrap: Callable[[WrappedKey], WrappedKey]) -> int:
         """Put every key through `wrap` (ca.kek.KeyRing.rewrap); returns how many came back changed. All or nothing."""
+        self._tx.check_writable()
         done = 0
         for row in self._tx.rows(select(wrapped_keys).order_by(wrapped_keys.c.key_id).with_for_update()):
             old = _from_row(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, Text, cast, select
 
 from sds.store.tables import settings
 from sds.store.tx import Tx
@@ -27,10 +27,11 @@ class Settings:
         self._tx.note(insert.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
 
     def count_up(self, key: str) -> int:
-        """Add one to a counter that starts at 0; returns what it is now."""
-        value = int(self.get(key) or 0) + 1
-        self.put(key, str(value))
-        return value
+        """Add one to a counter that starts at 0; returns what it is now. Safe against others that count at once."""
+        insert = self._tx.insert(settings).values(key=key, value="1")
+        one_more = cast(cast(settings.c.value, BigInteger) + 1, Text)
+        counted = insert.on_conflict_do_update(index_elements=["key"], set_={"value": one_more})
+        return int(self._tx.note(counted.returning(settings.c.value)).scalar_one())
 
     @property
     def epoch(self) -> str:

@@ -78,7 +78,7 @@ class SqliteBackend:
         """The writer's thread: until closed, take what has piled up and commit it."""
         while (first := self._queue.get()) is not None:
             jobs, last = self._pile(first)
-            settle(self._commit([job for job in jobs if not job.abandoned]))
+            settle(self._commit(jobs))
             if last:
                 break
 
@@ -93,8 +93,6 @@ class SqliteBackend:
 
     def _commit(self, jobs: list[Job[Any]]) -> list[Outcome[Any]]:
         """The outcome of each job, all durable. If the transaction itself fails, each job gets one of its own."""
-        if not jobs:
-            return []
         try:
             outcomes = self._transaction(jobs)
         except BaseException as error:  # noqa: BLE001 - whatever happens, the callers must hear of it
@@ -112,7 +110,7 @@ class SqliteBackend:
         """All jobs in one transaction. Whatever this raises, none of it has happened."""
         try:
             with self._writer.connect() as connection, connection.begin():
-                return [(job, self._run(connection, job)) for job in jobs]
+                return [(job, self._run(connection, job)) for job in jobs if not job.abandoned]
         except SQLAlchemyError as error:
             fault = diagnose(error)
         raise fault.error

@@ -74,7 +74,7 @@ class Tx:
         self, statement: Executable, parameters: Parameters | Sequence[Parameters] | None = None
     ) -> CursorResult[Any]:
         """A write that is no decision (observations, the log itself) and needs no audit event."""
-        self._check_writable()
+        self.check_writable()
         return self._connection.execute(statement, parameters)
 
     def change_many(self, table: Table, bulk: Bulk, rows: Sequence[tuple[object, ...]]) -> int:
@@ -84,7 +84,7 @@ class Tx:
 
     def note_many(self, bulk: Bulk, rows: Sequence[tuple[object, ...]]) -> int:
         """Like `note` for many rows; returns how many were written."""
-        self._check_writable()
+        self.check_writable()
         if not rows:
             return 0
         return self._connection.exec_driver_sql(bulk.sql(self._dialect), list(rows)).rowcount
@@ -98,6 +98,7 @@ class Tx:
         find = func.strpos if self.postgres else func.instr
         return find(column, needle) > 0
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
+        """Raises RuntimeError in a unit of work that only reads."""
         if not self._writable:
             raise RuntimeError("a read unit of work cannot write; use Store.write")

@@ -62,6 +62,22 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
+async def postgresql_store(postgresql_url: str, clock: FakeClock) -> AsyncIterator[Store]:
+    """An open store on PostgreSQL, for what only it can do."""
+    opened = open_store(postgresql_url, clock=clock, limits=QUICK)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def sqlite_store(sqlite_url: str, clock: FakeClock) -> AsyncIterator[Store]:
+    """An open store on SQLite, for what only it can do."""
+    opened = open_store(sqlite_url, clock=clock, limits=QUICK)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
 async def store(database_url: str, clock: FakeClock) -> AsyncIterator[Store]:
     """An open store on a fresh database, once on each backend."""
     opened = open_store(database_url, clock=clock, limits=QUICK)
