@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sds.admin.errors import BodyTooLarge, Forbidden, TooManyRequests
@@ -104,7 +105,7 @@ class Gate:
         self._running += 1
         with request_context(call.request_id):
             try:
-                await self._admit(call)
+                await self._admit(call, scope["path"])
                 await self._app(scope, bounded, answer)
             except Exception as error:  # noqa: BLE001  # the outermost net: none may reach the web server's own log
                 await self._fail(error, scope, bounded, answer)
@@ -129,13 +130,15 @@ class Gate:
             self._users[uid] = user_name(uid)
         return self._users[uid]
 
-    async def _admit(self, call: AdminCall) -> None:
+    async def _admit(self, call: AdminCall, path: str) -> None:
         if self._running > self._limits.concurrent:
             raise TooManyRequests("too many admin requests at once; try again")
         if call.uid not in self._allowed:
             why = "this user may not use the admin API; run it as root or as the server's own user"
             await self._audit.refused(call, "admin.access", "", f"{call.user} is not allowed")
             raise Forbidden(why)
+        if not path.isprintable():  # a route's `$` would overlook a newline at the end
+            raise HTTPException(404)
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> None:
         problem = problem_for(error)
