@@ -58,7 +58,8 @@ def _parse_text(text: str) -> timedelta:
 def _microseconds(number: str, unit: str) -> int:
     """Exact decimal arithmetic: floats would turn 0.3s into 299999 us."""
     whole, _, fraction = number.partition(".")
-    return (int(whole + fraction) * _UNIT_US[unit]) // 10 ** len(fraction)
+    scale: int = 10 ** len(fraction)
+    return int(whole + fraction) * _UNIT_US[unit] // scale
 
 
 def format_duration(duration: timedelta) -> str:
