@@ -22,7 +22,7 @@ class Bulk:
 
     def __init__(self, statement: Insert, parameters: Sequence[str]) -> None:
         """`parameters` names what the tuples hold, in their order."""
-        self._statement = statement
+        self._statement = statement.inline()  # nobody reads the keys that the database gives out
         self._parameters = tuple(parameters)
         self._compiled: dict[str, str] = {}
 

@@ -73,6 +73,21 @@ class Cluster:
             self._process.wait(30)
             self._process = None
 
+    def ensure_running(self) -> None:
+        """Wait until it answers; start it again if it gave up, as a supervisor would."""
+        deadline = time.monotonic() + 30
+        while True:
+            if self._process is None or self._process.poll() is not None:
+                self._process = None
+                self.start()
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+                return
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
     def url(self, database: str) -> str:
         return f"postgresql://{ADMIN}@/{database}?host={self.folder}"
 
