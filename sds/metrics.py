@@ -19,6 +19,13 @@ PROFILES = ("workload", "agent", "server", "authority")
 OUTCOMES = ("success", "refused", "failure")
 """As in the audit log: refused is a decision, failure is something broken."""
 PROTOCOLS = ("sotw", "delta", "ads-sotw", "ads-delta", "fetch")
+METHODS = ("Attest", "Renew", "SignX509Svids", "ReportDelivery", "WatchAuthorized", "other")
+"""Of the node API."""
+STATUSES = (
+    "OK", "CANCELLED", "INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "FAILED_PRECONDITION",
+    "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL", "other",
+)  # fmt: skip
+"""gRPC status codes that the server answers with."""
 REFUSED_CONNECTIONS = ("rate", "total", "per_peer", "no_credentials", "banned", "handshake", "other")
 IGNORED = ("unknown_type", "too_many_names", "bad_name", "not_granted", "file_name", "other")
 
@@ -74,6 +81,14 @@ class ServerMetrics:
             type=("join_token", "renewal", "other"),
             outcome=OUTCOMES,
         )
+        self.refusals = Counters(
+            "sds_server_refusals", "Calls refused for who made them.", r, action=("agent.attest", "node.call", "other")
+        )
+        self.calls = Counters("sds_server_calls", "gRPC calls that ended.", r, method=METHODS, status=STATUSES)
+        seconds = Histogram(
+            "sds_server_call_seconds", "Time of a gRPC call.", ("method",), buckets=DURATION_BUCKETS, registry=r
+        )
+        self._call_seconds = {method: seconds.labels(method).observe for method in METHODS}
         self.watch_streams = _gauge("sds_server_watch_streams", "WatchAuthorized streams open now.", r)
         self.agents_connected = _gauge(
             "sds_server_agents_connected", "Agents with a WatchAuthorized stream open now.", r
@@ -130,6 +145,11 @@ class ServerMetrics:
             "sds_server_authority_expiry_timestamp_seconds", "When an authority expires.", ("kind", "state"), registry=r
         )
         self.entries = _gauge("sds_server_entries", "Registration entries.", r)
+
+    def call_seconds(self, method: str, seconds: float) -> None:
+        """A call has ended; watch streams are left out, for they last as long as the agent."""
+        if method != "WatchAuthorized":
+            self._call_seconds.get(method, self._call_seconds[METHODS[-1]])(seconds)
 
     def authorities(self, slots: Iterable[tuple[str, str, datetime]]) -> None:
         """All authorities there are, as (kind, state, not after); those of an earlier call are forgotten."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sds.cli.options import Config
+
+if TYPE_CHECKING:
+    from sds.config import ServerConfig
 
 app = typer.Typer(no_args_is_help=True, help="The server, which issues identities.")
 
@@ -59,8 +62,12 @@ def run(
         "database.url": database_url,
         "log.level": log_level,
     }
-    loaded = load(load_server_config, SERVER_PREFIX, config, flags)
 
-    from sds.server import wiring  # noqa: PLC0415
+    def read() -> ServerConfig:
+        return load(load_server_config, SERVER_PREFIX, config, flags)
 
-    raise typer.Exit(wiring.run(loaded))
+    loaded = read()
+
+    from sds.server import process  # noqa: PLC0415
+
+    raise typer.Exit(process.run(loaded, read))

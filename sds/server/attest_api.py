@@ -19,8 +19,8 @@ from sds.server import convert
 from sds.server.enrolment import Enrolment, TokenClaim
 from sds.server.refusals import Refusal, RefusalLog
 from sds.server.rpc import Call, CallRefused, Unary
+from sds.server.transactions import Transactions
 from sds.store.errors import StoreError
-from sds.store.store import Store
 
 SERVICE = "sds.node.v1.NodeAttestation"
 MAX_TYPE_BYTES = 64
@@ -37,7 +37,7 @@ class AttestApi:
 
     def __init__(
         self,
-        store: Store,
+        store: Transactions,
         enrolment: Enrolment,
         bundle: Callable[[], TrustBundle],
         refusals: RefusalLog,

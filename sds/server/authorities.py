@@ -22,8 +22,8 @@ from sds.audit.event import Target
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.server.events import Events, rfc3339, system_actor
+from sds.server.transactions import Transactions
 from sds.store.errors import Conflict, ConstraintViolated
-from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
 
 
@@ -42,7 +42,7 @@ class Authorities:
 
     def __init__(
         self,
-        store: Store,
+        store: Transactions,
         keys: KeyManager,
         policy: AuthorityPolicy,
         serial_source: Callable[[], int],
@@ -164,6 +164,13 @@ def _span(authority: Authority) -> str:
     return f"from {rfc3339(authority.not_before)} to {rfc3339(authority.not_after)}"
 
 
-def soon_expired(authorities: tuple[Authority, ...], now: datetime, within: timedelta) -> tuple[Authority, ...]:
-    """Active authorities that expire before long: the log warns of them."""
-    return tuple(one for one in authorities if one.state is AuthorityState.ACTIVE and one.not_after - now < within)
+def soon_expired(
+    authorities: tuple[Authority, ...], now: datetime, before: timedelta, share: int
+) -> tuple[Authority, ...]:
+    """Active authorities with less than `before` left, or than one part in `share` of their life if that is less."""
+    return tuple(
+        one
+        for one in authorities
+        if one.state is AuthorityState.ACTIVE
+        and one.not_after - now < min(before, (one.not_after - one.not_before) / share)
+    )

@@ -16,14 +16,14 @@ from sds.audit.event import Actor, Json, Target
 from sds.logs import get_logger
 from sds.server.events import Events, system_actor
 from sds.server.kek_file import KekFile, KekFileUnusable
-from sds.store.store import Store
+from sds.server.transactions import Transactions
 from sds.store.unit_of_work import UnitOfWork
 
 
 class KeyStore:
     """Implements ca.key_manager.WrappedKeyStore."""
 
-    def __init__(self, store: Store, events: Events) -> None:
+    def __init__(self, store: Transactions, events: Events) -> None:
         self._store = store
         self._events = events
 
@@ -47,7 +47,7 @@ class Custody:
 
     def __init__(
         self,
-        store: Store,
+        store: Transactions,
         file: KekFile,
         manager: WrappedKeyManager,
         events: Events,
@@ -108,7 +108,7 @@ class Custody:
 
 
 async def open_custody(
-    store: Store,
+    store: Transactions,
     file: KekFile,
     trust_domain: TrustDomain,
     events: Events,

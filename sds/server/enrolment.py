@@ -24,9 +24,9 @@ from sds.server.events import Events, agent_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import Issuance
 from sds.server.rpc import CallRefused
+from sds.server.transactions import Transactions
 from sds.store.errors import Banned, NotFound, TokenRefused
 from sds.store.records import AgentRecord
-from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
 
 
@@ -37,7 +37,7 @@ class TokenClaim:
     the agent, its certificate's intent and the audit events: a token is gone exactly when the log says what for.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Transactions) -> None:
         self._store = store
         self._token_hash: str | None = None
         self.refused_because = ""
@@ -69,14 +69,12 @@ class Enrolment:
 
     def __init__(
         self,
-        store: Store,
         issuance: Issuance,
         events: Events,
         clock: Clock,
         trust_domain: TrustDomain,
         max_csr_bytes: int,
     ) -> None:
-        self._store = store
         self._issuance = issuance
         self._events = events
         self._clock = clock

@@ -12,12 +12,13 @@ from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import Authority, AuthorityKind
 from ca.bundle import TrustBundle
+from ca.errors import CaError
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.server.registry import Facts, Refresh, Registry, Touched
-from sds.store.errors import FeedTruncated, NotFound, Reason, StoreUnavailable
+from sds.server.transactions import Transactions
+from sds.store.errors import FeedTruncated, NotFound, Reason, StoreError, StoreUnavailable
 from sds.store.records import AgentRecord, Change, ChangeBatch, ChangeKind
-from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Bundles:
         return TrustBundle(self._trust_domain, published, sequence, self._refresh_hint)
 
 
-async def load_facts(store: Store, bundles: Bundles) -> Facts:
+async def load_facts(store: Transactions, bundles: Bundles) -> Facts:
     """The whole truth in one snapshot, with the history that watches resume from. Raises StoreError."""
 
     def load(uow: UnitOfWork) -> Facts:
@@ -77,17 +78,17 @@ async def load_facts(store: Store, bundles: Bundles) -> Facts:
 class Follower:
     """Runs beside the listeners for as long as the server serves."""
 
-    def __init__(self, store: Store, registry: Registry, bundles: Bundles, clock: Clock) -> None:
+    def __init__(self, store: Transactions, registry: Registry, bundles: Bundles, clock: Clock) -> None:
         self._store = store
         self._registry = registry
         self._bundles = bundles
         self._clock = clock
         self._applied = asyncio.Condition()
-        self._on_authorities: list[Callable[[], None]] = []
+        self._on_authorities: list[Callable[[], Awaitable[None]]] = []
         self._log = get_logger(__name__)
 
-    def on_authorities(self, listener: Callable[[], None]) -> None:
-        """Call `listener` when authorities have changed."""
+    def on_authorities(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Call `listener` when authorities have changed; it may raise CaError and StoreError, which are logged."""
         self._on_authorities.append(listener)
 
     async def run(self) -> None:
@@ -143,7 +144,10 @@ class Follower:
             self._applied.notify_all()
         if authorities:
             for listener in self._on_authorities:
-                listener()
+                try:
+                    await listener()
+                except (CaError, StoreError) as error:
+                    self._log.error("changed authorities could not be taken in", reason=str(error))
 
     async def _patiently(self, read: Callable[[], Awaitable[T]]) -> T:
         """Try until the database answers. Raises StoreUnavailable once the store is closed."""

@@ -24,6 +24,7 @@ from sds.server.rpc import Call, CallRefused
 from sds.store.records import AgentRecord
 
 _CACHED_LEAVES = 4096
+BANNED = "this agent is banned"
 _LOOKUPS = Rate(per_second=1.0, burst=10)
 """How often one SPIFFE ID can make us read the database before it is known."""
 
@@ -59,8 +60,8 @@ class AgentCaller:
     request_id: str
 
 
-class NotAnAgent(CallRefused):
-    """A valid certificate of this trust domain that is no agent's; `svid` is whose it is."""
+class Unwelcome(CallRefused):
+    """A sound certificate of this trust domain whose holder may not call: no agent, or a banned one."""
 
     def __init__(self, svid: X509Svid, message: str) -> None:
         super().__init__(grpc.StatusCode.PERMISSION_DENIED, message)
@@ -93,7 +94,7 @@ class CallerCheck:
         self._earlier: OrderedDict[tuple[SpiffeId, str, datetime], None] = OrderedDict()
 
     async def identify(self, call: Call) -> AgentCaller:
-        """Who calls. Raises CallRefused; NotAnAgent when the certificate is sound but no agent's.
+        """Who calls. Raises CallRefused; Unwelcome when the certificate is sound but not its holder.
 
         1. The leaf of the verified chain is an X.509-SVID of this trust domain.
         2. It has not expired since the handshake.
@@ -105,9 +106,10 @@ class CallerCheck:
             raise CallRefused(grpc.StatusCode.UNAUTHENTICATED, "the client certificate is of another trust domain")
         _check_expiry(svid.not_after, self._clock.now())  # 2
         record = await self._agent(svid)
-        _check_ban(record)  # 3
+        if record.banned:  # 3
+            raise Unwelcome(svid, BANNED)
         if svid.serial != record.serial and not await self._issued_earlier(record, svid):  # 4
-            raise NotAnAgent(svid, "the client certificate is none that this agent has got since it attested")
+            raise Unwelcome(svid, "the client certificate is none that this agent has got since it attested")
         return AgentCaller(
             agent_id=svid.spiffe_id,
             serial=svid.serial,
@@ -122,8 +124,8 @@ class CallerCheck:
         """Whether the caller may still speak, now. Raises CallRefused."""
         _check_expiry(caller.not_after, self._clock.now())
         record = self._agents.agent(caller.agent_id)
-        if record is not None:
-            _check_ban(record)
+        if record is not None and record.banned:
+            raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, BANNED)
         if record is None or record.attested_at > caller.attested_at:
             raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, "this agent was deleted, or has attested anew")
 
@@ -133,7 +135,7 @@ class CallerCheck:
         if record is None and self._lookups.take(svid.spiffe_id, self._clock.monotonic()):
             record = await self._lookup.agent(svid.spiffe_id)
         if record is None:
-            raise NotAnAgent(svid, "the client certificate does not belong to an attested agent")
+            raise Unwelcome(svid, "the client certificate does not belong to an attested agent")
         return record
 
     async def _issued_earlier(self, record: AgentRecord, svid: X509Svid) -> bool:
@@ -161,11 +163,6 @@ def parse_leaf(pem: bytes) -> X509Svid:
 def _check_expiry(not_after: datetime, now: datetime) -> None:
     if now >= not_after:
         raise CallRefused(grpc.StatusCode.UNAUTHENTICATED, "the client certificate has expired")
-
-
-def _check_ban(record: AgentRecord) -> None:
-    if record.banned:
-        raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, "this agent is banned")
 
 
 def _peer_certificate(auth: Mapping[str, Iterable[bytes]]) -> bytes:

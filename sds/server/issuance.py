@@ -16,9 +16,9 @@ from sds.audit.event import Actor, Outcome, Target
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.server.events import Events
+from sds.server.transactions import Transactions
 from sds.store.errors import StoreError
 from sds.store.records import NO_PROCESS, CertificateRecord, ProcessRecord
-from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
 
 
@@ -30,17 +30,30 @@ class SigningAuthorities(Protocol):
         ...
 
 
+class IssuanceObserver(Protocol):
+    """Counts certificates by profile and outcome: success, refused or failure."""
+
+    def issued(self, profile: str, outcome: str) -> None: ...
+
+
 class Issuance:
     """One certificate at a time; SignX509Svids has its own path in batches (signing.py)."""
 
     def __init__(
-        self, store: Store, issuer: Issuer, authorities: SigningAuthorities, events: Events, clock: Clock
+        self,
+        store: Transactions,
+        issuer: Issuer,
+        authorities: SigningAuthorities,
+        events: Events,
+        clock: Clock,
+        observer: IssuanceObserver,
     ) -> None:
         self._store = store
         self._issuer = issuer
         self._authorities = authorities
         self._events = events
         self._clock = clock
+        self._observer = observer
         self._log = get_logger(__name__)
 
     async def issue(
@@ -59,6 +72,7 @@ class Issuance:
         authority = self._authorities.signing()
         (prepared,) = await asyncio.to_thread(self._issuer.prepare, [request], authority, now)
         if isinstance(prepared, CaError):
+            self._observer.issued(str(request.profile), "refused")
             raise prepared
         intent = prepared.intent
 
@@ -70,10 +84,12 @@ class Issuance:
         await self._store.write(record)
         (answer,) = await asyncio.to_thread(self._issuer.issue, [prepared])
         if isinstance(answer, CaError):
+            self._observer.issued(str(request.profile), "failure")
             await self._record_failure(intent, actor, request_id, answer)
             raise answer
         issued = answer
         await self._store.write(lambda uow: uow.certificates.mark_issued([(intent.serial, issued.der)]))
+        self._observer.issued(str(request.profile), "success")
         return issued
 
     async def _record_failure(self, intent: CertificateIntent, actor: Actor, request_id: str, error: CaError) -> None:

@@ -6,6 +6,7 @@ and `attest` (the server's TLS alone).
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,14 +23,17 @@ from sds.clock import Clock
 from sds.net.admission import AddressAdmission
 from sds.net.limits import Rate, TokenBuckets
 from sds.net.listen import listen_tcp
-from sds.net.relay import Connection, Relay, RelayObserver
+from sds.net.relay import Connection, Relay
+from sds.net.seams import RelayObserver
 from sds.net.tcp import TcpPeer, TcpPeers
 from sds.server.rpc import Service
 from sds.server.tls import RotatingTls
+from sds.store.records import AgentRecord
 
 _PENDING_CALLS = 100_000
 """grpcio refuses calls at random beyond 1,000 waiting ones; our own limits say which and why instead."""
 _METADATA_BYTES = 16_384
+_LAST_WORD = 0.2  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,11 @@ class AgentConnections:
         for connection in connections:
             connection.close(reason)
         return len(connections)
+
+    def agent_changed(self, agent_id: SpiffeId, record: AgentRecord | None) -> None:
+        """Cut off an agent that was banned or deleted; a moment later, so that its streams can be told why first."""
+        if agent_id in self._by_agent and (record is None or record.banned):
+            asyncio.get_running_loop().call_later(_LAST_WORD, self.cut, agent_id, "banned")
 
     def _forget(self, agent_id: SpiffeId, connection: Connection[TcpPeer]) -> None:
         self._known.discard(id(connection))

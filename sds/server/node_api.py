@@ -16,7 +16,7 @@ from sds.net.limits import Caps
 from sds.server import convert
 from sds.server.enrolment import Enrolment
 from sds.server.events import agent_actor
-from sds.server.identity import AgentCaller, CallerCheck, NotAnAgent
+from sds.server.identity import AgentCaller, CallerCheck, Unwelcome
 from sds.server.refusals import Refusal, RefusalLog
 from sds.server.registry import Registry
 from sds.server.reports import Reports, parse_report
@@ -117,6 +117,7 @@ class NodeApi:
             raise CallRefused(grpc.StatusCode.INVALID_ARGUMENT, "resume_epoch is none that this server gave out")
         with self._watching(caller, request) as watcher:
             heard = self._clock.monotonic()
+            first = True
             while True:
                 self._check.check(caller)
                 try:
@@ -131,7 +132,9 @@ class NodeApi:
                     continue
                 yield convert.update(update, self._clock.now())
                 heard = self._clock.monotonic()
-                self._observer.pushed(update)
+                if not first and not update.snapshot:
+                    self._observer.pushed(update)
+                first = False
 
     @contextmanager
     def _watching(self, caller: AgentCaller, request: node_pb2.WatchAuthorizedRequest) -> Iterator[Watcher]:
@@ -152,10 +155,10 @@ class NodeApi:
             self._observer.watches(self._registry.watchers, self._registry.agents_watching)
 
     async def _identify(self, call: Call) -> AgentCaller:
-        """Who calls. A sound certificate that is no agent's is audited: somebody tries what he should not."""
+        """Who calls. A sound certificate of one who may not call is audited: somebody tries what he should not."""
         try:
             caller = await self._check.identify(call)
-        except NotAnAgent as refusal:
+        except Unwelcome as refusal:
             svid = refusal.svid
             await self._refusals.note(
                 Refusal(

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
-from uuid import uuid4
 
 from sds.audit.event import Actor, AuditEvent, Json, Outcome, Target
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.net.limits import Rate, TokenBuckets, address_key
 from sds.server.coalescer import Coalescer, Overloaded
+from sds.server.events import Events
 from sds.store.errors import StoreError
 
 PER_SOURCE = Rate(per_second=0.1, burst=10)
@@ -49,12 +49,12 @@ class RefusalLog:
         append: Callable[[Sequence[AuditEvent]], Awaitable[None]],
         counter: RefusalCounter,
         clock: Clock,
-        node: str,
+        events: Events,
     ) -> None:
         self._append = append
         self._counter = counter
         self._clock = clock
-        self._node = node
+        self._events = events
         self._writer: Coalescer[AuditEvent, None] = Coalescer(
             self._write, max_batch=_MAX_BATCH, max_waiting=_MAX_WAITING, workers=1
         )
@@ -88,16 +88,14 @@ class RefusalLog:
         await self._writer.close()
 
     def _event(self, refusal: Refusal) -> AuditEvent:
-        return AuditEvent(
-            id=uuid4().hex,
-            time=self._clock.now(),
-            action=refusal.action,
+        return self._events.make(
+            self._clock.now(),
+            refusal.action,
+            refusal.actor,
+            refusal.target,
             outcome=Outcome.REFUSED,
-            actor=refusal.actor,
-            target=refusal.target,
             reason=refusal.reason,
             request_id=refusal.request_id,
-            node=self._node,
             details=refusal.details,
         )
 

@@ -21,8 +21,8 @@ from sds.server import convert
 from sds.server.events import Events, agent_actor, rfc3339
 from sds.server.identity import AgentCaller
 from sds.server.rpc import CallRefused
+from sds.server.transactions import Transactions
 from sds.store.records import ProcessRecord, ReportPosition, ResourceRecord, StreamRecord
-from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
 
 ACTIONS = frozenset({"workload.attested", "workload.refused", "secret.nacked", "secret.refused"})
@@ -73,7 +73,7 @@ class ReportObserver(Protocol):
 class Reports:
     """Takes reports in."""
 
-    def __init__(self, store: Store, events: Events, observer: ReportObserver) -> None:
+    def __init__(self, store: Transactions, events: Events, observer: ReportObserver) -> None:
         self._store = store
         self._events = events
         self._observer = observer

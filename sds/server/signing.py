@@ -28,9 +28,9 @@ from sds.server.coalescer import Coalescer, Overloaded
 from sds.server.events import Events, agent_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import SigningAuthorities, intent_record
+from sds.server.transactions import Transactions
 from sds.store.errors import NotFound, StoreError
 from sds.store.records import ProcessRecord
-from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class BatchSigner:
 
     def __init__(
         self,
-        store: Store,
+        store: Transactions,
         state: AuthorizedState,
         issuer: Issuer,
         authorities: SigningAuthorities,

@@ -24,6 +24,7 @@ from sds.store.times import to_micros
 from sds.store.tx import Bulk, Tx
 
 _INSERT = Bulk(audit_events.insert(), ["canonical", "time", "action", "outcome", "actor", "target"])
+_OUTCOME = 3  # its place in a row of _INSERT
 _NO_FILTER = AuditFilter()
 MAX_INDEXED = 512  # characters; PostgreSQL refuses index entries beyond 2704 bytes. The event itself has all of it.
 
@@ -65,6 +66,11 @@ class Audit:
     def append_all(self, events: Iterable[AuditEvent]) -> None:
         for event in events:
             self.append(event)
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The outcome of each event that this transaction appends, for metrics."""
+        return tuple(str(row[_OUTCOME]) for row in self._pending)
 
     def flush(self) -> bool:
         """Write what was collected; whether there was anything. Called by the unit of work."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sds.admin.services import AdminCall
 from sds.audit.event import Actor, ActorKind, AuditEvent, Json, Outcome, Target
 from sds.server.events import Events
-from sds.store.store import Store
+from sds.server.transactions import Transactions
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ SETTLE_SECONDS = 1.0
 class Desk:
     """Does changes for administrators. `settled` waits until committed changes are in the authorised state."""
 
-    store: Store
+    store: Transactions
     events: Events
     settled: Callable[[float], Awaitable[bool]]
 

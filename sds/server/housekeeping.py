@@ -1,0 +1,116 @@
+"""What must be done now and then. Each job looks at what is there and does what is due; none remembers anything."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from attestation.spiffe_id import SpiffeId
+from sds.clock import Clock
+from sds.logs import get_logger
+from sds.metrics import ServerMetrics
+from sds.rotation.scheduler import Scheduler
+from sds.server.authorities import Authorities, soon_expired
+from sds.server.events import rfc3339
+from sds.server.identity import AgentCaller
+from sds.server.refusals import RefusalLog
+from sds.server.registry import Registry
+from sds.server.transactions import Transactions
+from sds.store.unit_of_work import UnitOfWork
+
+CHANGES_KEPT = timedelta(days=1)
+TOKENS_KEPT = timedelta(days=7)
+"""After their expiry, so that a late try is refused as "expired" and not as "unknown" in the log."""
+STREAMS_KEPT = timedelta(hours=1)
+"""After their agent was last heard of."""
+WARN_BEFORE = timedelta(days=30)
+WARN_SHARE = 6
+"""A short-lived authority is warned of in the last sixth of its life."""
+
+
+class LastSeen:
+    """When each agent was last heard of; written now and then, because nothing is decided by it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._times: dict[SpiffeId, datetime] = {}
+
+    def note(self, caller: AgentCaller) -> None:
+        self._times[caller.agent_id] = self._clock.now()
+
+    async def flush(self, store: Transactions) -> None:
+        times, self._times = self._times, {}
+        if times:
+            await store.write(lambda uow: uow.agents.seen(times.items()))
+
+
+class Housekeeping:
+    """The jobs, and how often each is looked at."""
+
+    def __init__(
+        self,
+        store: Transactions,
+        registry: Registry,
+        authorities: Authorities,
+        refusals: RefusalLog,
+        seen: LastSeen,
+        metrics: ServerMetrics,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._authorities = authorities
+        self._refusals = refusals
+        self._seen = seen
+        self._metrics = metrics
+        self._clock = clock
+        self._log = get_logger(__name__)
+
+    def schedule(self, scheduler: Scheduler) -> None:
+        scheduler.every("refusals", timedelta(seconds=10), self._refusals.flush)
+        scheduler.every("last-seen", timedelta(seconds=30), self.write_last_seen)
+        scheduler.every("gauges", timedelta(seconds=10), self.refresh_gauges)
+        scheduler.every("authority", timedelta(minutes=1), self.look_at_authorities)
+        scheduler.every("streams", timedelta(minutes=5), self.forget_streams)
+        scheduler.every("prune", timedelta(hours=1), self.prune)
+
+    async def write_last_seen(self) -> None:
+        await self._seen.flush(self._store)
+
+    async def refresh_gauges(self) -> None:
+        self._metrics.entries.set(self._registry.entry_count)
+        self._metrics.authorities((str(one.kind), str(one.state), one.not_after) for one in self._authorities.all())
+
+    async def look_at_authorities(self) -> None:
+        """Replace an expired one, warn of one that will expire soon."""
+        await self._authorities.ensure()
+        for authority in soon_expired(self._authorities.all(), self._clock.now(), WARN_BEFORE, WARN_SHARE):
+            self._log.warning(
+                "the authority expires soon, and with it all that it issued; plan its replacement",
+                authority_id=authority.id,
+                not_after=rfc3339(authority.not_after),
+            )
+
+    async def forget_streams(self) -> None:
+        """Streams of agents that have not been heard of for long: the fleet view shows what is, not what was."""
+
+        def work(uow: UnitOfWork) -> int:
+            old = uow.now - STREAMS_KEPT
+            silent = [
+                agent_id for agent_id in uow.streams.counts() if (seen := last_seen.get(agent_id)) is None or seen < old
+            ]
+            for agent_id in silent:
+                uow.streams.forget(agent_id)
+            return len(silent)
+
+        agents = await self._store.read(lambda uow: uow.agents.all())
+        last_seen = {record.spiffe_id: record.last_seen for record in agents}
+        if gone := await self._store.write(work):
+            self._log.info("forgot the streams of silent agents", agents=gone)
+
+    async def prune(self) -> None:
+        def work(uow: UnitOfWork) -> tuple[int, int]:
+            return uow.changes.prune(uow.now - CHANGES_KEPT), uow.tokens.purge(uow.now - TOKENS_KEPT)
+
+        changes, tokens = await self._store.write(work)
+        if changes or tokens:
+            self._log.info("pruned", changes=changes, tokens=tokens)

@@ -1,0 +1,120 @@
+"""A running server: what starts, what runs beside the listeners, and in which order it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sds.config import Address
+from sds.http.unix import HttpServer
+from sds.logs import get_logger
+from sds.rotation.scheduler import Scheduler
+from sds.server.datadir import DataDir
+from sds.server.follower import Follower
+from sds.server.health import Health
+from sds.server.housekeeping import Housekeeping
+from sds.server.listener import Listener
+from sds.server.own_svid import OwnSvid
+from sds.server.refusals import RefusalLog
+from sds.server.registry import Registry
+from sds.server.signing import BatchSigner
+from sds.server.transactions import Transactions
+from sds.store.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A listener and where it listens."""
+
+    listener: Listener
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the server is made of, by wiring.py."""
+
+    data_dir: DataDir
+    store: Transactions
+    registry: Registry
+    follower: Follower
+    own_svid: OwnSvid
+    signer: BatchSigner
+    refusals: RefusalLog
+    housekeeping: Housekeeping
+    scheduler: Scheduler
+    health: Health
+    node: Endpoint
+    attest: Endpoint
+    http: Sequence[HttpServer]
+    executor: Executor
+
+
+class BackgroundTaskEnded(Exception):
+    """A task has ended that must run for as long as the server does."""
+
+
+class Server:
+    """`start`, `serve` until told to stop, `stop`."""
+
+    def __init__(self, parts: Parts, drain_timeout: timedelta) -> None:
+        self._parts = parts
+        self._drain_timeout = drain_timeout
+        self._background: list[asyncio.Task[None]] = []
+        self._log = get_logger(__name__)
+        self.addresses: dict[str, Address] = {}
+        """Where the listeners really listen, by name; known once started."""
+
+    async def start(self) -> None:
+        """Serve. Raises sds.net.errors.AddressUnusable."""
+        parts = self._parts
+        self._run(parts.follower.run(), "follower")
+        self._run(parts.own_svid.run(), "own certificate")
+        for endpoint in (parts.node, parts.attest):
+            port = await endpoint.listener.start(endpoint.address.host, endpoint.address.port)
+            self.addresses[endpoint.listener.name] = Address(endpoint.address.host, port)
+        for server in parts.http:
+            await server.start()
+        parts.housekeeping.schedule(parts.scheduler)
+        parts.scheduler.start()
+        await parts.housekeeping.refresh_gauges()
+        parts.health.serving = True
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set. Raises BackgroundTaskEnded: the caller should stop and let itself be restarted."""
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, *self._background}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            stopping.cancel()
+            ended = next(task for task in self._background if task.done())
+            self._parts.health.broken = f"the task {ended.get_name()!r} has ended"
+            raise BackgroundTaskEnded(self._parts.health.broken) from ended.exception()
+
+    async def stop(self) -> None:
+        """Accept no more, let calls finish within the drain timeout, write what is still to be written."""
+        parts = self._parts
+        parts.health.serving = False
+        listeners = [parts.node.listener, parts.attest.listener]
+        await asyncio.gather(*(listener.drain() for listener in listeners))
+        parts.registry.end_watches("the server is shutting down; connect again")
+        await asyncio.gather(*(listener.stop(self._drain_timeout) for listener in listeners))
+        await parts.signer.close()
+        await asyncio.gather(*(server.stop(self._drain_timeout.total_seconds()) for server in parts.http))
+        await parts.scheduler.stop()
+        with suppress(StoreError):
+            await parts.housekeeping.write_last_seen()
+        await parts.refusals.close()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await parts.store.close()
+        parts.executor.shutdown(wait=False)
+        await asyncio.to_thread(parts.data_dir.close)
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._background.append(asyncio.create_task(work, name=name))
