@@ -42,7 +42,7 @@ class DeliverySettings:
     streams: int = 20_000  # open at once, over all connections
     streams_per_connection: int = 4096  # an Envoy without ADS opens one for each secret of each cluster
     message_bytes: int = 1024 * 1024  # of one request; node metadata of Istio takes tens of kilobytes
-    silent_grace: float = 1.0  # seconds until a stream without a request is served what its process wanted before
+    silent_grace: float = 2.0  # seconds until a stream without a request is served what its process wanted before
     names: Limits = field(default_factory=Limits)
 
 
@@ -182,7 +182,7 @@ class DeliveryService:
     async def _hold(self, variant: Variant, context: Context, caller: Caller) -> None:
         stream_id = self._registry.next_id()
         conversation = converse(variant, stream_id, self._settings.names, self._encoder)
-        stream = LiveStream(stream_id, variant, caller, conversation.core, self._clock.monotonic())
+        stream = LiveStream(stream_id, variant.value, caller, conversation.core, self._clock.monotonic())
         reason = ""
         self._registry.add(stream)
         self._observer.opened(stream)

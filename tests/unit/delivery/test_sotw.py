@@ -381,3 +381,10 @@ def test_envoy_drops_a_name_that_is_in_flight():
     script = script >> ack("default", "default") << acked(DEFAULT)
     assert script >> ack("ROOTCA", "default") << acked(ROOT)
     assert script.stream.wanted == ("default",)
+
+
+def test_envoy_drops_a_name_it_had_though_a_newer_version_of_it_is_in_flight():
+    script = play() >> Ask.of("default", "ROOTCA") << sent(V1, "default") << sent(V1, "ROOTCA")
+    script = script >> Push(V2) << sent(V2, "default")
+    script = script >> ack("ROOTCA", "ROOTCA") << acked(ROOT)
+    assert script.stream.wanted == ("ROOTCA",)
