@@ -72,15 +72,15 @@ class Audit:
         """The outcome of each event that this transaction appends, for metrics."""
         return tuple(str(row[_OUTCOME]) for row in self._pending)
 
-    def flush(self) -> bool:
-        """Write what was collected; whether there was anything. Called by the unit of work."""
+    def flush(self) -> None:
+        """Write what was collected. Called by the unit of work."""
         if not self._pending:
-            return False
+            return
         if self._tx.postgres:
             self._tx.scalar(_ANNOUNCE)
         self._tx.note_many(_INSERT, self._pending)
         self._pending.clear()
-        return True
+        self._tx.audited = True
 
     def tail(self, after: int | None, limit: int = 100, filters: AuditFilter = _NO_FILTER) -> tuple[StoredEvent, ...]:
         """The first `limit` events after place `after`, or the newest `limit` for None; ascending either way.

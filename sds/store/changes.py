@@ -48,16 +48,16 @@ class Changes:
         self.lock()
         self._pending[kind, key, parent] = None
 
-    def flush(self) -> bool:
-        """Write what was collected; whether there was anything. Called by the unit of work."""
+    def flush(self) -> None:
+        """Write what was collected. Called by the unit of work."""
         if not self._pending:
-            return False
+            return
         at = to_micros(self._tx.now)
         self._tx.note_many(_INSERT, [(*change, at) for change in self._pending])
         self._pending.clear()
         if self._tx.postgres:
             self._tx.scalar(select(func.pg_notify(CHANNEL, "")))
-        return True
+        self._tx.told = True
 
     def state(self) -> FeedState:
         """From where the feed can be followed now. Read with a snapshot in one unit of work, `newest` is its place."""

@@ -62,7 +62,7 @@ class Name(Line):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(Text(collation="C") if dialect.name == "postgresql" else Text())
+        return Text(collation="C") if dialect.name == "postgresql" else Text()
 
 
 # SQLite counts rows by itself only in a column that is called INTEGER; it holds 64 bits all the same.

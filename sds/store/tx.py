@@ -41,7 +41,17 @@ class Bulk:
 class Tx:
     """What repositories work through. Reads are free; each write says whether it needs an audit event."""
 
-    __slots__ = ("_connection", "_dialect", "_writable", "feed_locked", "now", "postgres", "unaudited")
+    __slots__ = (
+        "_connection",
+        "_dialect",
+        "_writable",
+        "audited",
+        "feed_locked",
+        "now",
+        "postgres",
+        "told",
+        "unaudited",
+    )
 
     def __init__(self, connection: Connection, now: datetime, *, writable: bool) -> None:
         self._connection = connection
@@ -50,7 +60,9 @@ class Tx:
         self.now = now
         self.postgres = self._dialect.name == "postgresql"
         self.unaudited: set[str] = set()  # audited tables that changed
+        self.audited = False  # an audit event has been written
         self.feed_locked = False
+        self.told = False  # the feed has been written to
 
     def rows(self, statement: Executable, parameters: Parameters | None = None) -> Sequence[Row[Any]]:
         return self._connection.execute(statement, parameters).all()

@@ -57,7 +57,8 @@ class UnitOfWork:
 
         Raises UnauditedChange if audited data changed and no event says why: the transaction must not be committed.
         """
-        audited = self.audit.flush()
-        if self._tx.unaudited and not audited:
+        self.audit.flush()
+        if self._tx.unaudited and not self._tx.audited:
             raise UnauditedChange(", ".join(sorted(self._tx.unaudited)))
-        return self.changes.flush()
+        self.changes.flush()
+        return self._tx.told
