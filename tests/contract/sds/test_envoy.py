@@ -43,7 +43,7 @@ def version(source: View, name: str) -> str:
 
 async def test_first_load_and_rotation(running: Running, envoy: Make, protocol: str):
     async with envoy(*NAMES) as client:
-        await client.until_holds(*NAMES)
+        await client.until(lambda: len(running.observer.of("acked")) == 3)
         assert client.secrets["default"].tls_certificate.private_key.inline_bytes == CANARY_KEY % 1
         assert client.secrets["ROOTCA"].validation_context.trusted_ca.inline_bytes
         for generation in range(2, 6):

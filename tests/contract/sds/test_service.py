@@ -216,7 +216,7 @@ async def test_a_server_that_stops_ends_its_streams_quietly(tmp_path: Path, capl
 
 async def test_keys_leave_memory_with_their_view_and_show_in_no_text(running: Running):
     async with EnvoySotw(running.channel(), ("default", "ROOTCA")) as client:
-        await client.until_holds("default", "ROOTCA")
+        await client.until(lambda: len(running.observer.of("acked")) == 2)
         for generation in range(2, 30):
             running.caller.change(view(generation))
             await client.until(lambda: len(running.observer.of("acked")) == generation + 1)  # noqa: B023
