@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from sds.store.engines import Limits
 from sds.store.schema import migrate
+from sds.store.settings import EPOCH
 from sds.store.store import Store, open_store
+from sds.store.tables import metadata
 from tests.fakes.clock import FakeClock
 from tests.fakes.postgres import Cluster, PostgresMissing, running_cluster
 
@@ -29,17 +32,28 @@ def postgres_cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_cluster: Cluster) -> str:
-    """The name of a migrated database to copy: quicker than migrating one for each test."""
+def postgres_shared_url(postgres_cluster: Cluster) -> str:
+    """The migrated database that tests use in turn: making one for each would take longer than the tests."""
     url = postgres_cluster.new_database()
     migrate(url)
-    return url.split("/")[3].partition("?")[0]
+    return url
 
 
 @pytest.fixture
-def postgresql_url(postgres_cluster: Cluster, postgres_template: str) -> str:
-    """A fresh, migrated PostgreSQL database."""
-    return postgres_cluster.new_database(f'TEMPLATE "{postgres_template}"')
+def postgresql_url(postgres_shared_url: str) -> str:
+    """A migrated PostgreSQL database, as empty as a fresh one, that no one else is connected to."""
+    undo = "-c default_transaction_read_only=off"  # should the last test have left it on
+    with psycopg.connect(postgres_shared_url, autocommit=True, options=undo) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid != pg_backend_pid()"
+        )
+        for table in reversed(metadata.sorted_tables):
+            keep = f" WHERE key != '{EPOCH}'" if table.name == "settings" else ""
+            admin.execute(f"DELETE FROM {table.name}{keep}")
+        admin.execute("SELECT setval(format('%I', sequencename)::regclass, 1, false) FROM pg_sequences")
+        admin.execute(f'ALTER DATABASE "{admin.info.dbname}" RESET ALL')
+    return postgres_shared_url
 
 
 @pytest.fixture
