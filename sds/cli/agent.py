@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sds.cli import agent_local, agent_run
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
 
 if TYPE_CHECKING:
     from sds.cli.models import Agent
@@ -76,6 +76,7 @@ def ban(
     agent_id: AgentId,
     admin_socket: AdminSocket = SERVER_SOCKET,
     reason: Annotated[str, typer.Option("--reason", help="Kept with the agent and in the audit log.")] = "",
+    yes: Yes = False,
     output: Output = Format.TABLE,
     verbose: Verbose = False,
 ) -> None:
@@ -84,7 +85,9 @@ def ban(
     What its workloads hold stays valid until it expires; it gets nothing new.
     """
     from sds.cli.client import AdminClient, part  # noqa: PLC0415
+    from sds.cli.output import confirm  # noqa: PLC0415
 
+    confirm(f"Ban {agent_id}? None of its workloads gets a new certificate.", yes=yes)
     with AdminClient(admin_socket, verbose=verbose) as client:
         _show(client.post(f"/v1/agents/{part(agent_id)}/ban", {"reason": reason}), output)
 
@@ -93,15 +96,17 @@ def ban(
 def delete(
     agent_id: AgentId,
     admin_socket: AdminSocket = SERVER_SOCKET,
+    yes: Yes = False,
     output: Output = Format.TABLE,
     verbose: Verbose = False,
 ) -> None:
     """Forget an agent, ban included: it must attest anew, with a new join token. Its entries stay."""
     from sds.cli import models  # noqa: PLC0415
     from sds.cli.client import AdminClient, part  # noqa: PLC0415
-    from sds.cli.output import print_json, say  # noqa: PLC0415
+    from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
     from sds.cli.text import count  # noqa: PLC0415
 
+    confirm(f"Delete {agent_id}? It must attest anew.", yes=yes)
     with AdminClient(admin_socket, verbose=verbose) as client:
         answer = client.delete(f"/v1/agents/{part(agent_id)}")
     agent = models.read(models.Agent, answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -29,8 +28,8 @@ def show(
 ) -> None:
     """Print the trust bundle. Agents need it once, from a way that can be trusted."""
     from sds.cli.client import AdminClient  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.cli.output import write  # noqa: PLC0415
 
     with AdminClient(admin_socket, verbose=verbose) as client:
         content = client.content("/v1/bundle", {"format": bundle_format.value})
-    sys.stdout.write(content.decode())
-    sys.stdout.flush()
+    write(content.decode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,12 +27,13 @@ Query = Mapping[str, object] | None
 class AdminClient:
     """Calls of the admin API; every error is a CliError. `program` is what should be running at the socket."""
 
-    def __init__(self, socket: Path, *, verbose: bool = False, program: str = "sds server run") -> None:
-        self._socket = socket
+    def __init__(self, path: Path, *, verbose: bool = False, program: str = "sds server run") -> None:
+        self._socket = path
+        self._known_to_listen = False
         self._program = program
         self._verbose = verbose
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)),
+            transport=httpx.HTTPTransport(uds=str(path)),
             base_url="http://sds",
             timeout=_TIMEOUT,
             trust_env=False,
@@ -89,6 +91,7 @@ class AdminClient:
         timeout: float = _TIMEOUT,
     ) -> httpx.Response:
         given: Any = {key: value for key, value in (query or {}).items() if value not in (None, "", [], ())}
+        self._knock()
         started = time.perf_counter()
         try:
             answer = self._http.request(
@@ -96,6 +99,8 @@ class AdminClient:
             )
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
+        except UnicodeEncodeError:  # bytes on the command line that are no text
+            raise CliError(ExitCode.USAGE, "an argument is not UTF-8 text") from None
         if self._verbose:
             took = (time.perf_counter() - started) * 1000
             request_id = answer.headers.get("x-request-id", "-")
@@ -136,19 +141,30 @@ class AdminClient:
         code = _CODES.get(answer.status_code, ExitCode.FAILED)
         return CliError(code, problem["detail"], problems=problems, problem=problem, advice=_ADVICE.get(code, ""))
 
-    def _unreachable(self, error: httpx.TransportError) -> CliError:
+    def _knock(self) -> None:
+        """Connect once ourselves: httpx hides why it could not, and leaves the failed socket open."""
+        if self._known_to_listen:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_TIMEOUT)
+                probe.connect(str(self._socket))
+        except OSError as error:
+            raise self._unreachable(error) from None
+        self._known_to_listen = True
+
+    def _unreachable(self, error: Exception) -> CliError:
         run = f"Is `{self._program}` running, and is this its admin socket? (--admin-socket)"
         if len(str(self._socket).encode()) > _LONGEST_SOCKET_PATH:
             why, run = "its path is too long for a Unix socket", "Use a relative path, or a shorter data folder."
-        elif isinstance(error, httpx.TimeoutException):
+        elif isinstance(error, httpx.TimeoutException | TimeoutError):
             why, run = "it did not answer in time", "Is it overloaded? Its log says more."
-        elif isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError):
-            why, run = "it broke off before it answered", "Its log says more; what was asked may be done or not."
-        else:
-            number = _errno(error)
-            why = _REASONS.get(number, "connecting failed")
-            if number == errno.EACCES:
+        elif isinstance(error, OSError):
+            why = _REASONS.get(error.errno or 0, "connecting failed")
+            if error.errno in (errno.EACCES, errno.EPERM):
                 run = "Run this command as root or as the user that the process runs as."
+        else:
+            why, run = "it broke off before it answered", "Its log says more; what was asked may be done or not."
         return CliError(ExitCode.UNREACHABLE, f"cannot reach {self._socket}: {why}", advice=run)
 
 
@@ -164,16 +180,6 @@ _REASONS = {
 }
 
 
-def _errno(error: BaseException) -> int:
-    """The system's error number, from wherever the libraries have put it in the chain."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno is not None:
-            return seen.errno
-        seen = seen.__cause__ or seen.__context__
-    return 0
-
-
 def part(text: str) -> str:
     """`text` as one part of a path, slashes and all."""
-    return quote(text, safe="")
+    return quote(text, safe="", errors="surrogateescape")

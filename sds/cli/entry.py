@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sds.cli import entry_apply, parameters
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
 
 if TYPE_CHECKING:
     from sds.cli.models import Entry
@@ -181,16 +181,18 @@ def delete(
     entry_id: EntryId,
     admin_socket: AdminSocket = SERVER_SOCKET,
     revision: Revision = None,
+    yes: Yes = False,
     output: Output = Format.TABLE,
     verbose: Verbose = False,
 ) -> None:
     """Delete an entry, and say when the last certificate issued under it expires."""
     from sds.cli import models  # noqa: PLC0415
     from sds.cli.client import AdminClient, part  # noqa: PLC0415
-    from sds.cli.output import print_json, say  # noqa: PLC0415
+    from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
     from sds.cli.text import moment  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
 
+    confirm(f"Delete entry {entry_id}? Nothing is issued under it any more.", yes=yes)
     with AdminClient(admin_socket, verbose=verbose) as client:
         answer = client.delete(f"/v1/entries/{part(entry_id)}", revision=revision)
     deleted = models.read(models.Deleted, answer)

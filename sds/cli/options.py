@@ -40,6 +40,7 @@ AgentSocket = Annotated[
         metavar="PATH",
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. It is asked at a terminal only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name each admin API call, on standard error.")]
 Config = Annotated[
     Path | None,

@@ -7,29 +7,37 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sds.cli.errors import CliError
+from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format
 from sds.cli.text import clean
 
+_PIECE = 4096
 _NO_WRAP = 1_000_000
 """Columns of what is no terminal: a table that a program or `less -S` reads must not be cut at 80."""
 
 
+def write(text: str) -> None:
+    """Put `text` on standard output, all of it, or raise BrokenPipeError.
+
+    In pieces: unbuffered (PYTHONUNBUFFERED), Python drops what one system call did not take, and tells nobody.
+    """
+    for at in range(0, len(text), _PIECE):
+        sys.stdout.write(text[at : at + _PIECE])
+    sys.stdout.flush()
+
+
 def print_json(value: object) -> None:
     """Pure ASCII, so that it is the same under every locale."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-    sys.stdout.flush()
+    write(json.dumps(value, indent=2) + "\n")
 
 
 def print_json_line(value: object) -> None:
-    sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
+    write(json.dumps(value, separators=(",", ":")) + "\n")
 
 
 def say(text: str) -> None:
     """A line for people."""
-    sys.stdout.write(clean(text) + "\n")
-    sys.stdout.flush()
+    write(clean(text) + "\n")
 
 
 def note(text: str) -> None:
@@ -58,8 +66,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], empty: s
     with console.capture() as captured:  # rich would end the process by itself on a broken pipe
         console.print(table)
     lines = captured.get().splitlines()
-    sys.stdout.write("".join(line.rstrip() + "\n" for line in lines))
-    sys.stdout.flush()
+    write("".join(line.rstrip() + "\n" for line in lines))
 
 
 def print_facts(facts: Iterable[tuple[str, str | Sequence[str]]]) -> None:
@@ -89,6 +96,16 @@ def show(output: Format, value: Any, facts: Iterable[tuple[str, str | Sequence[s
         print_json(value)
     else:
         print_facts(facts)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what cannot be undone, if there is someone to ask. Raises CliError when the answer is no."""
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    sys.stderr.write(f"{clean(question)} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CliError(ExitCode.FAILED, "nothing was done")
 
 
 def print_tree(value: Any, depth: int = 0) -> None:

@@ -6,8 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from tests.fakes.admin_server import Running, admin_server
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """The server is a thread of this process: its log would be in what a test captures."""
+    with capture_logs():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from sds.store.errors import Conflict, NotFound, Reason, StoreUnavailable
 UNMAPPED = {
     "AttestationError", "CaError", "StoreError", "AdminError",
     "ConstraintViolated", "UnauditedChange", "FeedTruncated", "InvalidDatabaseUrl", "SchemaOutdated", "SchemaTooNew",
-    "TokenRefused", "InvalidBundle", "AlreadyIssued",
+    "TokenRefused", "InvalidBundle", "AlreadyIssued", "CertificateMismatch", "InvalidKeyRing", "InvalidSvid",
 }  # fmt: skip
 
 

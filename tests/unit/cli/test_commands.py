@@ -1,0 +1,325 @@
+"""The other nouns: token, bundle, agent, kek, audit, version; and what every command does with a socket that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from socketserver import StreamRequestHandler, UnixStreamServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from attestation.selector import parse_selectors
+from attestation.spiffe_id import SpiffeId
+from ca.bundle import parse_pem, parse_spiffe_json
+from sds.admin.services import AgentInfo, ProcessInfo, ResourceInfo, StreamInfo
+from sds.clock import SystemClock
+from sds.store.errors import Reason, StoreUnavailable
+from tests.fakes.admin_server import AUTHORITY, Running
+from tests.fakes.admin_services import TD
+from tests.unit.cli.conftest import Sds
+
+AGENT = SpiffeId.parse("spiffe://example.org/sds/agent/one")
+
+
+@pytest.fixture
+def agent(running: Running) -> AgentInfo:
+    now = SystemClock().now()
+    info = AgentInfo(
+        spiffe_id=AGENT,
+        attestation_type="join_token",
+        selectors=parse_selectors(["join_token:x"]),
+        serial="0a1b",
+        not_after=now + timedelta(hours=23, minutes=30),
+        attested_at=now - timedelta(days=3),
+        last_seen=now - timedelta(seconds=2),
+        connected=True,
+        entries=2,
+        streams=1,
+    )
+    running.fakes.agents.rows[AGENT] = info
+    return info
+
+
+# --------------------------------------------------------------------------------------------------------------- token
+
+
+def test_token_has_exactly_the_promised_keys(sds: Sds) -> None:
+    token = sds.json("token", "create", "--ttl", "10m", "--spiffe-id", "spiffe://example.org/agents/a")
+    assert list(token) == ["token", "spiffe_id", "expires_at"]
+    assert token["token"] == "the-secret-token-1"
+    assert token["spiffe_id"] == "spiffe://example.org/agents/a"
+    assert token["expires_at"].endswith("Z")
+
+
+def test_token_table_shows_it_once(sds: Sds) -> None:
+    text = sds("token", "create").stdout
+    assert text.count("the-secret-token-1") == 1
+    assert text.splitlines()[0] == "Token       the-secret-token-1"
+
+
+@pytest.mark.parametrize("stands", [False, True])
+def test_token_file(sds: Sds, tmp_path: Path, stands: bool) -> None:
+    path = tmp_path / "token"
+    if stands:
+        path.write_text("old")
+        path.chmod(0o644)
+    old_umask = os.umask(0)
+    try:
+        answer = sds.json("token", "create", "--token-file", str(path))
+    finally:
+        os.umask(old_umask)
+    assert list(answer) == ["token_file", "spiffe_id", "expires_at"]
+    assert path.read_text() == "the-secret-token-1\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+    assert "the-secret-token" not in sds("token", "create", "--token-file", str(path)).output
+
+
+def test_no_token_is_made_if_its_file_cannot_be_written(sds: Sds, running: Running, tmp_path: Path) -> None:
+    for path in (tmp_path / "none" / "token", tmp_path):
+        sds("token", "create", "--token-file", str(path), code=2)
+    assert running.fakes.audit.rows == []
+
+
+@pytest.mark.parametrize("ttl", ["", "soon", "-1s", "10x", "nan"])
+def test_a_ttl_that_is_none(sds: Sds, running: Running, ttl: str) -> None:
+    sds("token", "create", "--ttl", ttl, code=2)
+    assert running.fakes.audit.rows == []
+
+
+def test_a_ttl_that_the_server_refuses(sds: Sds) -> None:
+    result = sds("token", "create", "--ttl", "30d", code=1)
+    assert result.stderr.splitlines() == [
+        "Error: the request has 1 problem",
+        "  ttl_seconds: must be from 1s to 1d",
+    ]
+
+
+def test_verbose_does_not_show_the_token(sds: Sds) -> None:
+    result = sds("token", "create", "--verbose")
+    assert result.stderr.startswith("POST /v1/tokens: 201 in ")
+    assert "the-secret-token" not in result.stderr
+
+
+# -------------------------------------------------------------------------------------------------------------- bundle
+
+
+def test_bundle(sds: Sds) -> None:
+    assert parse_pem(TD, sds("bundle", "show").stdout.encode()).x509_authorities == (AUTHORITY,)
+    assert parse_pem(TD, sds("bundle", "show", "--format", "pem").stdout.encode()).x509_authorities == (AUTHORITY,)
+    spiffe = sds("bundle", "show", "--format", "spiffe").stdout.encode()
+    assert parse_spiffe_json(TD, spiffe).x509_authorities == (AUTHORITY,)
+    sds("bundle", "show", "--format", "der", code=2)
+
+
+# -------------------------------------------------------------------------------------------------------------- agents
+
+
+def test_agent_list(sds: Sds, agent: AgentInfo) -> None:
+    lines = sds("agent", "list").stdout.splitlines()
+    assert lines[1].startswith(f"{AGENT}   connected   join_token    in 23h29m (")
+    assert "2s ago (" in lines[1]
+    assert [each["spiffe_id"] for each in sds.json("agent", "list")["agents"]] == [str(agent.spiffe_id)]
+    assert sds.json("agent", "list", "--banned") == {"agents": []}
+    assert len(sds.json("agent", "list", "--not-banned")["agents"]) == 1
+
+
+def test_no_agents(sds: Sds) -> None:
+    result = sds("agent", "list")
+    assert (result.stdout, result.stderr) == (
+        "",
+        "There are no agents; `sds token create` makes a join token for one.\n",
+    )
+
+
+@pytest.mark.usefixtures("agent")
+def test_agent_show_ban_delete(sds: Sds) -> None:
+    assert sds.json("agent", "show", str(AGENT))["serial"] == "0a1b"
+    assert "State         connected\n" in sds("agent", "show", str(AGENT)).stdout
+    banned = sds("agent", "ban", str(AGENT), "--reason", "stolen").stdout
+    assert "State         banned\n" in banned
+    assert "Reason        stolen\n" in banned
+    assert sds.json("agent", "list", "--banned")["agents"][0]["banned_reason"] == "stolen"
+    text = sds("agent", "delete", str(AGENT)).stdout
+    assert text.startswith(f"Deleted agent {AGENT}.")
+    assert "2 entries still name it" in text
+    for command in ("show", "ban", "delete"):
+        sds("agent", command, str(AGENT), code=3)
+        assert "a SPIFFE ID starts with" in sds("agent", command, "nonsense", code=1).stderr
+
+
+def resource(name: str, sent: str = "", acked: str = "", nacked: str = "", detail: str = "") -> ResourceInfo:
+    return ResourceInfo(name, sent, acked, nacked, detail, acked_serial="0b" if acked else "")
+
+
+def test_streams(sds: Sds, running: Running) -> None:
+    resources = (
+        resource("default", "a" * 64, "a" * 64),
+        resource("ROOTCA", "b", "a"),
+        resource("bad", "c", "", "c", "no\x1b way"),
+        resource("later"),
+    )
+    now = SystemClock().now()
+    one = StreamInfo(
+        "s1", AGENT, "delta", ProcessInfo(7, 1000, "/usr/bin/envoy"), ("spiffe://example.org/w",), "", now, resources
+    )
+    two = StreamInfo("s2", AGENT, "sotw", ProcessInfo(8, 0, ""), (), "", now, ())
+    running.fakes.streams.rows = [one, two]
+    result = sds("agent", "streams")
+    lines = [line.split("   ") for line in result.stdout.splitlines()]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert cells[0] == ["AGENT", "PID", "UID", "PROCESS", "PROTOCOL", "RESOURCE", "STATE", "VERSION", "SERIAL", "SINCE"]
+    assert [line[5:8] for line in cells[1:]] == [
+        ["default", "acked", "a" * 12],
+        ["ROOTCA", "sent", "b"],
+        ["bad", "refused: no\\x1b way", "c"],
+        ["later", "waiting", "-"],
+        ["-", "silent", "-"],
+    ]
+    assert len(sds.json("agent", "streams")["streams"]) == 2
+    assert len(sds.json("agent", "streams", "--spiffe-id", "spiffe://example.org/w")["streams"]) == 1
+    running.fakes.streams.rows = []
+    assert sds("agent", "streams").stderr == "There are no streams.\n"
+
+
+# ----------------------------------------------------------------------------------------------------------- kek, audit
+
+
+def test_kek(sds: Sds) -> None:
+    assert "Wrapped 3 keys under 00000002 instead of 00000001." in sds("kek", "rotate").stdout
+    assert sds.json("kek", "rotate") == {"old_id": "00000002", "new_id": "00000003", "rewrapped": 3}
+
+
+def test_audit_tail(sds: Sds) -> None:
+    for _ in range(30):
+        sds("kek", "rotate")
+    sds("agent", "ban", "nonsense", code=1)
+    lines = sds("audit", "tail").stdout.splitlines()
+    assert [int(line.split()[0]) for line in lines] == list(range(12, 32))
+    assert lines[-1].split()[2:6] == ["refused", "agent.ban", "agent:", "by"]
+    events = [json.loads(line) for line in sds("audit", "tail", "-n", "2", "--output", "json").stdout.splitlines()]
+    assert [each["sequence"] for each in events] == [30, 31]
+    after = sds("audit", "tail", "--after", "5", "--output", "json").stdout.splitlines()
+    assert [json.loads(line)["sequence"] for line in after] == list(range(6, 32))
+    assert len(sds("audit", "tail", "--outcome", "refused").stdout.splitlines()) == 1
+    assert sds("audit", "tail", "--action", "token.create").stdout == ""
+
+
+# ------------------------------------------------------------------------------------------------ sockets that fail
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield tmp_path_factory.mktemp("s")
+
+
+COMMANDS = [
+    ["entry", "list"],
+    ["entry", "show", "x"],
+    ["token", "create"],
+    ["bundle", "show"],
+    ["agent", "list"],
+    ["agent", "streams"],
+    ["agent", "status"],
+    ["agent", "explain", "--pid", "1"],
+    ["kek", "rotate"],
+    ["audit", "tail"],
+    ["audit", "tail", "--follow"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_socket(sds: Sds, folder: Path, command: list[str]) -> None:
+    path = folder / "none.sock"
+    result = sds(*command, "--admin-socket", str(path), code=5)
+    assert result.stdout == ""
+    assert f"Error: cannot reach {path}: there is no such socket" in result.stderr
+    program = "sds agent run" if command[1] in ("status", "explain") else "sds server run"
+    assert f"Is `{program}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_other_ways_not_to_be_reached(sds: Sds, folder: Path) -> None:
+    plain = folder / "file"
+    plain.write_text("")
+    assert "nothing listens there" in sds("entry", "list", "--admin-socket", str(plain), code=5).stderr
+    below = plain / "x.sock"
+    assert "there is no such socket" in sds("entry", "list", "--admin-socket", str(below), code=5).stderr
+    long = folder / ("x" * 200)
+    assert "too long" in sds("entry", "list", "--admin-socket", str(long), code=5).stderr
+
+
+def test_errors_as_json(sds: Sds, folder: Path) -> None:
+    result = sds("entry", "list", "--output", "json", "--admin-socket", str(folder / "none"), code=5)
+    problem = json.loads(result.stderr)
+    assert problem["type"] == "urn:sds:problem:cli-unreachable"
+    assert problem["exit_code"] == 5
+    problem = json.loads(sds("entry", "show", "none", "--output", "json", code=3).stderr)
+    assert problem["type"] == "urn:sds:problem:not-found"
+    assert len(problem["request_id"]) == 32
+
+
+def test_a_server_in_trouble(sds: Sds, running: Running) -> None:
+    running.fakes.entries.fail = StoreUnavailable(Reason.FULL)
+    assert "no space left" in sds("entry", "list", code=1).stderr
+    running.fakes.entries.fail = RuntimeError("CANARY")
+    result = sds("entry", "list", code=1)
+    assert "something went wrong here" in result.stderr
+    assert "CANARY" not in result.output
+
+
+def test_a_refused_user(sds: Sds, running: Running) -> None:
+    running.reset(allowed=frozenset())
+    assert "may not use the admin API" in sds("entry", "list", code=1).stderr
+
+
+@pytest.mark.parametrize("answer", [{"entries": 1}, {"entries": [{"id": 5}]}, {"entries": ["CANARY"]}, [], "CANARY"])
+def test_an_answer_of_another_shape(sds: Sds, folder: Path, answer: Any) -> None:
+    with served(folder / "odd.sock", json.dumps(answer).encode()) as path:
+        result = sds("entry", "list", "--admin-socket", str(path), code=1)
+    assert "CANARY" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("answer", [b"", b"CANARY", b"<html>CANARY</html>", b"[" * 10_000])
+def test_something_else_at_the_socket(sds: Sds, folder: Path, answer: bytes) -> None:
+    with served(folder / "odd.sock", answer) as path:
+        result = sds("entry", "list", "--admin-socket", str(path), code=1)
+    assert "is not the admin API" in result.stderr
+    assert "CANARY" not in result.stderr
+    with served(folder / "odd2.sock", answer, status=500) as path:
+        assert "is not the admin API" in sds("entry", "list", "--admin-socket", str(path), code=1).stderr
+
+
+def test_a_server_that_hangs_up(sds: Sds, folder: Path) -> None:
+    with served(folder / "odd.sock", None) as path:
+        assert "broke off" in sds("entry", "list", "--admin-socket", str(path), code=5).stderr
+
+
+@contextmanager
+def served(path: Path, body: bytes | None, status: int = 200) -> Iterator[Path]:
+    """A server that answers everything the same; None: with nothing."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            asked = self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass
+            if asked and body is not None:
+                self.wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
+
+    with UnixStreamServer(str(path), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield path
+        finally:
+            server.shutdown()
+            thread.join(5)
