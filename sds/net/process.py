@@ -44,6 +44,31 @@ def read_start_time(pid: int, proc: Path = Path("/proc")) -> int | None:
         return None
 
 
+def find_process(pid: int, proc: Path = Path("/proc")) -> Process:
+    """The process that has `pid` now, with its effective user and group (proc_pid_status(5)). Raises PeerUnknown.
+
+    For an operator who asks about a PID. A caller is never known this way.
+    """
+    start_time = read_start_time(pid, proc)
+    try:
+        status = (proc / str(pid) / "status").read_bytes()
+        uid, gid = (_effective_id(status, name) for name in (b"Uid", b"Gid"))
+    except (OSError, ValueError):
+        raise PeerUnknown("there is no such process on this node") from None
+    if start_time is None or read_start_time(pid, proc) != start_time:
+        raise PeerUnknown("there is no such process on this node")
+    return Process(pid, uid, gid, start_time)
+
+
+def _effective_id(status: bytes, name: bytes) -> int:
+    """Raises ValueError."""
+    for line in status.splitlines():
+        key, _, ids = line.partition(b":")
+        if key == name:
+            return int(ids.split()[1])
+    raise ValueError("no such line")
+
+
 class LocalProcess:
     """One process that holds at least one connection. Shared by all its connections, with one descriptor."""
 

@@ -1,0 +1,1 @@
+"""The process on each node: attests workloads, gets their certificates signed and streams them to sidecars."""

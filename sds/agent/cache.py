@@ -1,0 +1,307 @@
+"""What the agent knows, and the views made from it.
+
+Callers with the same selectors form a group; groups that match the same entries share one View object. A change
+computes each distinct View once and wakes only the groups whose View is another one then. Used on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from attestation.entry import RegistrationEntry, match
+from attestation.selector import Selectors
+from ca.bundle import TrustBundle
+from sds.agent.group import Group, Member, Waker
+from sds.agent.renewal import Attempt, Facts, Held
+from sds.clock import Clock
+from sds.delivery.view import EMPTY, STANDARD_NAMES, DomainBundle, Identity, Names, Trust, View
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSvid:
+    """A certificate in memory with its key, as `identity` serves it."""
+
+    held: Held
+    identity: Identity
+
+
+class Cache:
+    """Entries, certificates, bundle; and the groups of live callers that look at them."""
+
+    def __init__(self, clock: Clock, names: Names = STANDARD_NAMES) -> None:
+        self._clock = clock
+        self._names = names
+        self._wanted: Callable[[], None] = lambda: None
+        self._waker = Waker()
+        self._entries: dict[str, RegistrationEntry] = {}
+        self._held: dict[str, HeldSvid] = {}
+        self._attempts: dict[str, Attempt] = {}
+        self._idle_since: dict[str, datetime] = {}
+        self._groups: dict[Selectors, Group] = {}
+        self._groups_of: dict[str, dict[Group, None]] = {}  # by entry ID; the inner one is a set in order
+        self._views: dict[tuple[str, ...], View] = {}  # by Group.key; built when first looked at
+        self._users: dict[tuple[str, ...], int] = {}  # how many groups have that key
+        self._bundle: TrustBundle | None = None
+        self._trust: Trust | None = None
+        self._trust_without_default: Trust | None = None
+        self.busy: set[str] = set()
+        """Entries that are being asked for now; kept by the issuer."""
+        self.synced = False
+        """Whether the server has told all entries at least once in this run."""
+        self._reachable = False
+
+    def on_wanted(self, wanted: Callable[[], None]) -> None:
+        """Have `wanted` called, on the loop, when an entry may need a certificate that did not before."""
+        self._wanted = wanted
+
+    # What there is
+
+    @property
+    def entries(self) -> Mapping[str, RegistrationEntry]:
+        return self._entries
+
+    @property
+    def held(self) -> Mapping[str, HeldSvid]:
+        return self._held
+
+    @property
+    def attempts(self) -> Mapping[str, Attempt]:
+        return self._attempts
+
+    @property
+    def bundle(self) -> TrustBundle | None:
+        return self._bundle
+
+    def facts(self) -> Facts:
+        """For `renewal.plan`."""
+        held = {entry_id: svid.held for entry_id, svid in self._held.items()}
+        return Facts(self._entries, held, self._attempts, self._groups_of.keys(), self._idle_since, self.busy)
+
+    def earliest_expiry(self) -> datetime | None:
+        """When the first of the certificates in use expires if nothing renews from now."""
+        used = [svid.held.not_after for entry_id, svid in self._held.items() if entry_id in self._groups_of]
+        return min(used, default=None)
+
+    def member_for(self, entry_id: str) -> Member | None:
+        """A local process whose need makes this entry wanted."""
+        return next((m for group in self._groups_of.get(entry_id, ()) for m in group.members.values()), None)
+
+    # Callers
+
+    def join(self, selectors: Selectors, member: Member) -> Group:
+        """Count `member` among the callers with `selectors`."""
+        group = self._groups.get(selectors)
+        if group is None:
+            group = self._groups[selectors] = Group(selectors)
+            self._set_entries(group, match(self._entries.values(), selectors, self._clock.now()))
+            group.view = self._view(group)
+            self._wanted()
+        group.members[member.process] = member
+        return group
+
+    def leave(self, group: Group, member: Member) -> None:
+        """`member` is gone, or has other selectors now."""
+        if group.members.get(member.process) is member:
+            del group.members[member.process]
+        if not group.members and self._groups.get(group.selectors) is group:
+            del self._groups[group.selectors]
+            self._set_entries(group, ())
+            group.view = EMPTY
+        group.stir()
+
+    async def settled(self, group: Group, seconds: float) -> None:
+        """Wait until the server has told the entries, and then at most `seconds` for the group's first certificates.
+
+        Ends as soon as the group has no members any more, or the server cannot be asked.
+        """
+        while not self.synced and group.members:
+            await group.next_stir().wait()
+        try:
+            async with asyncio.timeout(seconds):
+                while group.members and self._reachable and not self._is_settled(group):
+                    await group.next_stir().wait()
+        except TimeoutError:
+            return
+
+    def reach(self, reachable: bool) -> None:
+        """Whether the server can be asked now."""
+        self._reachable = reachable
+        for group in self._groups.values():
+            group.stir()
+        self._wanted()
+
+    def _is_settled(self, group: Group) -> bool:
+        return all(entry.id in self._held or entry.id in self._attempts for entry in group.entries)
+
+    # Changes
+
+    def apply(
+        self,
+        upserted: Iterable[RegistrationEntry],
+        removed: Iterable[str] = (),
+        *,
+        snapshot: bool = False,
+        bundle: TrustBundle | None = None,
+    ) -> None:
+        """Take one update of the watch stream in. `snapshot`: every other entry is gone."""
+        new = {entry.id: entry for entry in upserted}
+        gone = {*removed, *(self._entries if snapshot else ())} - new.keys()
+        affected: dict[Group, None] = {}
+        for entry_id in gone:
+            affected |= self._groups_of.get(entry_id, {})
+            self._entries.pop(entry_id, None)
+            self._forget(entry_id)
+        for entry in new.values():
+            affected |= self._replace_entry(entry)
+        touched = gone | new.keys()
+        for group in affected:
+            self._match_again(group, touched)
+        if bundle is not None and bundle != self._bundle:
+            self._set_bundle(bundle)
+            affected = dict.fromkeys(self._groups.values())
+        if snapshot and not self.synced:
+            self.synced = True
+            affected = dict.fromkeys(self._groups.values())
+        self._refresh(affected)
+        self._wanted()
+
+    def put(self, svids: Mapping[str, HeldSvid]) -> None:
+        """New certificates by entry ID; each replaces the former one and its key."""
+        affected: dict[Group, None] = {}
+        for entry_id, svid in svids.items():
+            entry = self._entries.get(entry_id)
+            if entry is None or entry.spiffe_id != svid.identity.spiffe_id:
+                continue  # deleted, or given to another identity, while it was being signed
+            self._held[entry_id] = svid
+            self._attempts.pop(entry_id, None)
+            affected |= self._invalidate(entry_id)
+        self._refresh(affected)
+
+    def note(self, attempts: Mapping[str, Attempt]) -> None:
+        """What became of asking for these entries; the last good certificates stay."""
+        for entry_id, attempt in attempts.items():
+            if entry_id in self._entries:
+                self._attempts[entry_id] = attempt
+                for group in self._groups_of.get(entry_id, ()):
+                    group.stir()
+
+    def drop(self, entry_ids: Iterable[str]) -> None:
+        """Forget certificates that nobody needs; their keys go with them."""
+        affected: dict[Group, None] = {}
+        for entry_id in entry_ids:
+            affected |= self._forget(entry_id)
+        self._refresh(affected)
+
+    def expire(self) -> None:
+        """Let go what has ended by itself: certificates and entries past their time."""
+        now = self._clock.now()
+        affected: dict[Group, None] = {}
+        for entry_id in [i for i, svid in self._held.items() if svid.held.not_after <= now]:
+            del self._held[entry_id]
+            affected |= self._invalidate(entry_id)
+        for entry_id in [i for i in self._groups_of if not self._entries[i].live(now)]:
+            for group in tuple(self._groups_of[entry_id]):
+                self._match_again(group, {entry_id})
+                affected[group] = None
+        self._refresh(affected)
+
+    def clear(self) -> None:
+        """Forget entries and certificates: the server serves this agent no more."""
+        self.apply((), snapshot=True)
+
+    # Inside
+
+    def _replace_entry(self, entry: RegistrationEntry) -> dict[Group, None]:
+        """Store it; the groups whose matching entries may differ now."""
+        before = dict(self._groups_of.get(entry.id, {}))
+        held = self._held.get(entry.id)
+        if held is not None and held.identity.spiffe_id != entry.spiffe_id:
+            self._forget(entry.id)  # nobody is entitled to the former ID any more
+        self._entries[entry.id] = entry
+        now = self._clock.now()
+        return before | {group: None for group in self._groups.values() if match((entry,), group.selectors, now)}
+
+    def _forget(self, entry_id: str) -> dict[Group, None]:
+        self._held.pop(entry_id, None)
+        self._attempts.pop(entry_id, None)
+        self._idle_since.pop(entry_id, None)
+        return self._invalidate(entry_id)
+
+    def _invalidate(self, entry_id: str) -> dict[Group, None]:
+        """Forget the views that show this entry; the groups that have them."""
+        groups = dict(self._groups_of.get(entry_id, {}))
+        for group in groups:
+            self._views.pop(group.key, None)
+        return groups
+
+    def _set_bundle(self, bundle: TrustBundle) -> None:
+        self._bundle = bundle
+        self._trust = Trust.build(DomainBundle(bundle.trust_domain, bundle.pem()), names=self._names)
+        self._trust_without_default = replace(self._trust, names=replace(self._names, default=()))
+        self._views.clear()
+
+    def _match_again(self, group: Group, touched: Iterable[str]) -> None:
+        """Judge the `touched` entries anew; the others match as before."""
+        others = [entry for entry in group.entries if entry.id not in touched]
+        again = [self._entries[entry_id] for entry_id in touched if entry_id in self._entries]
+        self._set_entries(group, match((*others, *again), group.selectors, self._clock.now()))
+
+    def _set_entries(self, group: Group, entries: tuple[RegistrationEntry, ...]) -> None:
+        former_key = group.key
+        before = {entry.id for entry in group.entries}
+        after = {entry.id for entry in entries}
+        group.entries = entries
+        for entry_id in before - after:
+            groups = self._groups_of[entry_id]
+            del groups[group]
+            if not groups:
+                del self._groups_of[entry_id]
+                if entry_id in self._entries:
+                    self._idle_since[entry_id] = self._clock.now()
+        for entry_id in after - before:
+            self._groups_of.setdefault(entry_id, {})[group] = None
+            self._idle_since.pop(entry_id, None)
+        if former_key:
+            self._count_view(former_key, -1)
+        if group.key:
+            self._count_view(group.key, +1)
+
+    def _count_view(self, key: tuple[str, ...], by: int) -> None:
+        """Keep a view as long as a group has it, and no longer: it holds keys."""
+        users = self._users.pop(key, 0) + by
+        if users:
+            self._users[key] = users
+        else:
+            self._views.pop(key, None)
+
+    def _view(self, group: Group) -> View:
+        key = group.key
+        if not key:
+            return EMPTY
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = self._build(key)
+        return view
+
+    def _refresh(self, groups: Iterable[Group]) -> None:
+        """Give each group its View of now, and wake those to whom that is another one."""
+        woken: list[Callable[[], None]] = []
+        for group in groups:
+            view = self._view(group)
+            if view is not group.view:
+                group.view = view
+                for member in group.members.values():
+                    woken.extend(member.watchers)
+            group.stir()
+        self._waker.wake(woken)
+
+    def _build(self, key: tuple[str, ...]) -> View:
+        """The identities that can be served now. `default` is the first entry's alone: it waits rather than changes."""
+        identities = [self._held[entry_id].identity for entry_id in key if entry_id in self._held]
+        if not identities or self._trust is None or self._trust_without_default is None:
+            return EMPTY
+        complete = key[0] in self._held
+        return View.build(identities, self._trust if complete else self._trust_without_default)

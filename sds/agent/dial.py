@@ -1,0 +1,169 @@
+"""Connections to the server: TLS that demands its reserved name, and one table from gRPC statuses to our errors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from attestation.entry import RESERVED_DNS
+from sds._pb.sds.node.v1 import node_pb2
+from sds.agent.errors import (
+    AgentError,
+    AgentRefused,
+    AttestationFailed,
+    CredentialExpired,
+    InvalidAnswer,
+    ServerUnreachable,
+    ServerUntrusted,
+)
+from sds.agent.identity import AgentIdentity
+
+SERVER_NAME = f"server.{RESERVED_DNS}"
+"""Only the server's own SVID may carry this DNS name, so demanding it keeps workloads from posing as the server."""
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a snapshot of 100,000 entries
+
+_NODE = "/sds.node.v1.Node/"
+_ATTEST = "/sds.node.v1.NodeAttestation/Attest"
+_UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """How patient to be with the server."""
+
+    connect_timeout: timedelta = timedelta(seconds=10)
+    call_timeout: timedelta = timedelta(seconds=30)
+    keepalive: timedelta = timedelta(seconds=20)
+    keepalive_timeout: timedelta = timedelta(seconds=10)
+
+
+class NodeLink:
+    """One mTLS connection as `identity`. Methods raise AgentError.
+
+    It lives as long as the connection: there is no reconnecting inside, so that only our own back-off decides when the
+    server is asked again.
+    """
+
+    def __init__(self, address: str, identity: AgentIdentity, options: LinkOptions) -> None:
+        self.identity = identity
+        self._call_timeout = options.call_timeout.total_seconds()
+        credentials = grpc.ssl_channel_credentials(
+            identity.bundle.pem(), identity.private_key_pem.reveal(), identity.svid.pem()
+        )
+        self._channel = grpc.aio.secure_channel(address, credentials, _channel_options(options))
+
+    async def renew(self, csr: bytes) -> node_pb2.RenewResponse:
+        return await self._unary("Renew", node_pb2.RenewRequest(csr=csr), node_pb2.RenewResponse)
+
+    async def sign(self, request: node_pb2.SignX509SvidsRequest) -> node_pb2.SignX509SvidsResponse:
+        return await self._unary("SignX509Svids", request, node_pb2.SignX509SvidsResponse)
+
+    async def report(self, request: node_pb2.ReportDeliveryRequest) -> node_pb2.ReportDeliveryResponse:
+        return await self._unary("ReportDelivery", request, node_pb2.ReportDeliveryResponse)
+
+    async def watch(
+        self, request: node_pb2.WatchAuthorizedRequest
+    ) -> AsyncGenerator[node_pb2.WatchAuthorizedResponse, None]:
+        """Until the connection ends, which raises."""
+        method: grpc.aio.UnaryStreamMultiCallable[Message, bytes] = self._channel.unary_stream(
+            _NODE + "WatchAuthorized", request_serializer=_bytes
+        )
+        call = method(request)
+        try:
+            while True:
+                raw: object = await call.read()
+                if not isinstance(raw, bytes):
+                    break
+                yield _parse(node_pb2.WatchAuthorizedResponse, raw)
+            code, details = await call.code(), await call.details()
+        except grpc.aio.AioRpcError as error:
+            raise translate(error.code(), error.details() or "") from None
+        finally:
+            call.cancel()
+        raise translate(code, details) if code is not grpc.StatusCode.OK else ServerUnreachable("the server hung up")
+
+    async def close(self, grace: float | None = None) -> None:
+        """Let running calls end for `grace` seconds, then cut them."""
+        await self._channel.close(grace)
+
+    async def _unary(self, method: str, request: Message, answer: type[M]) -> M:
+        call: grpc.aio.UnaryUnaryMultiCallable[Message, bytes] = self._channel.unary_unary(
+            _NODE + method, request_serializer=_bytes
+        )
+        return await _answer(call(request, timeout=self._call_timeout), answer)
+
+
+async def attest(
+    address: str, roots_pem: bytes, request: node_pb2.AttestRequest, options: LinkOptions
+) -> node_pb2.AttestResponse:
+    """Ask for the first SVID, over server TLS alone. Raises AgentError."""
+    credentials = grpc.ssl_channel_credentials(roots_pem)
+    async with grpc.aio.secure_channel(address, credentials, _channel_options(options)) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[Message, bytes] = channel.unary_unary(_ATTEST, request_serializer=_bytes)
+        try:
+            return await _answer(call(request, timeout=options.call_timeout.total_seconds()), node_pb2.AttestResponse)
+        except (CredentialExpired, AgentRefused) as error:
+            raise AttestationFailed(str(error)) from None
+
+
+def translate(code: grpc.StatusCode, details: str) -> AgentError:
+    """What a status means for an agent."""
+    text = details or code.name
+    match code:
+        case grpc.StatusCode.UNAVAILABLE if any(sign in details for sign in _UNTRUSTED):
+            return ServerUntrusted(
+                "the server's certificate does not verify against the trust bundle, or it is not the server's; "
+                f"compare with `sds bundle show` ({text})"
+            )
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return CredentialExpired(text)
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return AgentRefused(text)
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.UNIMPLEMENTED | grpc.StatusCode.OUT_OF_RANGE:
+            return InvalidAnswer(f"the server does not understand this agent: {text}")
+        case _:
+            return ServerUnreachable(text)
+
+
+async def _answer(call: Awaitable[bytes], kind: type[M]) -> M:
+    try:
+        raw = await call
+    except grpc.aio.AioRpcError as error:
+        raise translate(error.code(), error.details() or "") from None
+    return _parse(kind, raw)
+
+
+def _parse(kind: type[M], raw: bytes) -> M:
+    message = kind()
+    try:
+        message.ParseFromString(raw)
+    except DecodeError:
+        raise InvalidAnswer(f"the server's answer is not a {kind.DESCRIPTOR.full_name} message") from None
+    return message
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _channel_options(options: LinkOptions) -> list[tuple[str, object]]:
+    return [
+        ("grpc.ssl_target_name_override", SERVER_NAME),
+        ("grpc.use_local_subchannel_pool", 1),  # a new channel shakes hands anew, with its own credentials
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", round(options.keepalive.total_seconds() * 1000)),
+        ("grpc.keepalive_timeout_ms", round(options.keepalive_timeout.total_seconds() * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", round(options.connect_timeout.total_seconds() * 1000)),
+        ("grpc.min_reconnect_backoff_ms", round(options.connect_timeout.total_seconds() * 1000)),
+        ("grpc.enable_retries", 0),
+        ("grpc.enable_http_proxy", 0),
+    ]

@@ -1,0 +1,275 @@
+"""Gets certificates for the entries that local callers need: keys are made here and never leave; only CSRs go up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from attestation.entry import RegistrationEntry
+from ca.bundle import TrustBundle
+from ca.csr import build_csr
+from ca.errors import CaError
+from ca.keys import KeyType, generate, key_hash, to_pkcs8_pem
+from ca.masked import Masked
+from ca.verify import verify_svid
+from sds._pb.sds.node.v1 import node_pb2
+from sds.agent import convert
+from sds.agent.backoff import Backoff
+from sds.agent.cache import Cache, HeldSvid
+from sds.agent.dial import NodeLink
+from sds.agent.errors import AgentError, InvalidAnswer
+from sds.agent.group import Member
+from sds.agent.renewal import Attempt, Held, blocked, failed, plan, renew_at
+from sds.clock import Clock
+from sds.delivery.resource import TlsCertificate
+from sds.delivery.view import Identity
+from sds.logs import Logger
+
+_LONGEST_SLEEP = 30.0  # seconds; the wall clock may be stepped
+_SHORTEST_SLEEP = 0.01
+
+
+class Connection(Protocol):
+    """The part of Upstream that is used here."""
+
+    @property
+    def link(self) -> NodeLink | None: ...
+
+
+class IssuerObserver(Protocol):
+    """Counts what became of requests; `outcome` is success, refused or failure."""
+
+    def issued(self, outcome: str, count: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerOptions:
+    """`batch`: most requests in one call; `calls`: most calls at once; `jitter_share`: see renewal.renew_at."""
+
+    key_type: KeyType = KeyType.ECDSA_P256
+    batch: int = 200
+    calls: int = 4
+    jitter_share: float = 0.1
+    warm_for: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One certificate asked for: the entry as it is now, and the key that was made for it."""
+
+    entry: RegistrationEntry
+    process: node_pb2.ProcessInfo
+    private_key_pem: Masked[bytes]
+    key_hash: str
+    csr: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no certificate. `final`: asking again is no use before the entry changes."""
+
+    reason: str
+    final: bool = False
+
+
+class Issuer:
+    """One loop that looks, asks in batches, and sleeps until something is due or changes."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        upstream: Connection,
+        backoff: Backoff,
+        options: IssuerOptions,
+        observer: IssuerObserver,
+        clock: Clock,
+        executor: Executor,
+        log: Logger,
+    ) -> None:
+        self._cache = cache
+        self._upstream = upstream
+        self._backoff = backoff
+        self._options = options
+        self._observer = observer
+        self._clock = clock
+        self._executor = executor
+        self._log = log
+        self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        cache.on_wanted(self._wake.set)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                self._wake.clear()
+                pause = self._look()
+                try:
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            for task in self._running:
+                task.cancel()
+
+    def _look(self) -> float:
+        """Begin what is due; seconds until the next look."""
+        self._cache.expire()
+        now = self._clock.now()
+        todo = plan(self._cache.facts(), now, self._options.warm_for)
+        self._cache.drop(todo.drop)
+        link = self._upstream.link
+        if link is not None:
+            for start in range(0, len(todo.due), self._options.batch):
+                if len(self._running) >= self._options.calls:
+                    break
+                self._begin(link, todo.due[start : start + self._options.batch])
+        if todo.next_look is None:
+            return _LONGEST_SLEEP
+        return min(max((todo.next_look - now).total_seconds(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
+
+    def _begin(self, link: NodeLink, entry_ids: Sequence[str]) -> None:
+        self._cache.busy.update(entry_ids)
+        task = asyncio.create_task(self._ask(link, [self._cache.entries[entry_id] for entry_id in entry_ids]))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("asking for certificates broke", exc_info=error)
+
+    async def _ask(self, link: NodeLink, entries: Sequence[RegistrationEntry]) -> None:
+        try:
+            answers = await self._sign(link, entries)
+        except AgentError as error:
+            answers = dict.fromkeys((entry.id for entry in entries), Refusal(str(error)))
+        except Exception:
+            self._take_in(entries, dict.fromkeys((entry.id for entry in entries), Refusal("the agent failed")))
+            raise
+        finally:
+            self._cache.busy.difference_update(entry.id for entry in entries)
+        self._take_in(entries, answers)
+
+    async def _sign(self, link: NodeLink, entries: Sequence[RegistrationEntry]) -> Mapping[str, HeldSvid | Refusal]:
+        """What came of each entry, by its ID. Raises AgentError."""
+        loop = asyncio.get_running_loop()
+        wanted = [(entry, _process(self._cache.member_for(entry.id))) for entry in entries]
+        requests = await loop.run_in_executor(self._executor, prepare, wanted, self._options.key_type)
+        answer = await link.sign(node_pb2.SignX509SvidsRequest(items=[_item(request) for request in requests]))
+        bundle = self._cache.bundle
+        if bundle is None:
+            raise InvalidAnswer("there is no trust bundle to judge certificates by")
+        jitters = [self._clock.jitter() for _ in requests]
+        share = self._options.jitter_share
+        return await loop.run_in_executor(
+            self._executor, judge, requests, answer, bundle, self._clock.now(), jitters, share
+        )
+
+    def _take_in(self, entries: Sequence[RegistrationEntry], answers: Mapping[str, HeldSvid | Refusal]) -> None:
+        now, jitter = self._clock.now(), self._clock.jitter()  # one jitter: what failed together is tried together
+        svids = {entry_id: answer for entry_id, answer in answers.items() if isinstance(answer, HeldSvid)}
+        attempts: dict[str, Attempt] = {}
+        for entry in entries:
+            answer = answers[entry.id]
+            if isinstance(answer, HeldSvid):
+                continue
+            before = self._cache.attempts.get(entry.id)
+            if answer.final:
+                attempts[entry.id] = blocked(before, entry, answer.reason)
+            else:
+                delay = self._backoff.delay((before.failures if before else 0) + 1, jitter)
+                attempts[entry.id] = failed(before, delay, now, answer.reason)
+        self._cache.put(svids)
+        self._cache.note(attempts)
+        refused = sum(attempt.blocked_revision is not None for attempt in attempts.values())
+        for outcome, count in (("success", len(svids)), ("refused", refused), ("failure", len(attempts) - refused)):
+            if count:
+                self._observer.issued(outcome, count)
+        self._tell(attempts)
+
+    def _tell(self, attempts: Mapping[str, Attempt]) -> None:
+        """One line for each reason, not for each entry."""
+        by_reason: dict[str, list[str]] = {}
+        for entry_id, attempt in attempts.items():
+            by_reason.setdefault(attempt.reason, []).append(entry_id)
+        for reason, entry_ids in by_reason.items():
+            self._log.warning("no certificate", reason=reason, entries=entry_ids[:10], count=len(entry_ids))
+
+
+def prepare(wanted: Sequence[tuple[RegistrationEntry, node_pb2.ProcessInfo]], key_type: KeyType) -> list[Request]:
+    """Make a key for each entry. CPU work: call it in a thread."""
+    requests = []
+    for entry, process in wanted:
+        key = generate(key_type)
+        requests.append(Request(entry, process, to_pkcs8_pem(key), key_hash(key.public_key()), build_csr(key)))
+    return requests
+
+
+def judge(
+    requests: Sequence[Request],
+    answer: node_pb2.SignX509SvidsResponse,
+    bundle: TrustBundle,
+    now: datetime,
+    jitters: Sequence[float],
+    jitter_share: float,
+) -> dict[str, HeldSvid | Refusal]:
+    """Match the results with the requests and check every certificate. CPU work: call it in a thread."""
+    found: dict[str, HeldSvid | Refusal] = {}
+    for number, (request, jitter) in enumerate(zip(requests, jitters, strict=True)):
+        entry_id = request.entry.id
+        if number >= len(answer.results) or answer.results[number].entry_id != entry_id:
+            found[entry_id] = Refusal("the server's answer does not fit the question")
+            continue
+        result = answer.results[number]
+        if result.WhichOneof("result") == "svid":
+            try:
+                found[entry_id] = _held(request, result, bundle, now, jitter, jitter_share)
+            except (AgentError, CaError) as error:
+                found[entry_id] = Refusal(str(error))
+        else:
+            found[entry_id] = _refusal(result.error)
+    return found
+
+
+def _held(
+    request: Request,
+    result: node_pb2.SignResult,
+    bundle: TrustBundle,
+    now: datetime,
+    jitter: float,
+    jitter_share: float,
+) -> HeldSvid:
+    """A certificate that may be served: for this ID and this key, valid now, and verified. Raises CaError, AgentError.
+
+    One that a sidecar would reject must not replace one that works.
+    """
+    entry = request.entry
+    svid = convert.svid(result.svid.certificate_chain, entry.spiffe_id)
+    if svid.key_hash != request.key_hash:
+        raise InvalidAnswer("the server sent a certificate for another key")
+    verify_svid(svid, bundle, now)
+    certificate = TlsCertificate(svid.pem(), request.private_key_pem, svid.serial, svid.not_after)
+    due = renew_at(svid.not_before, svid.not_after, jitter_share, jitter)
+    return HeldSvid(Held(entry, svid.not_before, svid.not_after, due), Identity(entry.spiffe_id, certificate))
+
+
+def _refusal(error: node_pb2.SignError) -> Refusal:
+    """REFUSED needs a change of the entry. The rest may pass: a replica may not have heard of the entry yet."""
+    return Refusal(error.message or "the server gave no reason", final=error.code == node_pb2.SignError.CODE_REFUSED)
+
+
+def _item(request: Request) -> node_pb2.SignItem:
+    return node_pb2.SignItem(entry_id=request.entry.id, csr=request.csr, process=request.process)
+
+
+def _process(member: Member | None) -> node_pb2.ProcessInfo:
+    if member is None:
+        return node_pb2.ProcessInfo()
+    return node_pb2.ProcessInfo(pid=member.process.pid, uid=member.process.uid, path=member.path)

@@ -1,0 +1,61 @@
+"""From the configuration's tables to the options of each part. Pure."""
+
+from __future__ import annotations
+
+from attestation.workload.unix import UnixConfig
+from sds.agent.backoff import Backoff
+from sds.agent.dial import LinkOptions
+from sds.agent.issuer import IssuerOptions
+from sds.agent.peer import PeerOptions
+from sds.config import AgentConfig
+from sds.delivery.service import DeliverySettings
+from sds.delivery.subscription import Limits
+from sds.delivery.view import Names
+
+_SPARE_DESCRIPTORS = 256
+_PER_CONNECTION = 4
+"""Descriptors: the client's, ours to grpcio, grpcio's, and a pidfd where each connection is another process."""
+
+
+def backoff(config: AgentConfig) -> Backoff:
+    return Backoff(config.upstream.backoff_min, config.upstream.backoff_max)
+
+
+def link(config: AgentConfig) -> LinkOptions:
+    upstream = config.upstream
+    return LinkOptions(upstream.connect_timeout, upstream.call_timeout, upstream.keepalive, upstream.keepalive_timeout)
+
+
+def issuer(config: AgentConfig) -> IssuerOptions:
+    return IssuerOptions(
+        batch=config.upstream.sign_batch, jitter_share=config.svid.renewal_jitter, warm_for=config.svid.warm_for
+    )
+
+
+def peers(config: AgentConfig) -> PeerOptions:
+    return PeerOptions(reattest_interval=config.svid.reattest_interval, concurrency=config.limits.max_attestations)
+
+
+def delivery(config: AgentConfig) -> DeliverySettings:
+    limits = config.limits
+    return DeliverySettings(
+        streams=limits.max_streams,
+        streams_per_connection=limits.max_streams_per_connection,
+        message_bytes=limits.max_message_bytes,
+        silent_grace=config.sds.silent_stream_grace.total_seconds(),
+        names=Limits(names=limits.max_names, name_length=limits.max_name_bytes),
+    )
+
+
+def names(config: AgentConfig) -> Names:
+    return Names(default=(config.sds.default_name,), root=(config.sds.bundle_name,), all=(config.sds.all_bundles_name,))
+
+
+def unix_attestor(config: AgentConfig) -> UnixConfig:
+    unix = config.attestors.unix
+    return UnixConfig(unix.discover_names, unix.discover_path, unix.discover_sha256, unix.sha256_max_bytes)
+
+
+def connections(config: AgentConfig, descriptors: int) -> int:
+    """How many connections the allowed open files are enough for, at most as many as are configured."""
+    return min(config.limits.max_connections, max(16, (descriptors - _SPARE_DESCRIPTORS) // _PER_CONNECTION))

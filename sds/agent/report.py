@@ -1,0 +1,222 @@
+"""Tells the server what this agent's streams hold and what was seen: at least once, in order, never in the way.
+
+Reports are deltas, at most one an interval; a bounded queue of events counts what it has to drop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sds._pb.sds.node.v1 import node_pb2
+from sds.agent.backoff import Backoff
+from sds.agent.convert import timestamp
+from sds.agent.dial import NodeLink
+from sds.agent.errors import AgentError, InvalidAnswer
+from sds.clock import Clock
+from sds.delivery.ports import CallerInfo
+from sds.delivery.registry import StreamChanges, StreamState
+from sds.logs import Logger
+
+STREAMS_PER_REPORT = 500
+EVENTS_PER_REPORT = 1000
+_NOBODY = CallerInfo()
+_SHARE = 10
+"""Reporting rests this many times as long as it worked: serving comes first."""
+
+
+class Streams(Protocol):
+    """The part of a StreamRegistry that is used here."""
+
+    def snapshot(self) -> tuple[StreamState, ...]: ...
+
+    def changes(self) -> StreamChanges: ...
+
+
+class Connection(Protocol):
+    """The part of Upstream that is used here."""
+
+    async def connected(self) -> NodeLink: ...
+
+
+class ReportObserver(Protocol):
+    """Counts events that nobody will hear of."""
+
+    def dropped(self, count: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SeenEvent:
+    """Something for the audit log. `outcome` is success, refused or failure."""
+
+    time: datetime
+    action: str
+    outcome: str
+    reason: str = ""
+    caller: CallerInfo = _NOBODY
+    stream_id: str = ""
+    resource: str = ""
+    version: str = ""
+
+
+class Reporter:
+    """`run_id` names this run of the agent; sequence numbers count within it."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        upstream: Connection,
+        run_id: str,
+        *,
+        interval: timedelta,
+        queue: int,
+        backoff: Backoff,
+        observer: ReportObserver,
+        clock: Clock,
+        log: Logger,
+    ) -> None:
+        self._streams = streams
+        self._upstream = upstream
+        self._run_id = run_id
+        self._interval = interval.total_seconds()
+        self._queue_size = queue
+        self._backoff = backoff
+        self._observer = observer
+        self._clock = clock
+        self._log = log
+        self._dirty = asyncio.Event()
+        self._sequence = 0
+        self._event_number = 0
+        self._events: deque[tuple[int, SeenEvent]] = deque()
+        self._dropped = 0
+        self._snapshot_due = True
+        self._states: deque[StreamState] = deque()  # taken from the registry and not yet sent
+        self._unsent: node_pb2.ReportDeliveryRequest | None = None
+
+    def touch(self) -> None:
+        """A stream has changed."""
+        self._dirty.set()
+
+    def add(self, event: SeenEvent) -> None:
+        """Queue an event, or count it as dropped when the queue is full."""
+        self._event_number += 1
+        if len(self._events) >= self._queue_size:
+            self._dropped += 1
+            self._observer.dropped(1)
+        else:
+            self._events.append((self._event_number, event))
+        self._dirty.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            await self._dirty.wait()
+            link = await self._upstream.connected()
+            started = loop.time()
+            try:
+                await self.send(link)
+                failures = 0
+            except AgentError as error:
+                failures += 1
+                self._log.info("the delivery report was not taken", reason=str(error))
+                delay = self._backoff.delay(failures, self._clock.jitter())
+                await asyncio.sleep(delay.total_seconds())
+                continue
+            await asyncio.sleep(max(self._interval, _SHARE * (loop.time() - started)))
+
+    async def send(self, link: NodeLink) -> None:
+        """Send one report, the unsent one first. Raises AgentError; then it is kept for the next time."""
+        if self._unsent is None:
+            self._dirty.clear()
+            self._unsent = self._next()
+        request = self._unsent
+        try:
+            answer = await link.report(request)
+        except InvalidAnswer as error:
+            self._log.error("the server does not understand a delivery report; it is dropped", reason=str(error))
+            self._unsent = None
+            self._lost(request)
+            return
+        self._unsent = None
+        if answer.resync:
+            self._snapshot_due = True
+        if self._snapshot_due or self._states or self._events:
+            self._dirty.set()
+
+    def _lost(self, request: node_pb2.ReportDeliveryRequest) -> None:
+        self._dropped += len(request.events) + request.events_dropped
+        self._observer.dropped(len(request.events))
+        self._snapshot_due = True
+
+    def _next(self) -> node_pb2.ReportDeliveryRequest:
+        closed: tuple[str, ...] = ()
+        snapshot = False
+        if self._snapshot_due or not self._states:
+            changes = self._streams.changes()
+            snapshot = self._snapshot_due or changes.snapshot
+            self._states = deque(self._streams.snapshot() if snapshot else changes.streams)
+            closed = () if snapshot else changes.closed
+            self._snapshot_due = False
+        self._sequence += 1
+        states = [self._states.popleft() for _ in range(min(len(self._states), STREAMS_PER_REPORT))]
+        events = [self._events.popleft() for _ in range(min(len(self._events), EVENTS_PER_REPORT))]
+        dropped, self._dropped = self._dropped, 0
+        return node_pb2.ReportDeliveryRequest(
+            run_id=self._run_id,
+            sequence=self._sequence,
+            snapshot=snapshot,
+            streams=[stream_message(state) for state in states],
+            closed_stream_ids=closed,
+            events=[event_message(number, event) for number, event in events],
+            events_dropped=dropped,
+        )
+
+
+def stream_message(state: StreamState) -> node_pb2.StreamState:
+    return node_pb2.StreamState(
+        id=state.id,
+        protocol=state.protocol,
+        process=_process(state.caller),
+        spiffe_ids=state.caller.spiffe_ids,
+        node_id=state.node_id,
+        opened_at=timestamp(state.opened_at),
+        resources=[
+            node_pb2.ResourceState(
+                name=resource.name,
+                sent_version=resource.sent_version,
+                sent_serial=resource.sent_serial,
+                sent_at=timestamp(resource.sent_at),
+                acked_version=resource.acked_version,
+                acked_serial=resource.acked_serial,
+                acked_at=timestamp(resource.acked_at),
+                nacked_version=resource.nacked_version,
+                nack_detail=resource.nack_detail,
+            )
+            for resource in state.resources
+        ],
+    )
+
+
+def event_message(number: int, event: SeenEvent) -> node_pb2.DeliveryEvent:
+    return node_pb2.DeliveryEvent(
+        number=number,
+        time=timestamp(event.time),
+        action=event.action,
+        outcome=event.outcome,
+        reason=event.reason,
+        process=_process(event.caller),
+        stream_id=event.stream_id,
+        resource=event.resource,
+        version=event.version,
+        selectors=event.caller.selectors,
+        spiffe_ids=event.caller.spiffe_ids,
+    )
+
+
+def _process(caller: CallerInfo) -> node_pb2.ProcessInfo:
+    return node_pb2.ProcessInfo(pid=caller.pid, uid=caller.uid, path=caller.path)

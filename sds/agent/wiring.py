@@ -1,0 +1,260 @@
+"""The agent, put together in the order in which its parts need each other. Nothing is made anywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+
+from attestation.catalog import WorkloadParts, workload_attestor
+from sds import __version__
+from sds.agent import options
+from sds.agent.agent import Agent, Parts
+from sds.agent.cache import Cache
+from sds.agent.datadir import DataFolder
+from sds.agent.enrol import Enroller, Enrolment
+from sds.agent.errors import HOW_TO_ATTEST, DataFolderUnusable, IdentityUnusable
+from sds.agent.health import checks
+from sds.agent.identity import AgentIdentity
+from sds.agent.issuer import Issuer
+from sds.agent.local_api import local_api
+from sds.agent.memory import Subscriptions
+from sds.agent.observe import ConnectionObserver, ServerObserver, StreamObserver, WorkloadEvents
+from sds.agent.peer import LocalCallers
+from sds.agent.renew import OwnSvid
+from sds.agent.report import Reporter
+from sds.agent.status import AgentStatus, Constants
+from sds.agent.upstream import Upstream
+from sds.clock import Clock
+from sds.config import AgentConfig
+from sds.delivery.registry import StreamRegistry
+from sds.delivery.service import DeliveryService, server_options
+from sds.http.ops import ops_routes
+from sds.http.unix import serve_tcp, serve_unix
+from sds.logs import Logger, get_logger
+from sds.metrics import AgentMetrics
+from sds.net.admission import LocalAdmission
+from sds.net.folder import private_folder
+from sds.net.limits import Rate, TokenBuckets
+from sds.net.listen import listen_unix
+from sds.net.process import LocalProcess, ProcessTable, find_process, read_start_time
+from sds.net.relay import Relay
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What everything else rests on."""
+
+    config: AgentConfig
+    clock: Clock
+    log: Logger
+    folder: DataFolder
+    registry: CollectorRegistry
+    metrics: AgentMetrics
+    cache: Cache
+    upstream: Upstream
+    streams: StreamRegistry
+    reporter: Reporter
+    executors: tuple[ThreadPoolExecutor, ThreadPoolExecutor]
+
+
+async def build(config: AgentConfig, clock: Clock, folder: DataFolder, descriptors: int) -> Agent:
+    """An agent that is ready to start; it attests here if it has to. `descriptors`: how many it may open.
+
+    Raises AgentError, NetError, OSError.
+    """
+    log = get_logger("sds.agent")
+    enroller, identity = await _identity(config, clock, folder, log)
+    core = _core(config, clock, folder, log, enroller, identity)
+    issuer = Issuer(
+        core.cache,
+        core.upstream,
+        options.backoff(config),
+        options.issuer(config),
+        ServerObserver(core.metrics),
+        clock,
+        core.executors[0],
+        log,
+    )
+    own = OwnSvid(core.upstream, options.backoff(config), ServerObserver(core.metrics), clock, log)
+    subscriptions = Subscriptions(
+        folder,
+        boot_id=_boot_id(),
+        start_time_of=read_start_time,
+        max_processes=config.sds.max_remembered,
+        log=log,
+    )
+    subscriptions.load()
+    private = private_folder(folder.path)
+    listener = listen_unix(config.socket, mode=config.socket_mode)
+    relay = _relay(core, listener.socket, private, descriptors)
+    callers = LocalCallers(
+        relay.lookup,
+        workload_attestor(WorkloadParts(log=log, now=clock.now, unix=options.unix_attestor(config))),
+        core.cache,
+        subscriptions,
+        WorkloadEvents(core.metrics, core.reporter, clock, log),
+        clock,
+        core.executors[1],
+        options.peers(config),
+    )
+    status = AgentStatus(
+        Constants(__version__, str(config.server), str(config.socket), clock.now()),
+        core.upstream,
+        own,
+        core.cache,
+        core.streams,
+        clock,
+    )
+    core.metrics.watch_outage_budget(status.earliest_expiry, clock.now)
+    core.metrics.svids.set_function(lambda: len(core.cache.held))
+    ops = ops_routes(**checks(core.upstream, core.cache), registry=core.registry)
+    http = [serve_unix(local_api(status, callers, find_process, ops), config.admin_socket)]
+    if config.health.listen is not None:
+        http.append(serve_tcp(Starlette(routes=ops), config.health.listen.host, config.health.listen.port))
+    return Agent(
+        Parts(
+            backend=_backend(core, callers, private),
+            relay=relay,
+            listener=listener,
+            http=http,
+            loops=[
+                ("the connection to the server", core.upstream.run()),
+                ("issuing", issuer.run()),
+                ("renewal of this agent's SVID", own.run()),
+                ("attestation again", callers.run()),
+                ("delivery reports", core.reporter.run()),
+                ("remembered subscriptions", subscriptions.run()),
+            ],
+            streams=core.streams,
+            subscriptions=subscriptions,
+            folder=folder,
+            private_folder=private,
+            executors=core.executors,
+            log=log,
+        ),
+        config.drain_timeout.total_seconds(),
+    )
+
+
+async def _identity(
+    config: AgentConfig, clock: Clock, folder: DataFolder, log: Logger
+) -> tuple[Enroller, AgentIdentity]:
+    """The stored SVID if it is still good, else a new one by attestation. Raises AgentError."""
+    stored: AgentIdentity | None = None
+    try:
+        stored = folder.load_identity()
+    except IdentityUnusable as error:
+        if config.join_token_file is None:
+            raise IdentityUnusable(f"{error}; {HOW_TO_ATTEST}") from None
+        log.warning("this agent's identity is damaged; attesting anew", reason=str(error))
+    enroller = Enroller(
+        Enrolment(
+            str(config.attest_server), config.trust_bundle, config.join_token_file, stored.bundle if stored else None
+        ),
+        options.link(config),
+        options.backoff(config),
+        clock,
+        log,
+    )
+    if stored is not None and not stored.expired(clock.now()):
+        log.info("using the stored identity", spiffe_id=str(stored.svid.spiffe_id))
+        return enroller, stored
+    if stored is not None:
+        log.warning("the stored SVID has expired", not_after=stored.svid.not_after.isoformat())
+    identity = await enroller.first()
+    folder.save_identity(identity)
+    log.info("attested", spiffe_id=str(identity.svid.spiffe_id), not_after=identity.svid.not_after.isoformat())
+    return enroller, identity
+
+
+def _core(
+    config: AgentConfig, clock: Clock, folder: DataFolder, log: Logger, enroller: Enroller, identity: AgentIdentity
+) -> Core:
+    registry = CollectorRegistry()
+    metrics = AgentMetrics(registry)
+    cache = Cache(clock, options.names(config))
+    run_id = secrets.token_hex(6)
+    streams = StreamRegistry(run_id, clock)
+    observer = ServerObserver(metrics)
+
+    async def save(identity: AgentIdentity) -> None:
+        try:
+            await asyncio.to_thread(folder.save_identity, identity)
+        except DataFolderUnusable as error:
+            log.warning("this agent's identity could not be saved; a restart would use an older one", reason=str(error))
+
+    upstream = Upstream(
+        str(config.server),
+        identity,
+        cache,
+        save=save,
+        enrol=enroller.again,
+        options=options.link(config),
+        backoff=options.backoff(config),
+        observer=observer,
+        clock=clock,
+        log=log,
+    )
+    reporter = Reporter(
+        streams,
+        upstream,
+        run_id,
+        interval=config.upstream.report_interval,
+        queue=config.upstream.report_queue,
+        backoff=options.backoff(config),
+        observer=observer,
+        clock=clock,
+        log=log,
+    )
+    executors = (
+        ThreadPoolExecutor(2, thread_name_prefix="keys"),
+        ThreadPoolExecutor(min(config.limits.max_attestations, 8), thread_name_prefix="attest"),
+    )
+    return Core(config, clock, log, folder, registry, metrics, cache, upstream, streams, reporter, executors)
+
+
+def _relay(core: Core, listening: socket.socket, private: Path, descriptors: int) -> Relay[LocalProcess]:
+    limits = core.config.limits
+    total = options.connections(core.config, descriptors)
+    if total < limits.max_connections:
+        core.log.warning(
+            "fewer connections than configured are possible with so few open files", possible=total, files=descriptors
+        )
+    return Relay(
+        listening,
+        private / "grpc.sock",
+        private,
+        peers=ProcessTable(asyncio.get_running_loop()),
+        admission=LocalAdmission(
+            total=total,
+            per_uid=limits.max_connections_per_uid,
+            clock=core.clock,
+            buckets=TokenBuckets(Rate(limits.connection_rate, limits.connection_burst)),
+        ),
+        observer=ConnectionObserver(core.metrics, core.clock, core.log),
+        clock=core.clock,
+    )
+
+
+def _backend(core: Core, callers: LocalCallers, private: Path) -> grpc.aio.Server:
+    settings = options.delivery(core.config)
+    observer = StreamObserver(core.metrics, core.reporter, core.clock, core.log)
+    service = DeliveryService(callers, observer, core.streams, core.clock, settings)
+    server = grpc.aio.server(options=server_options(settings))
+    server.add_generic_rpc_handlers(service.handlers())
+    server.add_insecure_port(f"unix:{private / 'grpc.sock'}")
+    return server
+
+
+def _boot_id() -> str:
+    return _BOOT_ID.read_text().strip()
