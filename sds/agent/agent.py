@@ -107,8 +107,9 @@ class Agent:
         """Until every push has its answer."""
         try:
             async with asyncio.timeout(self._drain_seconds):
-                while any(_unanswered(state) for state in self._parts.streams.snapshot()):
-                    await asyncio.sleep(_DRAIN_POLL)  # noqa: ASYNC110  # a look now and then costs the streams nothing
+                # A look now and then costs the streams nothing, unlike an event at every ACK.
+                while any(_unanswered(state) for state in self._parts.streams.snapshot()):  # noqa: ASYNC110  # see above
+                    await asyncio.sleep(_DRAIN_POLL)
         except TimeoutError:
             self._parts.log.info("streams are cut with pushes unanswered")
 

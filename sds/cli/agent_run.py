@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sds.cli.options import Config
+
+if TYPE_CHECKING:
+    from sds.config import AgentConfig
 
 
 def run(
@@ -59,8 +62,12 @@ def run(
         "admin_socket": admin_socket,
         "log.level": log_level,
     }
-    loaded = load(load_agent_config, AGENT_PREFIX, config, flags)
 
-    from sds.agent import wiring  # noqa: PLC0415
+    def read() -> AgentConfig:
+        return load(load_agent_config, AGENT_PREFIX, config, flags)
 
-    raise typer.Exit(wiring.run(loaded))
+    loaded = read()
+
+    from sds.agent import process  # noqa: PLC0415
+
+    raise typer.Exit(process.run(loaded, read))
