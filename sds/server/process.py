@@ -112,7 +112,7 @@ class _Process:
             new = await asyncio.to_thread(self._reload)
         except Exception as error:  # noqa: BLE001 - whoever reads it says in his own way what is wrong
             problems = [str(problem) for problem in getattr(error, "problems", ())]
-            self._log.error("the configuration stays as it was", reason=str(error), problems=problems)  # noqa: TRY400
+            self._log.error("the configuration stays as it was", reason=str(error), problems=problems)
         else:
             taken, left = changed_keys(self._config, new)
             set_level(new.log.level)

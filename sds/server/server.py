@@ -67,6 +67,7 @@ class Server:
         self._drain_timeout = drain_timeout
         self._background: list[asyncio.Task[None]] = []
         self._log = get_logger(__name__)
+        self._stopped = False
         self.addresses: dict[str, Address] = {}
         """Where the listeners really listen, by name; known once started."""
 
@@ -96,7 +97,10 @@ class Server:
             raise BackgroundTaskEnded(self._parts.health.broken) from ended.exception()
 
     async def stop(self) -> None:
-        """Accept no more, let calls finish within the drain timeout, write what is still to be written."""
+        """Once: accept no more, let calls finish within the drain timeout, write what is still to be written."""
+        if self._stopped:
+            return
+        self._stopped = True
         parts = self._parts
         parts.health.serving = False
         listeners = [parts.node.listener, parts.attest.listener]
