@@ -55,6 +55,18 @@ def page(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
     return Page(tuple(items[start:end]), str(end) if end < len(items) else None)
 
 
+def _matches(row: AuditRow, query: AuditQuery) -> bool:
+    event = row.event
+    wanted = query.action or event.action
+    return (
+        row.sequence > (query.after or 0)
+        and (event.action.startswith(wanted) if wanted.endswith(".") else event.action == wanted)
+        and query.outcome in (None, event.outcome.value)
+        and query.actor in (None, event.actor.id)
+        and query.target in (None, event.target.id)
+    )
+
+
 class FakeAudit:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -85,13 +97,7 @@ class FakeAudit:
         await self.append(call, action, target, Outcome.REFUSED, reason)
 
     def _matching(self, query: AuditQuery) -> tuple[AuditRow, ...]:
-        rows = [
-            row
-            for row in self.rows
-            if query.action in (None, row.event.action)
-            and query.outcome in (None, row.event.outcome.value)
-            and row.sequence > (query.after or 0)
-        ]
+        rows = [row for row in self.rows if _matches(row, query)]
         return tuple(rows[-query.limit :] if query.after is None else rows[: query.limit])
 
     async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
@@ -194,6 +200,13 @@ class FakeEntries:
     async def apply(
         self, call: AdminCall, items: Sequence[ApplyItem], *, prune: PruneScope | None, dry_run: bool
     ) -> tuple[ApplyChange, ...]:
+        problems = [
+            FieldProblem(f"entries[{number}].{each.field}", each.problem)
+            for number, item in enumerate(items)
+            for each in self.problems(item.spec)
+        ]
+        if problems:
+            raise InvalidInput(problems)
         wanted = [replace(item, spec=normalise(item.spec)) for item in items]
         steps = plan(self.rows.values(), wanted, prune, diff)
         return tuple([await self._do(call, step, dry_run=dry_run) for step in steps])

@@ -1,0 +1,152 @@
+"""The admin services as the server implements them, on both databases, and as tests fake them: one suite for all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from attestation.entry import RegistrationEntry
+from attestation.spiffe_id import SpiffeId
+from ca.bundle import TrustBundle
+from sds.admin.services import AdminServices, AgentInfo, ProcessInfo, ResourceInfo, StreamInfo
+from sds.server.custody import open_custody
+from sds.server.events import Events
+from sds.server.kek_file import KekFile
+from sds.server.services.agents import AgentService, StreamService
+from sds.server.services.audit import AuditService
+from sds.server.services.common import Desk
+from sds.server.services.entries import EntryPolicy, EntryService
+from sds.server.services.trust import BundleService, KekService, TokenPolicy, TokenService
+from sds.store.records import ProcessRecord, ResourceRecord, StreamRecord
+from sds.store.store import Store, open_store
+from tests.contract.conftest import QUICK
+from tests.contract.store import samples
+from tests.fakes.admin_server import AUTHORITY
+from tests.fakes.admin_services import TD, FakeServices
+from tests.fakes.clock import EPOCH, FakeClock
+
+NO_AGENT: frozenset[RegistrationEntry] = frozenset()
+
+
+class Subject(Protocol):
+    """The services, and ways to make true what only agents can."""
+
+    services: AdminServices
+
+    async def attested(self, agent_id: SpiffeId) -> None: ...
+
+    async def reported(self, agent_id: SpiffeId, stream_id: str, spiffe_id: str) -> None: ...
+
+    async def issued(self, entry_id: str, not_after: datetime) -> None: ...
+
+
+@dataclass
+class Faked:
+    fakes: FakeServices
+
+    @property
+    def services(self) -> AdminServices:
+        return self.fakes.services
+
+    async def attested(self, agent_id: SpiffeId) -> None:
+        record = samples.agent(agent_id)
+        self.fakes.agents.rows[agent_id] = AgentInfo(
+            agent_id, record.attestation_type, record.selectors, record.serial, record.not_after, record.attested_at
+        )
+
+    async def reported(self, agent_id: SpiffeId, stream_id: str, spiffe_id: str) -> None:
+        resources = (ResourceInfo("default", "v2", "v1", sent_at=EPOCH),)
+        process = ProcessInfo(7, 1000, "/usr/bin/envoy")
+        stream = StreamInfo(stream_id, agent_id, "delta", process, (spiffe_id,), "n", EPOCH, resources)
+        self.fakes.streams.rows.append(stream)
+
+    async def issued(self, entry_id: str, not_after: datetime) -> None:
+        self.fakes.entries.expires[entry_id] = not_after
+
+
+class NobodyWatches:
+    """No agent is connected to this server."""
+
+    def watching(self, agent_id: SpiffeId) -> int:
+        return 0
+
+    def entries_of(self, agent_id: SpiffeId) -> Iterable[RegistrationEntry]:
+        return NO_AGENT
+
+
+async def _settled(_seconds: float) -> bool:
+    return True
+
+
+class Real:
+    def __init__(self, store: Store, services: AdminServices) -> None:
+        self.store = store
+        self.services = services
+
+    async def attested(self, agent_id: SpiffeId) -> None:
+        def work(uow: samples.UnitOfWork) -> None:
+            uow.agents.upsert(samples.agent(agent_id))
+            uow.audit.append(samples.event("agent.attest"))
+
+        await self.store.write(work)
+
+    async def reported(self, agent_id: SpiffeId, stream_id: str, spiffe_id: str) -> None:
+        resources = (ResourceRecord("default", "v2", "v1", sent_at=EPOCH),)
+        process = ProcessRecord(7, 1000, "/usr/bin/envoy")
+        record = StreamRecord(agent_id, stream_id, "delta", process, (spiffe_id,), "n", EPOCH, resources)
+        await self.store.write(lambda uow: uow.streams.upsert([record]))
+
+    async def issued(self, entry_id: str, not_after: datetime) -> None:
+        def work(uow: samples.UnitOfWork) -> None:
+            uow.certificates.add_intents(
+                [samples.certificate(f"0{entry_id}"[:32], entry_id=entry_id, not_after=not_after)]
+            )
+            uow.audit.append(samples.event("certificate.issue"))
+
+        await self.store.write(work)
+
+
+async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
+    events = Events("test")
+    desk = Desk(store, events, _settled)
+    numbers = count(1)
+    custody = await open_custody(store, KekFile(folder / "kek", os.urandom), TD, events, os.urandom)
+    policy = EntryPolicy(TD, timedelta(seconds=5), timedelta(days=1))
+    tokens = TokenPolicy(TD, timedelta(minutes=10), timedelta(days=1))
+    services = AdminServices(
+        entries=EntryService(desk, policy, lambda: f"e{next(numbers):08}"),
+        agents=AgentService(desk, NobodyWatches()),
+        streams=StreamService(desk),
+        tokens=TokenService(desk, tokens, os.urandom),
+        bundle=BundleService(lambda: TrustBundle(TD, (AUTHORITY,), 7)),
+        kek=KekService(custody),
+        audit=AuditService(desk, clock),
+    )
+    return Real(store, services)
+
+
+@pytest.fixture(params=["fake", "sqlite", "postgresql"])
+async def subject(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> AsyncIterator[Subject]:
+    if request.param == "fake":
+        yield Faked(FakeServices(clock.now, (AUTHORITY,)))
+        return
+    url = str(request.getfixturevalue(f"{request.param}_url"))
+    store = open_store(url, clock=clock, limits=QUICK)
+    try:
+        folder = tmp_path / "keys"
+        folder.mkdir(mode=0o700)
+        yield await real(store, clock, folder)
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def services(subject: Subject) -> AdminServices:
+    return subject.services
