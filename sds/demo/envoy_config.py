@@ -7,7 +7,7 @@ Both get their certificate and the trust bundle by SDS over the agent's Unix soc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +16,7 @@ Config = dict[str, Any]
 _EXTENSION = "type.googleapis.com/envoy.extensions"
 _LOOPBACK = "127.0.0.1"
 _AGENT = "sds_agent"
+_ANOTHER_TIMEOUT = 0.3  # seconds
 SERVER_CERTIFICATE_HEADER = "x-server-certificate"
 """The front side adds the certificate that the back side presented: PEM, URL-encoded."""
 CLIENT_SERIAL_HEADER = "x-client-serial"
@@ -86,15 +87,15 @@ def front(side: Front) -> Config:
         "max_session_keys": 0,  # no resumption: every connection shows both certificates
     }
     clusters = {"/": "back"} | {prefix: f"as{prefix.replace('/', '_')}" for prefix in side.others}
-    contexts = {"back": side.source.certificate} | {clusters[p]: name for p, name in side.others.items()}
+    sources = {"back": side.source} | {clusters[p]: _another(side.source, name) for p, name in side.others.items()}
     return _bootstrap(
         side.node_id,
         side.admin_socket,
         side.source,
         listeners=[_listener("front", side.port, _http(_routes(clusters)))],
         clusters=[
-            _upstream(name, side, tls | {"common_tls_context": _tls(side.source, certificate, side.server_ids)})
-            for name, certificate in contexts.items()
+            _upstream(name, side, tls | {"common_tls_context": _tls(source, side.server_ids)})
+            for name, source in sources.items()
         ],
     )
 
@@ -109,7 +110,7 @@ def back(side: Back) -> Config:
             _header(CLIENT_ID_HEADER, "%DOWNSTREAM_PEER_URI_SAN%"),
         ],
     }
-    ports = {side.port: side.source.certificate} | side.others
+    sources = {side.port: side.source} | {port: _another(side.source, name) for port, name in side.others.items()}
     return _bootstrap(
         side.node_id,
         side.admin_socket,
@@ -122,10 +123,10 @@ def back(side: Back) -> Config:
                 {
                     "@type": f"{_EXTENSION}.transport_sockets.tls.v3.DownstreamTlsContext",
                     "require_client_certificate": True,
-                    "common_tls_context": _tls(side.source, certificate, side.client_ids),
+                    "common_tls_context": _tls(source, side.client_ids),
                 },
             )
-            for port, certificate in ports.items()
+            for port, source in sources.items()
         ],
         clusters=[],
     )
@@ -164,11 +165,16 @@ def _sds(source: SdsSource, name: str) -> Config:
     return {"name": name, "sds_config": {"resource_api_version": "V3", "initial_fetch_timeout": timeout} | where}
 
 
-def _tls(source: SdsSource, certificate: str, peers: Sequence[str]) -> Config:
+def _another(source: SdsSource, certificate: str) -> SdsSource:
+    """For a certificate that may never come: Envoy holds back everything for as long as it waits for a first secret."""
+    return replace(source, certificate=certificate, initial_fetch_timeout=_ANOTHER_TIMEOUT)
+
+
+def _tls(source: SdsSource, peers: Sequence[str]) -> Config:
     """Certificate and bundle by SDS; the peer's SPIFFE ID must be one of `peers`."""
     matchers = [{"san_type": "URI", "matcher": {"exact": peer}} for peer in peers]
     return {
-        "tls_certificate_sds_secret_configs": [_sds(source, certificate)],
+        "tls_certificate_sds_secret_configs": [_sds(source, source.certificate)],
         "combined_validation_context": {
             "default_validation_context": {"match_typed_subject_alt_names": matchers},
             "validation_context_sds_secret_config": _sds(source, source.bundle),

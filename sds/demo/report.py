@@ -33,8 +33,8 @@ class Report:
             "handshakes": self.handshakes,
             "distinct_serials": self.distinct_serials,
             "push_to_ack_ms": {
-                "p50": percentile(self.push_to_ack_ms, 0.50),
-                "p99": percentile(self.push_to_ack_ms, 0.99),
+                "p50": _rounded(percentile(self.push_to_ack_ms, 0.50)),
+                "p99": _rounded(percentile(self.push_to_ack_ms, 0.99)),
             },
             "envoy_restarts": self.envoy_restarts,
         }
@@ -45,3 +45,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     if not values:
         return None
     return sorted(values)[max(ceil(share * len(values)) - 1, 0)]
+
+
+def _rounded(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, 3)

@@ -146,7 +146,8 @@ def _hints(stage: Scene) -> list[tuple[str, str]]:
     server, agent = stage.stack.admin_socket, stage.stack.agent_admin_socket
     return [
         ("Sidecars connect here; what they get depends on what they are", f"{stage.stack.sds_socket}"),
-        ("Ask, in another terminal:", f"export SDS_ADMIN_SOCKET={server} SDS_AGENT_ADMIN_SOCKET={agent}"),
+        ("In another terminal:", f"export SDS_ADMIN_SOCKET={server}"),
+        ("", f"export SDS_AGENT_ADMIN_SOCKET={agent}"),
         ("Who holds what; why this process gets what it gets; what was decided", f"{sds} agent streams"),
         ("", f"{sds} agent explain --pid {stage.front.child.pid}"),
         ("", f"{sds} audit tail"),

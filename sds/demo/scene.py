@@ -59,10 +59,7 @@ async def scene(lifetime: timedelta, say: Say) -> AsyncIterator[Scene]:
     envoy = find_envoy()
     async with AsyncExitStack() as cleanup:
         folder = _folder(cleanup)
-        stack = Stack(
-            folder,
-            agent_env={"SDS_AGENT_UPSTREAM__REPORT_INTERVAL": "200ms"},
-        )
+        stack = Stack(folder, agent_name="demo", agent_env={"SDS_AGENT_UPSTREAM__REPORT_INTERVAL": "200ms"})
         cleanup.push_async_callback(stack.stop)
         await stack.start_server()
         say(f"server: its own CA for {stack.trust_domain}, SQLite, admin API on a Unix socket")

@@ -30,6 +30,7 @@ class Stack:
     trust_domain: str = "example.org"
     server_env: Mapping[str, str] = field(default_factory=dict)
     agent_env: Mapping[str, str] = field(default_factory=dict)
+    agent_name: str = ""  # "": a random one
     agent_id: str = ""
     server: Child | None = None
     agent: Child | None = None
@@ -69,7 +70,8 @@ class Stack:
         bundle, token = self.folder / "bundle.pem", self.folder / "join-token"
         if not self.agent_id:
             bundle.write_text((await self.call("GET", "/v1/bundle?format=pem")).text)
-            joined = (await self.call("POST", "/v1/tokens", {"ttl_seconds": 120})).json()
+            wanted = {"spiffe_id": self.id(f"sds/agent/{self.agent_name}")} if self.agent_name else {}
+            joined = (await self.call("POST", "/v1/tokens", {"ttl_seconds": 120} | wanted)).json()
             self.agent_id = joined["spiffe_id"]
             token.touch(mode=0o600)
             token.write_text(joined["token"])
@@ -91,7 +93,7 @@ class Stack:
 
     async def streams(self) -> list[dict[str, Any]]:
         """The fleet view: what each sidecar was sent and has ACKed."""
-        items: list[dict[str, Any]] = (await self.call("GET", "/v1/streams")).json()["items"]
+        items: list[dict[str, Any]] = (await self.call("GET", "/v1/streams")).json()["streams"]
         return items
 
     async def call(self, method: str, path: str, body: object = None) -> httpx.Response:

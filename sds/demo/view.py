@@ -36,7 +36,14 @@ class Frame:
 
 def render(frame: Frame) -> RenderableType:
     """The whole picture."""
-    parts: list[RenderableType] = [_title(frame), Text(), Padding(_sidecars(frame), (0, 0, 0, 1)), Text(), _traffic(frame), _refusal(frame)]
+    parts: list[RenderableType] = [
+        _title(frame),
+        Text(),
+        Padding(_sidecars(frame), (0, 0, 0, 1)),
+        Text(),
+        _traffic(frame),
+        _refusal(frame),
+    ]
     parts += [Text(f"  ✗ {failure}", style=_BAD) for failure in list(frame.failures)[-3:]]
     parts += [Text(), _hints(frame.hints)]
     return Group(*parts)
