@@ -129,7 +129,7 @@ class AgentStatus:
 
     def stream_list(self) -> Json:
         """``GET /v1/streams``."""
-        return {"items": [_stream(state) for state in self._streams.snapshot()]}
+        return {"streams": [_stream(state) for state in self._streams.snapshot()], "next_cursor": None}
 
     def _match(self, entry: RegistrationEntry) -> Json:
         svid = self._cache.held.get(entry.id)
