@@ -81,7 +81,6 @@ class Authorities:
         then need the new bundle and a new token, and the log says so.
         """
         await self.refresh()
-        self._check_trust_domain()
         now = self._clock.now()
         active = self._signing.authority if self._signing is not None else None
         if active is not None and now <= active.not_after:
@@ -100,6 +99,7 @@ class Authorities:
         """Read the authorities again and open the active one's key. Raises AuthorityUnavailable, StoreError."""
         async with self._one_at_a_time:
             self._all = await self._store.read(lambda uow: uow.authorities.all(AuthorityKind.X509))
+            self._check_trust_domain()
             active = next((one for one in self._all if one.state is AuthorityState.ACTIVE), None)
             if active is None:
                 self._signing = None

@@ -38,19 +38,11 @@ class KekFile:
             return None
         except OSError as error:
             raise KekFileUnusable(f"the key file {self.path} cannot be opened: {error.strerror}") from None
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):  # 1
-                raise KekFileUnusable(f"the key file {self.path} is not a regular file")
-            if found.st_uid not in (0, os.geteuid()):  # 2
-                raise KekFileUnusable(f"the key file {self.path} belongs to another user (uid {found.st_uid})")
-            if found.st_mode & 0o077:
-                mode = stat.S_IMODE(found.st_mode)
-                raise KekFileUnusable(
-                    f"others may use the key file {self.path} (mode {mode:04o}): chmod 600 it, and rotate the key "
-                    "(sds kek rotate) if somebody may have read it"
-                )
-            content = file.read(MAX_FILE_BYTES + 1)
+        try:
+            self._judge(os.fstat(descriptor))  # 1, 2
+            content = os.read(descriptor, MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
         try:
             return parse_key_ring(Masked(content.decode("ascii", errors="replace")))  # 3
         except InvalidKeyRing as error:
@@ -83,6 +75,18 @@ class KekFile:
 
     def new_key(self) -> Kek:
         return Kek.of(Masked(self._random_bytes(KEK_BYTES)))
+
+    def _judge(self, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise KekFileUnusable(f"the key file {self.path} is not a regular file")
+        if found.st_uid not in (0, os.geteuid()):
+            raise KekFileUnusable(f"the key file {self.path} belongs to another user (uid {found.st_uid})")
+        if found.st_mode & 0o077:
+            mode = stat.S_IMODE(found.st_mode)
+            raise KekFileUnusable(
+                f"others may use the key file {self.path} (mode {mode:04o}): chmod 600 it, and rotate the key "
+                "(sds kek rotate) if somebody may have read it"
+            )
 
     def _write_beside(self, ring: KeyRing) -> Path:
         temporary = self.path.with_name(f".{self.path.name}.{self._random_bytes(4).hex()}")

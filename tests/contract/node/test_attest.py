@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -94,8 +95,6 @@ async def test_of_many_who_use_a_token_at_once_one_succeeds(node: Node) -> None:
 
 
 async def test_an_expired_token_is_refused(node: Node) -> None:
-    from datetime import timedelta
-
     token = await node.token(ttl=30)
     node.clock.offset = timedelta(seconds=31)
     code, _ = await status_of(node.attest_request(token))

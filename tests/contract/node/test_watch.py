@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -144,11 +145,7 @@ async def test_unknown_places_get_a_snapshot(node: Node) -> None:
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_watch_resumes_across_a_restart_of_the_server(tmp_path_factory: Any) -> None:
-    import tempfile
-    from pathlib import Path
-
-    folder = Path(tempfile.mkdtemp(prefix="sds-n-"))
+async def test_a_watch_resumes_across_a_restart_of_the_server(folder: Path) -> None:
     async with running(folder) as node:
         agent = await node.attest()
         await node.entry("/old")
