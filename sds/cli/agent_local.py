@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sds.cli.options import AGENT_SOCKET, AgentSocket, Format, Output, Verbose
+
+if TYPE_CHECKING:
+    from sds.cli.models_local import Explained, Match, Status
 
 
 def status(
@@ -15,7 +19,12 @@ def status(
     verbose: Verbose = False,
 ) -> None:
     """Show how the agent on this node is: its own SVID, its server, what it holds."""
-    _ask("/v1/status", {}, admin_socket, output, verbose)
+    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.cli.models_local import Status  # noqa: PLC0415
+    from sds.cli.output import show  # noqa: PLC0415
+
+    answer = _ask("/v1/status", {}, admin_socket, verbose)
+    show(output, answer, _facts(models.read(Status, answer)))
 
 
 def explain(
@@ -25,16 +34,90 @@ def explain(
     verbose: Verbose = False,
 ) -> None:
     """Show what a process proves, which entries match it, and what the nearest others would need."""
-    _ask("/v1/explain", {"pid": pid}, admin_socket, output, verbose)
+    from sds.cli import models  # noqa: PLC0415
+    from sds.cli.models_local import Explained  # noqa: PLC0415
+    from sds.cli.output import print_json  # noqa: PLC0415
 
-
-def _ask(path: str, query: dict[str, object], admin_socket: Any, output: Format, verbose: bool) -> None:
-    from sds.cli.client import AdminClient  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.output import print_json, print_tree  # noqa: PLC0415
-
-    with AdminClient(admin_socket, verbose=verbose, program="sds agent run") as client:
-        answer = client.get(path, query)
+    answer = _ask("/v1/explain", {"pid": pid}, admin_socket, verbose)
+    explained = models.read(Explained, answer)
     if output is Format.JSON:
         print_json(answer)
     else:
-        print_tree(answer)
+        _print(explained)
+
+
+def _ask(path: str, query: dict[str, object], admin_socket: Path, verbose: bool) -> Any:
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+
+    with AdminClient(admin_socket, verbose=verbose, program="sds agent run") as client:
+        return client.get(path, query)
+
+
+def _facts(found: Status) -> list[tuple[str, str | list[str]]]:
+    from sds.cli.text import count, moment  # noqa: PLC0415
+
+    now, own, server, bundle = found.now, found.agent, found.server, found.bundle
+    since = moment(server.since, now, "it started")
+    link = f"connected since {since}" if server.connected else f"away since {since}"
+    authorities = count(bundle.x509_authorities, "authority", "authorities")
+    skew = server.clock_skew_seconds
+    return [
+        ("Agent", own.spiffe_id),
+        ("Version", found.version),
+        ("Running since", moment(found.started_at, now)),
+        ("SVID serial", own.serial),
+        ("SVID expires", moment(own.not_after, now)),
+        ("SVID renewed", moment(own.renew_at, now)),
+        ("Server", [f"{server.address}, {link}", *([server.problem] if server.problem else [])]),
+        ("Clock skew", "unknown" if skew is None else f"{skew:+.3f}s"),
+        ("Bundle", f"{bundle.trust_domain}, sequence {bundle.sequence}, {authorities}"),
+        ("Socket", found.socket),
+        ("Synced", "yes" if found.synced else "not yet: the server has not said what this agent may serve"),
+        ("Entries", str(found.entries)),
+        ("Certificates", str(found.svids)),
+        ("Streams", str(found.streams)),
+        ("First expiry", f"{moment(found.first_expiry, now)}, if nothing renews from now"),
+    ]
+
+
+def _print(found: Explained) -> None:
+    from sds.cli.output import print_facts, print_table, say  # noqa: PLC0415
+    from sds.cli.text import count  # noqa: PLC0415
+
+    process = found.process
+    streams = count(found.streams, "stream")
+    print_facts(
+        [
+            ("Process", f"pid {process.pid}, uid {process.uid}, gid {process.gid}"),
+            ("Connected", f"yes, {streams}" if found.connected else "no"),
+            ("Selectors", list(found.selectors)),
+        ]
+    )
+    say("")
+    if found.matching:
+        headings = ("MATCHING ENTRY", "REVISION", "SPIFFE ID", "SERIAL", "EXPIRES", "RENEWED", "PROBLEM")
+        print_table(headings, [_row(each) for each in found.matching], "")
+    elif found.synced:
+        say("No entry of this agent matches: the process gets nothing.")
+    else:
+        say("The agent has not heard from its server yet which entries it has.")
+    if found.near_misses:
+        say("")
+        rows = [(each.entry_id, each.spiffe_id, " ".join(each.missing)) for each in found.near_misses]
+        print_table(("NEAR MISS", "SPIFFE ID", "THE PROCESS LACKS"), rows, "")
+
+
+def _row(match: Match) -> tuple[str, ...]:
+    from sds.cli.text import moment  # noqa: PLC0415
+    from sds.clock import SystemClock  # noqa: PLC0415
+
+    now = SystemClock().now()
+    return (
+        match.entry_id,
+        str(match.entry_revision),
+        match.spiffe_id,
+        match.serial or "-",
+        moment(match.not_after, now),
+        moment(match.renew_at, now),
+        match.problem or "-",
+    )

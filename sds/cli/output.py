@@ -106,33 +106,3 @@ def confirm(question: str, *, yes: bool) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CliError(ExitCode.FAILED, "nothing was done")
-
-
-def print_tree(value: Any, depth: int = 0) -> None:
-    """Nested objects and lists as indented lines; keys read as words."""
-    indent = "  " * depth
-    if isinstance(value, dict):
-        for key, each in value.items():
-            name = str(key).replace("_", " ")
-            if isinstance(each, dict | list) and each:
-                say(f"{indent}{name}:")
-                print_tree(each, depth + 1)
-            else:
-                say(f"{indent}{name}: {_scalar(each)}")
-    elif isinstance(value, list):
-        for each in value:
-            if isinstance(each, dict):
-                say(f"{indent}-")
-                print_tree(each, depth + 1)
-            else:
-                say(f"{indent}- {_scalar(each)}")
-    else:
-        say(f"{indent}{_scalar(value)}")
-
-
-def _scalar(value: object) -> str:
-    if value is None or value in ("", [], {}):
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
