@@ -47,10 +47,10 @@ class PostgresBackend:
         return await self._in(self._readers, partial(self._read, work))
 
     async def close(self) -> None:
-        """Finish what is running, then let go of the connections."""
+        """Finish what is queued (tried once, if the server is away), then let go of the connections."""
         self._closing.set()
         for executor in (self._writers, self._readers):
-            await asyncio.to_thread(partial(executor.shutdown, wait=True, cancel_futures=True))
+            await asyncio.to_thread(executor.shutdown)
         self._engine.dispose()
 
     async def _in(self, executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:

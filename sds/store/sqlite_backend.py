@@ -10,7 +10,6 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -36,6 +35,7 @@ class SqliteBackend:
         self._reader = sqlite_engine(url, limits, readers=limits.readers)
         self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._readers = ThreadPoolExecutor(limits.readers, thread_name_prefix="sds-store-read")
+        self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._write_all, name="sds-store-write", daemon=True)
         self._thread.start()
@@ -52,19 +52,20 @@ class SqliteBackend:
 
     async def close(self) -> None:
         """Finish what is queued, then let go of the file."""
-        if self._closed:
-            return
-        self._closed = True
-        self._queue.put(None)
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(partial(self._readers.shutdown, wait=True, cancel_futures=True))
+        await asyncio.to_thread(self._readers.shutdown)
         self._writer.dispose()
         self._reader.dispose()
 
     def _enqueue(self, job: Job[T]) -> None:
-        if self._closed:
-            raise StoreUnavailable(Reason.CLOSED)
-        self._queue.put(job)
+        with self._closing:  # nothing may be queued behind the end
+            if self._closed:
+                raise StoreUnavailable(Reason.CLOSED)
+            self._queue.put(job)
 
     def _read(self, work: Work[T]) -> T:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -56,12 +57,21 @@ def postgresql_url(postgres_shared_url: str) -> str:
     return postgres_shared_url
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database file to copy: quicker than migrating one for each test."""
+    file = tmp_path_factory.mktemp("template") / "sds.db"
+    migrate(f"sqlite:///{file}")
+    return file
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
     """A fresh, migrated SQLite database."""
-    url = f"sqlite:///{tmp_path}/data/sds.db"
-    migrate(url)
-    return url
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    shutil.copy(sqlite_template, folder)
+    return f"sqlite:///{folder}/sds.db"
 
 
 @pytest.fixture(params=BACKENDS)
