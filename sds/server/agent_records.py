@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from attestation.spiffe_id import SpiffeId
 from ca.profile import ProfileName
 from sds.server.transactions import Transactions
@@ -16,25 +18,27 @@ class AgentRecords:
     def __init__(self, store: Transactions) -> None:
         self._store = store
 
-    async def agent(self, agent_id: SpiffeId) -> AgentRecord | None:
-        def work(uow: UnitOfWork) -> AgentRecord | None:
+    async def agent(self, agent_id: SpiffeId) -> tuple[AgentRecord | None, int]:
+        def work(uow: UnitOfWork) -> tuple[AgentRecord | None, int]:
+            revision = uow.changes.state().newest
             try:
-                return uow.agents.get(agent_id)
+                return uow.agents.get(agent_id), revision
             except NotFound:
-                return None
+                return None, revision
 
         return await self._store.read(work)
 
-    async def issued(self, record: AgentRecord, serial: str) -> bool:
-        def work(uow: UnitOfWork) -> bool:
+    async def issued(self, record: AgentRecord, serial: str) -> datetime | None:
+        def work(uow: UnitOfWork) -> datetime | None:
             try:
                 certificate = uow.certificates.get(serial)
             except NotFound:
-                return False
-            return (
+                return None
+            its = (
                 certificate.profile == ProfileName.AGENT
                 and certificate.spiffe_id == record.spiffe_id
                 and certificate.requested_at >= record.attested_at
             )
+            return certificate.requested_at if its else None
 
         return await self._store.read(work)

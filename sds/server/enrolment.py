@@ -149,7 +149,7 @@ class Enrolment:
 
     def _readmit(self, uow: UnitOfWork, intent: CertificateIntent, caller: AgentCaller, actor: Actor) -> None:
         record = uow.agents.get(caller.agent_id)
-        if record.attested_at > caller.attested_at:
+        if record.attested_at > caller.issued_at:
             raise NotFound("agent", str(caller.agent_id))
         uow.agents.upsert(
             replace(

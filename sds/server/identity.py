@@ -32,29 +32,36 @@ _LOOKUPS = Rate(per_second=1.0, burst=10)
 class AgentTable(Protocol):
     """The authorised state, as far as identity needs it."""
 
+    @property
+    def revision(self) -> int: ...
+
     def agent(self, agent_id: SpiffeId) -> AgentRecord | None: ...
 
 
 class AgentLookup(Protocol):
     """The store's answers, for what the authorised state does not know yet."""
 
-    async def agent(self, agent_id: SpiffeId) -> AgentRecord | None:
-        """The agent as it stands now."""
+    async def agent(self, agent_id: SpiffeId) -> tuple[AgentRecord | None, int]:
+        """The agent as it stands now, and the revision that this is true for."""
         ...
 
-    async def issued(self, record: AgentRecord, serial: str) -> bool:
-        """Whether `serial` was issued to this agent since it was last attested."""
+    async def issued(self, record: AgentRecord, serial: str) -> datetime | None:
+        """When `serial` was issued to this agent since it was last attested; None if it was not."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AgentCaller:
-    """An agent that has been checked. `not_after`: its connection's certificate ends then."""
+    """An agent that has been checked. `issued_at` and `not_after` are its connection's certificate's.
+
+    `since` is the revision from which on the authorised state knows this agent; it may be a moment behind.
+    """
 
     agent_id: SpiffeId
     serial: str
     not_after: datetime
-    attested_at: datetime
+    issued_at: datetime
+    since: int
     address: str
     peer: str
     request_id: str
@@ -91,7 +98,7 @@ class CallerCheck:
         self.address_of = address_of
         self._parse = lru_cache(maxsize=_CACHED_LEAVES)(parse_leaf)
         self._lookups = TokenBuckets(_LOOKUPS)
-        self._earlier: OrderedDict[tuple[SpiffeId, str, datetime], None] = OrderedDict()
+        self._earlier: OrderedDict[tuple[SpiffeId, str, datetime], datetime] = OrderedDict()
 
     async def identify(self, call: Call) -> AgentCaller:
         """Who calls. Raises CallRefused; Unwelcome when the certificate is sound but not its holder.
@@ -105,16 +112,18 @@ class CallerCheck:
         if not svid.spiffe_id.member_of(self._trust_domain):
             raise CallRefused(grpc.StatusCode.UNAUTHENTICATED, "the client certificate is of another trust domain")
         _check_expiry(svid.not_after, self._clock.now())  # 2
-        record = await self._agent(svid)
+        record, since = await self._agent(svid)
         if record.banned:  # 3
             raise Unwelcome(svid, BANNED)
-        if svid.serial != record.serial and not await self._issued_earlier(record, svid):  # 4
+        issued_at = await self._issued_at(record, svid)
+        if issued_at is None:  # 4
             raise Unwelcome(svid, "the client certificate is none that this agent has got since it attested")
         return AgentCaller(
             agent_id=svid.spiffe_id,
             serial=svid.serial,
             not_after=svid.not_after,
-            attested_at=record.attested_at,
+            issued_at=issued_at,
+            since=since,
             address=self.address_of(call.peer),
             peer=call.peer,
             request_id=call.request_id,
@@ -126,30 +135,35 @@ class CallerCheck:
         record = self._agents.agent(caller.agent_id)
         if record is not None and record.banned:
             raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, BANNED)
-        if record is None or record.attested_at > caller.attested_at:
+        if record is None and self._agents.revision < caller.since:
+            return
+        if record is None or record.attested_at > caller.issued_at:
             raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, "this agent was deleted, or has attested anew")
 
-    async def _agent(self, svid: X509Svid) -> AgentRecord:
+    async def _agent(self, svid: X509Svid) -> tuple[AgentRecord, int]:
         """The agent from memory, or from the store: another replica may have attested it a moment ago."""
-        record = self._agents.agent(svid.spiffe_id)
+        record, since = self._agents.agent(svid.spiffe_id), 0
         if record is None and self._lookups.take(svid.spiffe_id, self._clock.monotonic()):
-            record = await self._lookup.agent(svid.spiffe_id)
+            record, since = await self._lookup.agent(svid.spiffe_id)
         if record is None:
             raise Unwelcome(svid, "the client certificate does not belong to an attested agent")
-        return record
+        return record, since
 
-    async def _issued_earlier(self, record: AgentRecord, svid: X509Svid) -> bool:
+    async def _issued_at(self, record: AgentRecord, svid: X509Svid) -> datetime | None:
+        """When the agent got this certificate, if it did so since it was last attested."""
+        if svid.serial == record.serial:
+            return record.renewed_at or record.attested_at
         key = (svid.spiffe_id, svid.serial, record.attested_at)
         if key in self._earlier:
-            return True
+            return self._earlier[key]
         if not self._lookups.take(svid.spiffe_id, self._clock.monotonic()):
-            return False
-        known = await self._lookup.issued(record, svid.serial)
-        if known:
-            self._earlier[key] = None
+            return None
+        issued_at = await self._lookup.issued(record, svid.serial)
+        if issued_at is not None:
+            self._earlier[key] = issued_at
             if len(self._earlier) > _CACHED_LEAVES:
                 self._earlier.popitem(last=False)
-        return known
+        return issued_at
 
 
 def parse_leaf(pem: bytes) -> X509Svid:

@@ -270,7 +270,7 @@ class _Recheck:
             except NotFound:
                 self._agents[caller.agent_id] = False
             else:
-                self._agents[caller.agent_id] = not record.banned and record.attested_at <= caller.attested_at
+                self._agents[caller.agent_id] = not record.banned and record.attested_at <= caller.issued_at
         return self._agents[caller.agent_id]
 
 
