@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sds.admin.errors import BodyTooLarge, Forbidden, TooManyRequests
 from sds.admin.problems import problem_for
 from sds.admin.services import AdminCall, AuditAdmin
 from sds.logs import get_logger, request_context
+from sds.store.errors import NotFound
 
 REQUEST_ID = "X-Request-Id"
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}", re.ASCII)
@@ -138,7 +138,7 @@ class Gate:
             await self._audit.refused(call, "admin.access", "", f"{call.user} is not allowed")
             raise Forbidden(why)
         if not path.isprintable():  # a route's `$` would overlook a newline at the end
-            raise HTTPException(404)
+            raise NotFound("path", "it holds control characters")
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> None:
         problem = problem_for(error)

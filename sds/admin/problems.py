@@ -104,7 +104,7 @@ def _http(error: HTTPException) -> Problem:
 
 
 _ROUTER = {
-    404: ("not-found", "there is nothing at this path"),
+    404: ("no-such-path", "there is nothing at this path"),
     405: ("method-not-allowed", "this path does not take this method"),
     413: ("too-large", "the body is too large"),
 }

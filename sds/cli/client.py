@@ -132,6 +132,12 @@ class AdminClient:
             return self._strange()
         if not isinstance(problem, dict) or not isinstance(problem.get("detail"), str):
             return self._strange()
+        if answer.status_code == 404 and _no_such_path(problem):
+            return CliError(
+                ExitCode.FAILED,
+                f"what answers at {self._socket} does not know this call",
+                advice=f"Is it the admin socket of `{self._program}`, and of this version?",
+            )
         fields = problem.get("problems")
         problems = [
             f"{each.get('field')}: {each.get('problem')}"
@@ -178,6 +184,11 @@ _REASONS = {
     errno.EPERM: "permission denied",
     errno.ENOTSOCK: "it is not a socket",
 }
+
+
+def _no_such_path(problem: Mapping[str, Any]) -> bool:
+    """Whether it is the path that is unknown (to the server, or to the agent's own API) and not what it names."""
+    return problem.get("type") == "urn:sds:problem:no-such-path" or problem["detail"] == "Not Found"
 
 
 def part(text: str) -> str:

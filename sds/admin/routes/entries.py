@@ -55,7 +55,7 @@ class EntryRoutes:
         self._entries = entries
 
     def mount(self, app: FastAPI) -> None:
-        one, many = "/v1/entries/{entry_id}", "/v1/entries"
+        one, many = "/v1/entries/{entry_id:path}", "/v1/entries"  # :path, so that any ID is looked up and found missing
         body = common.documented(wire.EntryIn)
         again = common.documented(wire.EntryAgain)
         app.post(many, operation_id="entry.create", status_code=201, openapi_extra=body)(self.create)

@@ -146,7 +146,7 @@ async def test_requests_are_counted_and_logged_by_route_not_by_path(fakes: FakeS
             await http.post("/v1/tokens", json={"spiffe_id": "CANARY"})
             await http.post("/v1/tokens")
     assert counting.seen == [
-        ("GET", "/v1/entries/{entry_id}", 404),
+        ("GET", "/v1/entries/{entry_id:path}", 404),
         ("GET", "unmatched", 404),
         ("OTHER", "/v1/entries", 405),
         ("POST", "/v1/tokens", 422),

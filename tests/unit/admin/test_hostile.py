@@ -113,17 +113,15 @@ async def test_keys_are_named_only_if_they_are_plain(http: httpx.AsyncClient) ->
         "/",
         "/v1",
         "/v1/",
-        "/v1/entries/",
         "//v1/entries",
-        "/v1/entries%0a",
         "/v1/%2e%2e/v1/entries",
-        "/v1/entries/a/b",
+        "/v1/entriesx",
         "/docs",
         "/redoc",
     ],
 )
 async def test_unknown_paths(http: httpx.AsyncClient, path: str) -> None:
-    check_problem(await http.get(path), 404, "not-found")
+    check_problem(await http.get(path), 404, "no-such-path")
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,87 @@ def test_something_else_at_the_socket(sds: Sds, folder: Path, answer: bytes) -> 
         assert "is not the admin API" in sds("entry", "list", "--admin-socket", str(path), code=1).stderr
 
 
+STATUS = {
+    "version": "0.1.0",
+    "started_at": "2026-01-01T00:00:00.000Z",
+    "now": "2026-01-01T00:10:00.000Z",
+    "agent": {
+        "spiffe_id": str(AGENT), "serial": "0a", "not_after": "2026-01-02T00:00:00.000Z", "renew_at": None,
+    },
+    "server": {
+        "address": "127.0.0.1:8443", "connected": False, "since": "2026-01-01T00:05:00.000Z",
+        "problem": "it is away", "refused": False, "clock_skew_seconds": -0.25,
+    },
+    "bundle": {"trust_domain": "example.org", "sequence": 3, "x509_authorities": 2},
+    "socket": "/run/sds/sds.sock",
+    "synced": True, "entries": 4, "svids": 2, "streams": 1,
+    "first_expiry": "2026-01-01T00:40:00.000Z", "outage_budget_seconds": 1800,
+}  # fmt: skip
+EXPLAINED = {
+    "process": {"pid": 7, "uid": 1000, "gid": 5, "start_time": 1},
+    "selectors": ["unix:gid:5", "unix:uid:1000"],
+    "connected": True, "streams": 2, "synced": True,
+    "matching": [
+        {
+            "entry_id": "e1", "entry_revision": 3, "spiffe_id": "spiffe://example.org/web", "serial": None,
+            "not_after": None, "renew_at": None, "problem": "refused: no", "retry_at": None,
+        }
+    ],
+    "near_misses": [{"entry_id": "e2", "spiffe_id": "spiffe://example.org/db", "missing": ["unix:uid:0"]}],
+}  # fmt: skip
+
+
+def test_agent_status(sds: Sds, folder: Path) -> None:
+    with served(folder / "a.sock", json.dumps(STATUS).encode()) as path:
+        text = sds("agent", "status", "--admin-socket", str(path)).stdout
+        assert sds.json("agent", "status", "--admin-socket", str(path)) == STATUS
+        assert sds.json("agent", "status", SDS_AGENT_ADMIN_SOCKET=str(path)) == STATUS
+    for line in (
+        "Server         127.0.0.1:8443, away since 5m ago (2026-01-01T00:05:00Z)\n               it is away\n",
+        "Clock skew     -0.250s\n",
+        "SVID renewed   -\n",
+        "First expiry   in 30m (2026-01-01T00:40:00Z), if nothing renews from now\n",
+        "Bundle         example.org, sequence 3, 2 authorities\n",
+    ):
+        assert line in text
+
+
+def test_agent_explain(sds: Sds, folder: Path) -> None:
+    ask = ("agent", "explain", "--pid", "7", "--admin-socket")
+    with served(folder / "a.sock", json.dumps(EXPLAINED).encode()) as path:
+        text = sds(*ask, str(path)).stdout
+        assert sds.json(*ask, str(path)) == EXPLAINED
+    assert "Connected  yes, 2 streams\n" in text
+    assert "Selectors  unix:gid:5\n           unix:uid:1000\n" in text
+    assert [line.split() for line in text.splitlines() if line.startswith("e")] == [
+        ["e1", "3", "spiffe://example.org/web", "-", "-", "-", "refused:", "no"],
+        ["e2", "spiffe://example.org/db", "unix:uid:0"],
+    ]
+    for synced, said in ((True, "the process gets nothing"), (False, "has not heard from its server yet")):
+        nothing = {**EXPLAINED, "matching": [], "near_misses": [], "synced": synced}
+        with served(folder / f"{synced}.sock", json.dumps(nothing).encode()) as path:
+            assert said in sds(*ask, str(path)).stdout
+
+
+def test_streams_of_an_agents_own_socket(sds: Sds, folder: Path) -> None:
+    stream = {
+        "id": "1", "protocol": "delta", "node_id": "n", "opened_at": "2026-01-01T00:00:00.000Z", "spiffe_ids": [],
+        "process": {"pid": 7, "uid": 0, "path": "/envoy"}, "resources": [],
+    }  # fmt: skip
+    with served(folder / "a.sock", json.dumps({"streams": [stream], "next_cursor": None}).encode()) as path:
+        lines = sds("agent", "streams", "--admin-socket", str(path)).stdout.splitlines()
+    assert lines[0].split()[0] == "PID"
+    assert lines[1].split()[:5] == ["7", "0", "/envoy", "delta", "-"]
+
+
+def test_the_wrong_socket(sds: Sds) -> None:
+    """A server's socket knows nothing of status; that is not the same as a process that is not there."""
+    for command in (["status"], ["explain", "--pid", "1"]):
+        result = sds("agent", *command, code=1)
+        assert "does not know this call" in result.stderr
+        assert "`sds agent run`" in result.stderr
+
+
 def test_a_server_that_hangs_up(sds: Sds, folder: Path) -> None:
     with served(folder / "odd.sock", None) as path:
         assert "broke off" in sds("entry", "list", "--admin-socket", str(path), code=5).stderr
