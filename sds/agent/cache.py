@@ -264,13 +264,14 @@ class Cache:
         for entry_id in after - before:
             self._groups_of.setdefault(entry_id, {})[group] = None
             self._idle_since.pop(entry_id, None)
-        if former_key:
-            self._count_view(former_key, -1)
-        if group.key:
+        if group.key != former_key:
             self._count_view(group.key, +1)
+            self._count_view(former_key, -1)
 
     def _count_view(self, key: tuple[str, ...], by: int) -> None:
         """Keep a view as long as a group has it, and no longer: it holds keys."""
+        if not key:
+            return
         users = self._users.pop(key, 0) + by
         if users:
             self._users[key] = users

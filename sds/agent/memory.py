@@ -19,8 +19,8 @@ from sds.agent.errors import DataFolderUnusable
 from sds.logs import Logger
 
 FORMAT = 1
-MAX_NAMES = 4096
-MAX_NAME_BYTES = 65536
+MAX_NAMES = 1024
+MAX_NAME_BYTES = 8192
 
 _Key = tuple[int, int]  # PID, start time in clock ticks since boot
 
@@ -76,21 +76,16 @@ class Subscriptions:
         return self._names.get((process.pid, process.start_time), ())
 
     def remember(self, process: Process, names: Sequence[str]) -> None:
-        """Replace what is known of `process`."""
+        """Add what one stream of `process` wants: a process may have several. The newest MAX_NAMES count."""
         key = (process.pid, process.start_time)
-        wanted = tuple(name for name in names if len(name.encode()) <= MAX_NAME_BYTES)[:MAX_NAMES]
-        if self._names.get(key, ()) == wanted:
+        known = self._names.get(key, ())
+        new = [name for name in names if name not in known and len(name.encode()) <= MAX_NAME_BYTES]
+        if not new:
             return
         self._names.pop(key, None)
-        if wanted:
-            self._names[key] = wanted
+        self._names[key] = (*known, *new)[-MAX_NAMES:]
         self._shorten()
         self._dirty.set()
-
-    def forget(self, process: Process) -> None:
-        """`process` has ended."""
-        if self._names.pop((process.pid, process.start_time), None) is not None:
-            self._dirty.set()
 
     async def run(self) -> None:
         """Write changes as they come, until cancelled; what is unwritten then, `save` writes."""
