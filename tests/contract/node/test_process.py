@@ -1,0 +1,174 @@
+"""`sds server run` as a process: what it says, how it ends, what it re-reads, and why it refuses to start."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+@dataclass
+class Running:
+    process: asyncio.subprocess.Process
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    async def said(self, event: str, seconds: float = 15) -> dict[str, Any]:
+        """The next line with this event."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(seconds):
+            while raw := await self.process.stderr.readline():
+                line = json.loads(raw)
+                self.lines.append(line)
+                if line["event"] == event:
+                    return dict(line)
+        raise AssertionError(f"it ended without saying {event!r}: {self.lines}")
+
+    async def ended(self, seconds: float = 15) -> int:
+        assert self.process.stderr is not None
+        async with asyncio.timeout(seconds):
+            self.lines += [json.loads(raw) for raw in (await self.process.stderr.read()).splitlines()]
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def server(folder: Path, *arguments: str, **environment: str) -> AsyncIterator[Running]:
+    command = [sys.executable, "-m", "sds.cli.main", "server", "run", *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        "--data-dir",
+        str(folder / "s"),
+        "--listen",
+        "127.0.0.1:0",
+        "--attest-listen",
+        "127.0.0.1:0",
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        cwd=folder,
+    )
+    running = Running(process)
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+DOMAIN = ("--trust-domain", "example.org")
+
+
+async def test_sigterm_drains_and_ends_well(folder: Path) -> None:
+    async with server(folder, *DOMAIN) as running:
+        line = await running.said("serving")
+        assert (line["trust_domain"], line["pid"]) == ("example.org", running.process.pid)
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(folder / "s/admin.sock"))) as client:
+            assert (await client.get("http://sds/ready")).status_code == 200
+        running.process.send_signal(signal.SIGTERM)
+        await running.said("stopped")
+        assert await running.ended() == 0
+        assert not (folder / "s/admin.sock").exists()
+        assert not list(folder.glob("s/grpc-*"))
+
+
+async def test_it_starts_again_after_being_killed(folder: Path) -> None:
+    async with server(folder, *DOMAIN) as running:
+        await running.said("serving")
+        running.process.kill()
+        await running.ended()
+    async with server(folder, *DOMAIN) as running:
+        await running.said("serving")
+        assert not [line for line in running.lines if line["event"] == "made an authority"]
+        assert len(list(folder.glob("s/grpc-*"))) == 1
+
+
+async def test_its_memory_is_its_own(folder: Path) -> None:
+    async with server(folder, *DOMAIN) as running:
+        await running.said("serving")
+        limits = Path(f"/proc/{running.process.pid}/limits").read_text().splitlines()
+        assert next(line for line in limits if "core file" in line).split()[4:6] == ["0", "0"]
+        if os.geteuid() != 0:
+            assert Path(f"/proc/{running.process.pid}/environ").stat().st_uid == 0
+
+
+async def test_sighup_rereads_what_it_can_and_names_the_rest(folder: Path) -> None:
+    config = folder / "server.toml"
+    config.write_text('trust_domain = "example.org"\n[log]\nlevel = "info"\n')
+    async with server(folder, "--config", str(config)) as running:
+        await running.said("serving")
+        config.write_text('trust_domain = "example.org"\n[log]\nlevel = "debug"\n[ca]\nagent_ttl = "2h"\n')
+        running.process.send_signal(signal.SIGHUP)
+        assert (await running.said("reloaded the configuration"))["changed"] == ["log.level"]
+        assert (await running.said("these keys have changed but need a restart"))["keys"] == ["ca.agent_ttl"]
+        config.write_text('trust_domain = "example.org"\nnonsense = 1\n')
+        running.process.send_signal(signal.SIGHUP)
+        line = await running.said("the configuration stays as it was")
+        assert any("nonsense" in problem for problem in line["problems"])
+        running.process.terminate()
+        assert await running.ended() == 0
+
+
+async def test_why_it_does_not_start(folder: Path) -> None:
+    async with server(folder, "--trust-domain", "Not A Domain") as running:
+        assert running.process.stderr is not None
+        said = (await running.process.stderr.read()).decode()
+        assert (await running.process.wait(), "trust_domain" in said) == (6, True)
+
+    async with server(folder, *DOMAIN) as running:
+        await running.said("serving")
+        async with server(folder, *DOMAIN) as second:
+            assert "another server runs" in (await second.said("the server cannot start"))["reason"]
+            assert await second.ended() == 1
+
+    kek = folder / "s/kek"
+    kek.chmod(0o644)
+    async with server(folder, *DOMAIN) as running:
+        assert "chmod 600" in (await running.said("the server cannot start"))["reason"]
+        assert await running.ended() == 1
+    kek.rename(folder / "elsewhere")
+    async with server(folder, *DOMAIN) as running:
+        assert "is gone" in (await running.said("the server cannot start"))["reason"]
+        assert await running.ended() == 1
+    (folder / "elsewhere").rename(kek)
+    kek.chmod(0o600)
+    async with server(folder, "--trust-domain", "other.org") as running:
+        assert "belongs to the trust domain example.org" in (await running.said("the server cannot start"))["reason"]
+        assert await running.ended() == 1
+    (folder / "s").chmod(0o755)
+    async with server(folder, *DOMAIN) as running:
+        assert "chmod 700" in (await running.said("the server cannot start"))["reason"]
+        assert await running.ended() == 1
+
+
+async def test_an_older_schema_is_left_alone_when_told_so(folder: Path) -> None:
+    async with server(folder, *DOMAIN, SDS_SERVER_DATABASE__MIGRATE="false") as running:
+        assert "sds db upgrade" in (await running.said("the server cannot start"))["reason"]
+        assert await running.ended() == 1
+
+
+async def test_no_secret_is_in_what_it_writes(folder: Path) -> None:
+    async with server(folder, *DOMAIN, "--log-level", "debug") as running:
+        await running.said("serving")
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(folder / "s/admin.sock"))) as client:
+            token = (await client.post("http://sds/v1/tokens", json={})).json()["token"]
+        running.process.terminate()
+        await running.ended()
+    kek = [line.split()[1] for line in (folder / "s/kek").read_text().splitlines() if not line.startswith("#")]
+    said = json.dumps(running.lines)
+    database = b"".join(path.read_bytes() for path in (folder / "s").glob("sds.sqlite3*"))
+    for secret in (token, token.removeprefix("sds_join_"), *kek):
+        assert secret not in said
+        assert secret.encode() not in database
+    assert b"PRIVATE KEY" not in database
