@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import MappingProxyType
 from typing import Annotated
 
@@ -59,7 +60,12 @@ class EntryRoutes:
         body = common.documented(wire.EntryIn)
         again = common.documented(wire.EntryAgain)
         app.post(many, operation_id="entry.create", status_code=201, openapi_extra=body)(self.create)
-        app.post(f"{many}:apply", operation_id="entry.apply", openapi_extra=common.documented(wire.ApplyIn))(self.apply)
+        app.post(
+            f"{many}:apply",
+            operation_id="entry.apply",
+            response_model=wire.ApplyOut,
+            openapi_extra=common.documented(wire.ApplyIn),
+        )(self.apply)
         app.get(many, operation_id="entry.list")(self.find)
         app.get(one, operation_id="entry.show")(self.get)
         app.put(one, operation_id="entry.update", openapi_extra=again)(self.update)
@@ -117,15 +123,19 @@ class EntryRoutes:
         expected = await self._expected(entry_id, common.if_match(request))
         return wire.deleted_out(await self._entries.delete(call, entry_id, expected))
 
-    async def apply(self, call: Call, body: Body, _query: Annotated[NoQuery, Query()]) -> wire.ApplyOut:
-        """Makes the entries so, all or none; a dry run only says what that would change."""
+    async def apply(self, call: Call, body: Body, _query: Annotated[NoQuery, Query()]) -> Response:
+        """Makes the entries so, all or none; a dry run only says what that would change.
+
+        Reading and writing thousands of entries takes a while: off the loop, which has streams to serve.
+        """
         wanted = read(wire.ApplyIn, body)
         if len(wanted.entries) > MAX_APPLY:
             raise InvalidInput([FieldProblem("entries", f"at most {MAX_APPLY} at once")])
         prune = None if wanted.prune is None else wanted.prune.scope()
-        items = wire.read_items(wanted.entries, self._entries.problems)
+        items = await asyncio.to_thread(wire.read_items, wanted.entries, self._entries.problems)
         changes = await self._entries.apply(call, items, prune=prune, dry_run=wanted.dry_run)
-        return wire.ApplyOut(dry_run=wanted.dry_run, changes=[wire.change_out(each) for each in changes])
+        answer = await asyncio.to_thread(wire.applied_json, changes, dry_run=wanted.dry_run)
+        return Response(answer, media_type="application/json")
 
     async def _expected(self, entry_id: str, allowed: frozenset[int] | None) -> int | None:
         """The one revision to compare with. If several are allowed, the current one if it is among them."""

@@ -167,6 +167,11 @@ def change_out(change: ApplyChange) -> ChangeOut:
     )
 
 
+def applied_json(changes: Sequence[ApplyChange], *, dry_run: bool) -> bytes:
+    """An ApplyOut, written."""
+    return ApplyOut(dry_run=dry_run, changes=[change_out(each) for each in changes]).model_dump_json().encode()
+
+
 def read_entry(value: object, check: Check) -> EntrySpec:
     """A new entry. Raises InvalidInput with all problems at once: of the JSON and of the rules."""
     return _read(EntryIn, value, check, "").spec()
