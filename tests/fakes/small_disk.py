@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,11 +35,12 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[SmallDisk]:
-    """`folder` on a file system of `size` (as mount takes it, e.g. ``2m``). Raises MountRefused."""
+def small_disk(size: str) -> Iterator[SmallDisk]:
+    """A folder on a file system of `size` (as mount takes it, e.g. ``2m``). Raises MountRefused."""
     if os.geteuid() != 0:
         raise MountRefused("only root may mount a file system of bounded size")
-    folder.mkdir(parents=True, exist_ok=True)
+    # Not pytest's folder: another user, such as PostgreSQL's, must be able to reach it.
+    folder = Path(tempfile.mkdtemp(prefix="sds-disk-"))
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", str(folder)],
         capture_output=True,
@@ -46,8 +48,10 @@ def small_disk(folder: Path, size: str) -> Iterator[SmallDisk]:
         check=False,
     )
     if done.returncode:
+        folder.rmdir()
         raise MountRefused(f"mounting a tmpfs is not permitted here: {done.stderr.strip()}")
     try:
         yield SmallDisk(folder)
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.rmdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -28,9 +27,9 @@ IMPATIENT = replace(QUICK, lock_timeout=0.2, tries=2)
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+def disk() -> Iterator[SmallDisk]:
     try:
-        with small_disk(Path(f"/tmp/sds-disk-{os.getpid()}-{tmp_path.name[-20:]}"), "24m") as mounted:
+        with small_disk("24m") as mounted:
             yield mounted
     except MountRefused as refused:
         pytest.skip(f"kernel: {refused}")
@@ -171,12 +170,11 @@ async def test_a_full_disk_under_postgresql(disk: SmallDisk, postgres_cluster: C
         )
 
 
-async def test_a_full_disk_under_all_of_postgresql(tmp_path: Path, clock: FakeClock) -> None:
+async def test_a_full_disk_under_all_of_postgresql(clock: FakeClock) -> None:
     """The write-ahead log has no space either: the server itself stops, and we recover with it."""
-    folder = Path(f"/tmp/sds-disk-pg-{os.getpid()}")
     try:
-        with small_disk(folder, "96m") as disk:
-            home = folder / "pg"
+        with small_disk("96m") as disk:
+            home = disk.folder / "pg"
             home.mkdir()
             with running_cluster(
                 folder=home, settings={"max_wal_size": "32MB", "min_wal_size": "2MB"}, wal_segment_mb=1
