@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -23,8 +23,13 @@ from sds.net.limits import Rate, TokenBuckets
 from sds.server.rpc import Call, CallRefused
 from sds.store.records import AgentRecord
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 _CACHED_LEAVES = 4096
+_REFUSED_SECONDS = 2.0
 BANNED = "this agent is banned"
+NO_AGENT = "the client certificate is none that an agent has got since it was last attested"
 _LOOKUPS = Rate(per_second=1.0, burst=10)
 """How often one SPIFFE ID can make us read the database before it is known."""
 
@@ -99,6 +104,7 @@ class CallerCheck:
         self._parse = lru_cache(maxsize=_CACHED_LEAVES)(parse_leaf)
         self._lookups = TokenBuckets(_LOOKUPS)
         self._earlier: OrderedDict[tuple[SpiffeId, str, datetime], datetime] = OrderedDict()
+        self._refused: OrderedDict[tuple[SpiffeId, str], float] = OrderedDict()
 
     async def identify(self, call: Call) -> AgentCaller:
         """Who calls. Raises CallRefused; Unwelcome when the certificate is sound but not its holder.
@@ -117,7 +123,7 @@ class CallerCheck:
             raise Unwelcome(svid, BANNED)
         issued_at = await self._issued_at(record, svid)
         if issued_at is None:  # 4
-            raise Unwelcome(svid, "the client certificate is none that this agent has got since it attested")
+            raise Unwelcome(svid, NO_AGENT)
         return AgentCaller(
             agent_id=svid.spiffe_id,
             serial=svid.serial,
@@ -143,10 +149,12 @@ class CallerCheck:
     async def _agent(self, svid: X509Svid) -> tuple[AgentRecord, int]:
         """The agent from memory, or from the store: another replica may have attested it a moment ago."""
         record, since = self._agents.agent(svid.spiffe_id), 0
-        if record is None and self._lookups.take(svid.spiffe_id, self._clock.monotonic()):
+        if record is None:
+            self._before_lookup(svid)
             record, since = await self._lookup.agent(svid.spiffe_id)
         if record is None:
-            raise Unwelcome(svid, "the client certificate does not belong to an attested agent")
+            self._remember_refused(svid)
+            raise Unwelcome(svid, NO_AGENT)
         return record, since
 
     async def _issued_at(self, record: AgentRecord, svid: X509Svid) -> datetime | None:
@@ -156,14 +164,34 @@ class CallerCheck:
         key = (svid.spiffe_id, svid.serial, record.attested_at)
         if key in self._earlier:
             return self._earlier[key]
-        if not self._lookups.take(svid.spiffe_id, self._clock.monotonic()):
-            return None
+        self._before_lookup(svid)
         issued_at = await self._lookup.issued(record, svid.serial)
-        if issued_at is not None:
-            self._earlier[key] = issued_at
-            if len(self._earlier) > _CACHED_LEAVES:
-                self._earlier.popitem(last=False)
+        if issued_at is None:
+            self._remember_refused(svid)
+        else:
+            _put(self._earlier, key, issued_at)
         return issued_at
+
+    def _before_lookup(self, svid: X509Svid) -> None:
+        """Bound what strangers cost: the database is not asked again for who was refused a moment ago."""
+        now = self._clock.monotonic()
+        if now < self._refused.get((svid.spiffe_id, svid.serial), now):
+            raise Unwelcome(svid, NO_AGENT)
+        if not self._lookups.take(svid.spiffe_id, now):
+            raise CallRefused(
+                grpc.StatusCode.UNAVAILABLE, "too many calls by an agent that is not known yet; try again"
+            )
+
+    def _remember_refused(self, svid: X509Svid) -> None:
+        until = self._clock.monotonic() + _REFUSED_SECONDS
+        _put(self._refused, (svid.spiffe_id, svid.serial), until)
+
+
+def _put(table: OrderedDict[K, V], key: K, value: V) -> None:
+    """Bounded: the oldest goes first."""
+    table[key] = value
+    if len(table) > _CACHED_LEAVES:
+        table.popitem(last=False)
 
 
 def parse_leaf(pem: bytes) -> X509Svid:

@@ -33,6 +33,7 @@ from sds.store.records import AgentRecord
 _PENDING_CALLS = 100_000
 """grpcio refuses calls at random beyond 1,000 waiting ones; our own limits say which and why instead."""
 _METADATA_BYTES = 16_384
+_MIN_PING_MS = 5_000
 _LAST_WORD = 0.2  # seconds
 
 
@@ -206,8 +207,8 @@ def _channel_options(options: ListenerOptions) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", _ms(options.keepalive)),
         ("grpc.keepalive_timeout_ms", _ms(options.keepalive_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Agents may probe us as often as we probe them, with room for jitter; who pings faster is sent away.
-        ("grpc.http2.min_ping_interval_without_data_ms", _ms(options.keepalive) // 2),
+        # Whatever keepalive agents are configured with is welcome down to this; who pings faster is sent away.
+        ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_MS),
         ("grpc.http2.max_ping_strikes", 3),
     ]
 
