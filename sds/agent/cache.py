@@ -49,6 +49,8 @@ class Cache:
         self._trust_without_default: Trust | None = None
         self.busy: set[str] = set()
         """Entries that are being asked for now; kept by the issuer."""
+        self.distrusted: frozenset[str] = frozenset()
+        """Entries whose certificates lead to no authority of the bundle; kept by the issuer."""
         self.synced = False
         """Whether the server has told all entries at least once in this run."""
         self._reachable = False
@@ -78,7 +80,8 @@ class Cache:
     def facts(self) -> Facts:
         """For `renewal.plan`."""
         held = {entry_id: svid.held for entry_id, svid in self._held.items()}
-        return Facts(self._entries, held, self._attempts, self._groups_of.keys(), self._idle_since, self.busy)
+        used = self._groups_of.keys()
+        return Facts(self._entries, held, self._attempts, used, self._idle_since, self.busy, self.distrusted)
 
     def earliest_expiry(self) -> datetime | None:
         """When the first of the certificates in use expires if nothing renews from now."""

@@ -34,7 +34,8 @@ from sds.clock import Clock
 from sds.logs import Logger
 
 MAX_TOKEN_BYTES = 4096
-TOKEN_POLL = 10.0  # seconds between looks for a new token while there is none to use
+TOKEN_POLL = timedelta(seconds=10)
+"""Between looks for a new token while there is none to use."""
 _UNNAMED = TrustDomain("unnamed")  # a PEM bundle does not say whose it is, and TLS does not ask
 
 
@@ -51,12 +52,21 @@ class Enrolment:
 class Enroller:
     """Attests with the join token."""
 
-    def __init__(self, enrolment: Enrolment, options: LinkOptions, backoff: Backoff, clock: Clock, log: Logger) -> None:
+    def __init__(
+        self,
+        enrolment: Enrolment,
+        options: LinkOptions,
+        backoff: Backoff,
+        clock: Clock,
+        log: Logger,
+        token_poll: timedelta = TOKEN_POLL,
+    ) -> None:
         self._enrolment = enrolment
         self._options = options
         self._backoff = backoff
         self._clock = clock
         self._log = log
+        self._token_poll = token_poll
         self._refused: set[bytes] = set()  # digests of tokens that are no use any more
 
     async def first(self) -> AgentIdentity:
@@ -79,13 +89,15 @@ class Enroller:
         """Wait for a token that was not refused yet in the file that was named at the start, and attest with it."""
         failures, told = 0, ""
         while True:
-            delay = timedelta(seconds=TOKEN_POLL)
+            delay = self._token_poll
             try:
                 return await self._attest(self._token())
             except ServerUnreachable as error:
                 failures += 1
                 delay = self._backoff.delay(failures, self._clock.jitter())
                 reason = str(error)
+            except AttestationFailed as error:
+                reason = f"{error}; {HOW_TO_ATTEST}"
             except AgentError as error:
                 reason = str(error)
             if reason != told:

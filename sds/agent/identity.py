@@ -19,6 +19,7 @@ from ca.errors import CaError
 from ca.keys import from_pkcs8_pem, key_hash
 from ca.masked import Masked
 from ca.svid import X509Svid, parse_svid
+from ca.verify import verify_svid
 from sds.agent.errors import IdentityUnusable
 
 FORMAT = 1
@@ -47,6 +48,14 @@ class AgentIdentity:
 
     def expired(self, now: datetime) -> bool:
         return now >= self.svid.not_after
+
+    def trusted(self, now: datetime) -> bool:
+        """Whether the SVID leads to an authority of the bundle."""
+        try:
+            verify_svid(self.svid, self.bundle, now)
+        except CaError:
+            return False
+        return True
 
 
 def encode(identity: AgentIdentity) -> Masked[bytes]:

@@ -15,6 +15,7 @@ from ca.csr import build_csr
 from ca.errors import CaError
 from ca.keys import KeyType, generate, key_hash, to_pkcs8_pem
 from ca.masked import Masked
+from ca.svid import parse_svid_pem
 from ca.verify import verify_svid
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
@@ -100,6 +101,7 @@ class Issuer:
         self._log = log
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
+        self._judged_by: TrustBundle | None = None
         cache.on_wanted(self._wake.set)
 
     async def run(self) -> None:
@@ -107,6 +109,7 @@ class Issuer:
         try:
             while True:
                 self._wake.clear()
+                await self._judge_held()
                 pause = self._look()
                 try:
                     async with asyncio.timeout(pause):
@@ -116,6 +119,20 @@ class Issuer:
         finally:
             for task in self._running:
                 task.cancel()
+
+    async def _judge_held(self) -> None:
+        """After a change of the bundle: which certificates does it not vouch for any more?"""
+        bundle = self._cache.bundle
+        if bundle is None or bundle is self._judged_by:
+            return
+        first, self._judged_by = self._judged_by is None, bundle
+        if first:
+            return
+        chains = {entry_id: svid.identity.certificate.chain_pem for entry_id, svid in self._cache.held.items()}
+        loop = asyncio.get_running_loop()
+        self._cache.distrusted = await loop.run_in_executor(
+            self._executor, distrusted, chains, bundle, self._clock.now()
+        )
 
     def _look(self) -> float:
         """Begin what is due; seconds until the next look."""
@@ -187,6 +204,7 @@ class Issuer:
                 delay = self._backoff.delay((before.failures if before else 0) + 1, jitter)
                 attempts[entry.id] = failed(before, delay, now, answer.reason)
         self._cache.put(svids)
+        self._cache.distrusted -= svids.keys()
         self._cache.note(attempts)
         refused = sum(attempt.blocked_revision is not None for attempt in attempts.values())
         for outcome, count in (("success", len(svids)), ("refused", refused), ("failure", len(attempts) - refused)):
@@ -210,6 +228,17 @@ def prepare(wanted: Sequence[tuple[RegistrationEntry, node_pb2.ProcessInfo]], ke
         key = generate(key_type)
         requests.append(Request(entry, process, to_pkcs8_pem(key), key_hash(key.public_key()), build_csr(key)))
     return requests
+
+
+def distrusted(chains: Mapping[str, bytes], bundle: TrustBundle, now: datetime) -> frozenset[str]:
+    """The entries whose certificates do not verify against `bundle`. CPU work: call it in a thread."""
+    found = set()
+    for entry_id, chain in chains.items():
+        try:
+            verify_svid(parse_svid_pem(chain), bundle, now)
+        except CaError:
+            found.add(entry_id)
+    return frozenset(found)
 
 
 def judge(

@@ -17,7 +17,7 @@ from sds.agent.identity import AgentIdentity
 from sds.clock import Clock
 from sds.logs import Logger
 
-_LONGEST_SLEEP = 60.0  # seconds; the wall clock may be stepped
+_LONGEST_SLEEP = 2.0  # seconds; the wall clock may be stepped and the bundle may change
 
 
 class Connection(Protocol):
@@ -49,13 +49,24 @@ class OwnSvid:
         self._clock = clock
         self._log = log
         self._drawn: tuple[str, float] = ("", 0.0)
+        self._judged: AgentIdentity | None = None
+        self._verdict = True
 
     def due(self) -> datetime:
-        """When the present SVID is to be renewed: the same answer as long as it is the same SVID."""
+        """When the present SVID is to be renewed: at once if its authority is trusted no more."""
         svid = self._upstream.identity.svid
+        if not self._trusted():
+            return self._clock.now()
         if self._drawn[0] != svid.serial:
             self._drawn = (svid.serial, self._clock.jitter())
         return renew_at(svid.not_before, svid.not_after, self._drawn[1])
+
+    def _trusted(self) -> bool:
+        """Judged once for each SVID and bundle."""
+        identity = self._upstream.identity
+        if self._judged is not identity:
+            self._judged, self._verdict = identity, identity.trusted(self._clock.now())
+        return self._verdict
 
     async def run(self) -> None:
         failures = 0

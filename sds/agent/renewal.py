@@ -53,6 +53,7 @@ class Facts:
     used: Collection[str]  # a live caller matches
     idle_since: Mapping[str, datetime]  # the last caller left then
     busy: Collection[str]  # being asked for now
+    distrusted: Collection[str] = ()  # held under an authority that is in the bundle no more
 
 
 def renew_at(not_before: datetime, not_after: datetime, share: float, jitter: float) -> datetime:
@@ -72,7 +73,7 @@ def plan(facts: Facts, now: datetime, warm_for: timedelta) -> Plan:
         looks.extend(_changes(entry, held, now))
         if entry_id in facts.busy or (held is None and entry_id not in facts.used):
             continue
-        wanted_at = _wanted_at(entry, held, now)
+        wanted_at = now if entry_id in facts.distrusted else _wanted_at(entry, held, now)
         allowed_at = _allowed_at(entry, facts.attempts.get(entry_id), now)
         if allowed_at is None:
             continue

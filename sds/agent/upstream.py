@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from ca.bundle import TrustBundle
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
 from sds.agent.backoff import Backoff
@@ -181,8 +182,21 @@ class Upstream:
         self._cache.apply(update.upserted, update.removed, snapshot=update.snapshot, bundle=update.bundle)
         self._resume = (update.revision, update.epoch)
         if update.bundle is not None and update.bundle != self.identity.bundle:
-            self._log.info("the trust bundle has changed", authorities=len(update.bundle.x509_authorities))
-            await self.replace(replace(self.identity, bundle=update.bundle))
+            await self._replace_bundle(update.bundle)
+
+    async def _replace_bundle(self, bundle: TrustBundle) -> None:
+        """Trust other authorities from now on.
+
+        A server that trusts only them would turn us away if our SVID were under none of them. Then this connection is
+        kept until the SVID is renewed over it (OwnSvid sees to that at once).
+        """
+        self._log.info("the trust bundle has changed", authorities=len(bundle.x509_authorities))
+        identity = replace(self.identity, bundle=bundle)
+        if identity.trusted(self._clock.now()):
+            await self.replace(identity)
+        else:
+            self.identity = identity
+            await self._save(identity)
 
     def _adopt(self, link: NodeLink) -> None:
         """`link` works: ask on it from now on, and let what runs on the former one end."""

@@ -21,11 +21,12 @@ from ca.intent import IssueRequest
 from ca.profile import ProfileName
 from ca.svid import parse_svid_pem
 from sds._pb.sds.node.v1 import node_pb2
-from tests.fakes.ca import TRUST_DOMAIN, issue_one, make_authority, make_bundle_of, make_svid
+from tests.fakes.ca import TRUST_DOMAIN, Holder, issue_one, make_authority, make_bundle_of, make_svid
 
 AGENT_ID = "spiffe://example.org/sds/agent/join_token/1"
 TOKEN = "a-join-token"
 
+BundleHook = Callable[[node_pb2.Bundle], node_pb2.Bundle]
 SignHook = Callable[[node_pb2.SignItem, node_pb2.SignResult], node_pb2.SignResult]
 
 
@@ -39,6 +40,10 @@ class Mishaps:
     sign: tuple[grpc.StatusCode, str] | None = None
     report: tuple[grpc.StatusCode, str] | None = None
     sign_result: SignHook = lambda _, result: result
+    bundle: BundleHook = lambda bundle: bundle
+    renew_as: str = ""  # the SPIFFE ID in renewed SVIDs
+    stranger: SigningAuthority | None = None  # signs agents' SVIDs instead of an authority of the bundle
+    impostor: Holder | None = None  # answers with this certificate instead of the server's
     clock_offset: timedelta = timedelta(0)
     resync: bool = False
 
@@ -173,7 +178,7 @@ class FakeNodeServer:
     async def _renew(self, request: node_pb2.RenewRequest, context: Any) -> node_pb2.RenewResponse:
         await _mishap(self.mishaps.renew, context)
         self.seen.renewals += 1
-        agent_id = str(_caller(context).spiffe_id)
+        agent_id = self.mishaps.renew_as or str(_caller(context).spiffe_id)
         return node_pb2.RenewResponse(svid=self._agent_svid(agent_id, request.csr), bundle=self._bundle())
 
     async def _watch(
@@ -248,23 +253,24 @@ class FakeNodeServer:
 
     def _agent_svid(self, agent_id: str, csr: bytes) -> node_pb2.X509Svid:
         asked = IssueRequest(ProfileName.AGENT, SpiffeId.parse(agent_id), parse_csr(csr), (), self.agent_ttl)
-        issued = issue_one(asked, self.authorities[-1], datetime.now(UTC))
+        issued = issue_one(asked, self.mishaps.stranger or self.authorities[-1], datetime.now(UTC))
         return node_pb2.X509Svid(
             spiffe_id=agent_id, certificate_chain=issued.chain, not_after=_timestamp(issued.intent.not_after)
         )
 
     def _bundle(self) -> node_pb2.Bundle:
         bundle = self.bundle
-        return node_pb2.Bundle(
+        message = node_pb2.Bundle(
             trust_domain=bundle.trust_domain.name,
             x509_authorities=bundle.x509_authorities,
             sequence=bundle.sequence,
             refresh_hint=Duration(seconds=300),
         )
+        return self.mishaps.bundle(message)
 
     def _credentials(self, client_certificate: bool) -> grpc.ServerCredentials:
         def configuration() -> grpc.ServerCertificateConfiguration:
-            holder = make_svid(
+            holder = self.mishaps.impostor or make_svid(
                 f"spiffe://{TRUST_DOMAIN}/sds/server",
                 self.authorities[-1],
                 profile=ProfileName.SERVER,

@@ -1,0 +1,142 @@
+"""Getting the first SVID, over real TLS, from a server that may be wrong, away or unwilling."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from ca.csr import parse_csr
+from sds.agent.errors import CannotStart
+from tests.contract.agent.conftest import Node
+from tests.fakes.ca import make_authority, make_bundle_of
+from tests.fakes.node_server import AGENT_ID, TOKEN
+
+
+async def test_a_token_becomes_an_identity(node: Node) -> None:
+    identity = await node.identity()
+    assert str(identity.svid.spiffe_id) == AGENT_ID
+    assert identity.bundle.x509_authorities == node.server.bundle.x509_authorities
+    (request,) = node.server.seen.attests
+    assert (request.type, request.payload) == ("join_token", TOKEN.encode())
+    assert parse_csr(request.csr).key_hash == identity.svid.key_hash
+    assert identity.private_key_pem.reveal() not in request.SerializeToString()
+
+
+async def test_the_bundle_may_be_in_the_spiffe_format(node: Node) -> None:
+    node.write_bundle(node.server.bundle.spiffe_json())
+    node.write_token()
+    assert str((await node.enroller().first()).svid.spiffe_id) == AGENT_ID
+
+
+async def test_the_stored_bundle_serves_when_none_is_given(node: Node) -> None:
+    node.write_token()
+    enroller = node.enroller(trust_bundle=None, stored_bundle=node.server.bundle)
+    assert str((await enroller.first()).svid.spiffe_id) == AGENT_ID
+
+
+async def test_a_used_token_ends_the_start_with_what_to_do(node: Node) -> None:
+    await node.identity()
+    with pytest.raises(CannotStart, match=r"unknown, used or expired.*sds token create"):
+        await node.enroller().first()
+    assert len(node.server.seen.attests) == 2, "a refusal is not tried again"
+
+
+async def test_a_server_that_another_bundle_vouches_for_is_not_trusted_with_the_token(node: Node) -> None:
+    node.write_bundle(make_bundle_of(make_authority(now=node.clock.now())).pem())
+    node.write_token()
+    with pytest.raises(CannotStart, match="does not verify against the trust bundle"):
+        await node.enroller().first()
+    assert not node.server.seen.attests, "the token was never sent"
+
+
+async def test_a_server_that_is_away_is_waited_for(node: Node) -> None:
+    node.write_bundle()
+    node.write_token()
+    await node.server.stop()
+    with capture_logs() as lines:
+        attesting = asyncio.create_task(node.enroller().first())
+        async with asyncio.timeout(10):
+            while len(lines) < 2:
+                await asyncio.sleep(0.01)
+        await node.server.start()
+        async with asyncio.timeout(10):
+            assert str((await attesting).svid.spiffe_id) == AGENT_ID
+    assert "cannot be reached" in lines[0]["event"]
+    assert TOKEN not in str(lines)
+
+
+async def test_a_server_that_is_too_busy_is_asked_again(node: Node) -> None:
+    node.write_bundle()
+    node.write_token()
+    node.server.mishaps.attest = (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many attestations from this address")
+    attesting = asyncio.create_task(node.enroller().first())
+    async with asyncio.timeout(10):
+        while len(node.server.seen.attests) < 2:
+            await asyncio.sleep(0.01)
+        node.server.mishaps.attest = None
+        await attesting
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        ("token", None, r"token cannot be read: No such file"),
+        ("token", b"  \n", r"holds no token.*sds token create"),
+        ("token", b"x" * 5000, r"holds no token"),
+        ("bundle", None, r"bundle cannot be read: No such file"),
+        ("bundle", b"", r"cannot be used"),
+        ("bundle", b"rubbish", r"cannot be used"),
+        ("bundle", b"{}", r"cannot be used"),
+        ("bundle", b'{"keys": []}', r"holds no X.509 authority"),
+    ],
+)
+async def test_files_that_are_no_use_are_named(node: Node, file: str, content: bytes | None, problem: str) -> None:
+    node.write_bundle()
+    node.write_token()
+    if content is None:
+        (node.folder / file).unlink()
+    else:
+        (node.folder / file).write_bytes(content)
+    with pytest.raises(CannotStart, match=problem):
+        await node.enroller().first()
+
+
+async def test_without_a_token_or_a_bundle_the_error_says_what_to_do(node: Node) -> None:
+    node.write_bundle()
+    with pytest.raises(CannotStart, match="sds token create"):
+        await node.enroller(join_token_file=None).first()
+    node.write_token()
+    with pytest.raises(CannotStart, match="sds bundle show"):
+        await node.enroller(trust_bundle=None).first()
+
+
+async def test_an_answer_that_does_not_hold_together_is_refused(node: Node) -> None:
+    """The server signs with an authority that is not in the bundle that it sends."""
+    node.write_bundle()
+    node.write_token()
+    node.server.mishaps.stranger = make_authority(now=node.clock.now())
+    with pytest.raises(CannotStart, match=r"does not verify|is this host's clock right"):
+        await node.enroller().first()
+
+
+async def test_after_expiry_a_new_token_is_waited_for_and_an_old_one_not_tried_again(node: Node) -> None:
+    await node.identity()
+    enroller = node.enroller()
+    with capture_logs() as lines:
+        attesting = asyncio.create_task(enroller.again())
+        async with asyncio.timeout(10):
+            while not lines:
+                await asyncio.sleep(0.01)
+    assert "unknown, used or expired" in lines[0]["reason"]
+    assert "sds token create" in lines[0]["reason"]
+    asked = len(node.server.seen.attests)
+    attesting.cancel()
+    await asyncio.wait({attesting})
+    node.server.tokens["new"] = AGENT_ID
+    node.write_token("new")
+    async with asyncio.timeout(10):
+        assert str((await enroller.again()).svid.spiffe_id) == AGENT_ID
+    assert len(node.server.seen.attests) == asked + 1
