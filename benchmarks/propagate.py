@@ -24,6 +24,16 @@ UID_BASE = 50_000
 WITHIN = 30.0
 
 
+class OpenStack(Stack):
+    """The agent's socket lies outside its private folder, because the sidecars run as other users."""
+
+    __slots__ = ()
+
+    @property
+    def sds_socket(self) -> Path:
+        return self.folder / "sds.sock"
+
+
 class Fleet:
     """The sidecar processes and the time at which each received its latest secret."""
 
@@ -69,7 +79,7 @@ async def run(sidecars: int, changes: int, pace: float) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="sdsb", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        stack = Stack(folder)
+        stack = OpenStack(folder)
         await stack.start_server()
         await stack.start_agent()
         fleet = Fleet(stack.sds_socket, sidecars)

@@ -59,10 +59,16 @@ async def run(socket: str, connections: int, names: tuple[bytes, ...], timeout: 
 
     async def connect() -> None:
         async with gate:
-            _, sidecar = await loop.create_unix_connection(
-                lambda: Sidecar(names, load.on_received, load.on_failed), socket
-            )
-            sidecars.append(sidecar)
+            while True:
+                try:
+                    _, sidecar = await loop.create_unix_connection(
+                        lambda: Sidecar(names, load.on_received, load.on_failed), socket
+                    )
+                except BlockingIOError:  # the queue of the listening socket is full (connect(2), EAGAIN)
+                    await asyncio.sleep(0.01)
+                else:
+                    sidecars.append(sidecar)
+                    return
 
     await asyncio.gather(*(connect() for _ in range(connections)))
     await load.round(timeout)
