@@ -89,6 +89,21 @@ class Events:
             details=details,
         )
 
+    def unsigned(
+        self, time: datetime, intent: CertificateIntent, actor: Actor, request_id: str, *, reason: str
+    ) -> AuditEvent:
+        """``certificate.issue`` that failed: the intent stands, and nothing was signed for it."""
+        return self.make(
+            time,
+            "certificate.issue",
+            actor,
+            Target("certificate", intent.serial),
+            outcome=Outcome.FAILURE,
+            reason=reason,
+            request_id=request_id,
+            details={"spiffe_id": str(intent.spiffe_id), "profile": str(intent.profile)},
+        )
+
 
 def rfc3339(moment: datetime) -> str:
     """UTC with a Z (RFC 3339)."""

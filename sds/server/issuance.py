@@ -12,7 +12,7 @@ from ca.authority import SigningAuthority
 from ca.errors import CaError
 from ca.intent import CertificateIntent, IssuedCertificate, IssueRequest
 from ca.issuer import Issuer
-from sds.audit.event import Actor, Outcome, Target
+from sds.audit.event import Actor
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.server.events import Events
@@ -95,15 +95,7 @@ class Issuance:
     async def _record_failure(self, intent: CertificateIntent, actor: Actor, request_id: str, error: CaError) -> None:
         """The intent stands and nothing was signed: the log says so, if it can be written."""
         self._log.error("signing failed", serial=intent.serial, spiffe_id=str(intent.spiffe_id), reason=str(error))
-        event = self._events.make(
-            self._clock.now(),
-            "certificate.issue",
-            actor,
-            Target("certificate", intent.serial),
-            outcome=Outcome.FAILURE,
-            reason=str(error),
-            request_id=request_id,
-        )
+        event = self._events.unsigned(self._clock.now(), intent, actor, request_id, reason=str(error))
         try:
             await self._store.write(lambda uow: uow.audit.append(event))
         except StoreError as problem:

@@ -98,6 +98,7 @@ class _Item:
     entry: RegistrationEntry | None
     prepared: Prepared | None = None
     answer: Answer | None = None
+    failure: CaError | None = None  # of the signature, after the intent was stored
 
 
 class BatchSigner:
@@ -151,7 +152,7 @@ class BatchSigner:
             if any(item.prepared for item in items):
                 await self._store.write(lambda uow: self._intend(uow, items, revision))
                 await self._in_thread(lambda: self._issue(items))
-                await self._store.write(lambda uow: _record(uow, items))
+                await self._store.write(lambda uow: self._record(uow, items))
         except (StoreError, AuthorityUnavailable) as error:
             self._log.warning("nothing could be signed", batch=len(items), reason=str(error))
             failure = NotSigned(SignCode.UNAVAILABLE, STORE_DOWN if isinstance(error, StoreError) else str(error))
@@ -224,7 +225,19 @@ class BatchSigner:
                 item.answer = Signed(item.entry, result)
             elif isinstance(result, CaError):
                 self._log.error("signing failed", entry_id=item.job.entry_id, reason=str(result))
-                item.answer = _refusal(result)
+                item.answer, item.failure = _refusal(result), result
+
+    def _record(self, uow: UnitOfWork, items: Sequence[_Item]) -> None:
+        """In the second transaction: what was signed, and what was meant to be and could not."""
+        signed = [item.answer.issued for item in items if isinstance(item.answer, Signed)]
+        uow.certificates.mark_issued([(issued.intent.serial, issued.der) for issued in signed])
+        for item in items:
+            if item.failure is not None and item.prepared is not None:
+                caller, intent = item.job.caller, item.prepared.intent
+                actor = agent_actor(caller.agent_id, caller.address)
+                uow.audit.append(
+                    self._events.unsigned(uow.now, intent, actor, caller.request_id, reason=str(item.failure))
+                )
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
@@ -278,12 +291,6 @@ def _entry_for(state: AuthorizedState, job: SignJob, now: datetime) -> Registrat
     """The entry, if it is live and this agent's. Whether it exists for others is none of the agent's business."""
     entry = state.entry(job.entry_id)
     return entry if entry is not None and entry.parent_id == job.caller.agent_id and entry.live(now) else None
-
-
-def _record(uow: UnitOfWork, items: Sequence[_Item]) -> None:
-    signed = [item.answer.issued for item in items if isinstance(item.answer, Signed)]
-    if signed:
-        uow.certificates.mark_issued([(issued.intent.serial, issued.der) for issued in signed])
 
 
 def _refusal(error: CaError) -> NotSigned:
