@@ -8,6 +8,8 @@ from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from sds.hot_metrics import HotCounter, HotHistogram
+
 PUSH_BUCKETS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
 )  # fmt: skip
@@ -165,11 +167,11 @@ class AgentMetrics:
         r = registry
         streams = Gauge("sds_agent_streams", "SDS and ADS streams open now.", ("protocol",), registry=r)
         self.streams = {protocol: streams.labels(protocol) for protocol in PROTOCOLS[:-1]}
-        self.pushes = _counter("sds_agent_pushes", "Resources sent to sidecars.", r).inc
-        self.acks = _counter("sds_agent_acks", "Resources that sidecars accepted.", r).inc
+        self.pushes = HotCounter("sds_agent_pushes", "Resources sent to sidecars.", r).inc
+        self.acks = HotCounter("sds_agent_acks", "Resources that sidecars accepted.", r).inc
         self.nacks = _counter("sds_agent_nacks", "Resources that sidecars rejected.", r).inc
-        self.push_to_ack = Histogram(
-            "sds_agent_push_to_ack_seconds", "From sending a resource to its ACK.", buckets=PUSH_BUCKETS, registry=r
+        self.push_to_ack = HotHistogram(
+            "sds_agent_push_to_ack_seconds", "From sending a resource to its ACK.", r, PUSH_BUCKETS
         ).observe
         self.ignored = Counters(
             "sds_agent_requests_ignored", "Requests or names answered with nothing.", r, reason=IGNORED
