@@ -1,0 +1,68 @@
+"""`sds demo` as a user runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from sds.demo.stack import PROGRAM
+from tests.e2e.harness.cli import sds
+
+pytestmark = pytest.mark.e2e
+
+KEYS = {"rotations", "requests", "failed", "handshakes", "distinct_serials", "push_to_ack_ms", "envoy_restarts"}
+
+
+async def test_it_prints_one_json_object_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    short = Path("/tmp") / f"h{os.getpid()}"
+    short.mkdir()
+    try:
+        ran = (await sds("demo", "--rotations", "2", "--json", env={"TMPDIR": str(short)}, within=120)).ok()
+        assert list(short.iterdir()) == []
+    finally:
+        short.rmdir()
+    report = json.loads(ran.out)
+    assert set(report) == KEYS
+    assert report["rotations"] == 2
+    assert report["failed"] == report["envoy_restarts"] == 0
+    assert report["requests"] > 100
+    assert report["handshakes"] > report["distinct_serials"] >= 6
+    assert 0 < report["push_to_ack_ms"]["p50"] <= report["push_to_ack_ms"]["p99"] < 1000
+    assert "refused" in ran.err
+
+
+async def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
+    short = Path("/tmp") / f"c{os.getpid()}"
+    short.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        "demo",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=os.environ | {"TMPDIR": str(short)},
+    )
+    seen = b""
+    while b"rotation 1" not in seen:
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        assert line, seen.decode()
+        seen += line
+    process.send_signal(signal.SIGINT)
+    rest, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, (seen + rest).decode()
+    assert b"passed" in rest
+    assert list(short.iterdir()) == []
+    short.rmdir()
+    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(short).encode() in _read(p)]
+    assert left == []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,112 @@
+"""What the documentation tells people to type works: `sh` blocks are run in order, and every `sds` command parses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sds.demo.ports import free_ports
+from tests.e2e.harness.cli import sds
+
+pytestmark = pytest.mark.e2e
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RUN = [page for page in PAGES if "\n```sh\n" in page.read_text()]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def folder() -> AsyncIterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="docs-", dir="/tmp"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+async def test_the_shell_blocks_of_a_page_work(page: Path, folder: Path) -> None:
+    """All of a page's blocks as one script in an empty folder; background processes are ended with it."""
+    ports = free_ports(2)
+    script = "\n".join(blocks(page, "sh")).replace("127.0.0.1:8443", f"127.0.0.1:{ports[0]}")
+    script = f"set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n{script}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", script),
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, out.decode()
+    if page.name == "README.md":
+        assert b"spiffe://example.org/orders" in out
+
+
+def commands() -> list[str]:
+    """Every line in a `console` or `sh` block that calls sds, without prompt and redirections."""
+    found = set()
+    for page in PAGES:
+        for block in [*blocks(page, "console"), *blocks(page, "sh")]:
+            for line in block.replace("\\\n", " ").splitlines():
+                match = re.match(r"^ *(?:[a-z]*[$#] )?(sds .*?)(?: *[>&|].*)?$", line)
+                if match:
+                    found.add(match[1])
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", commands())
+async def test_every_command_that_is_shown_exists_with_these_flags(command: str) -> None:
+    """With --help added nothing is done, but unknown commands and flags are refused."""
+    args = shlex.split(command)[1:]
+    names = []
+    for arg in args:
+        if arg.startswith("-"):
+            break
+        names.append(arg)
+    helped = None
+    while names and (helped is None or helped.status != 0):
+        helped = await sds(*names, "--help")
+        names.pop()
+    assert helped is not None
+    assert helped.status == 0, command
+    for flag in re.findall(r"(?<=\s)--[a-z0-9-]+", command):
+        assert flag in helped.out, f"{flag} of: {command}"
+
+
+def test_links_lead_somewhere() -> None:
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("unit", sorted((ROOT / "deploy/systemd").glob("*.service")), ids=lambda unit: unit.name)
+async def test_the_units_call_the_program_with_flags_that_it_has(unit: Path) -> None:
+    (command,) = re.findall(r"^ExecStart=\S*/(sds .*)$", unit.read_text(), re.MULTILINE)
+    words = shlex.split(command)
+    helped = (await sds(*words[1:3], "--help")).ok()
+    assert all(word in helped.out for word in words if word.startswith("--"))
+
+
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", (ROOT / "docs/threat-model.md").read_text()))
+    tests = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    defined = set(re.findall(r"def (test_[a-z0-9_]+)\(", tests))
+    assert len(named) > 30
+    assert named - defined == set()
