@@ -12,8 +12,6 @@ from sds.cli.options import Format
 from sds.cli.text import clean
 
 _PIECE = 4096
-_NO_WRAP = 1_000_000
-"""Columns of what is no terminal: a table that a program or `less -S` reads must not be cut at 80."""
 
 
 def write(text: str) -> None:
@@ -47,26 +45,35 @@ def note(text: str) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
-    """Rows under headings; `empty` on standard error if there are none, so that standard output stays empty too."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    """Rows under headings; `empty` on standard error if there are none, so that standard output stays empty too.
 
+    A terminal gets long cells folded to its width; what another program reads is never cut or folded.
+    """
     cells = [[clean(cell) for cell in row] for row in rows]
     if not cells:
         note(empty)
-        return
+    elif sys.stdout.isatty():
+        write(_folded(headings, cells))
+    else:
+        widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+        lines = ("   ".join(map(str.ljust, row, widths)).rstrip() for row in (headings, *cells))
+        write("\n".join(lines) + "\n")
+
+
+def _folded(headings: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
+    from rich.console import Console  # noqa: PLC0415  # slow to import, and most invocations need none of it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    terminal = sys.stdout.isatty()
     for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=not terminal)
+        table.add_column(heading, overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
-    console = Console(file=sys.stdout, width=None if terminal else _NO_WRAP, highlight=False, markup=False)
+    console = Console(file=sys.stdout, highlight=False, markup=False)
     with console.capture() as captured:  # rich would end the process by itself on a broken pipe
         console.print(table)
-    lines = captured.get().splitlines()
-    write("".join(line.rstrip() + "\n" for line in lines))
+    return captured.get()
 
 
 def print_facts(facts: Iterable[tuple[str, str | Sequence[str]]]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from attestation.selector import parse_selectors
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import parse_pem, parse_spiffe_json
-from sds.admin.services import AgentInfo, ProcessInfo, ResourceInfo, StreamInfo
+from sds.admin.services import AdminCall, AgentInfo, ProcessInfo, ResourceInfo, StreamInfo
 from sds.clock import SystemClock
 from sds.store.errors import Reason, StoreUnavailable
 from tests.fakes.admin_server import AUTHORITY, Running
@@ -197,9 +197,10 @@ def test_kek(sds: Sds) -> None:
     assert sds.json("kek", "rotate") == {"old_id": "00000002", "new_id": "00000003", "rewrapped": 3}
 
 
-def test_audit_tail(sds: Sds) -> None:
+def test_audit_tail(sds: Sds, running: Running) -> None:
+    call = AdminCall(0, 0, 0, "root", "request-0001")
     for _ in range(30):
-        sds("kek", "rotate")
+        running.do(lambda: running.fakes.kek.rotate(call))
     sds("agent", "ban", "nonsense", code=1)
     lines = sds("audit", "tail").stdout.splitlines()
     assert [int(line.split()[0]) for line in lines] == list(range(12, 32))

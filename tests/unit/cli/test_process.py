@@ -116,7 +116,7 @@ def test_arguments_that_are_no_text(sds: Sds) -> None:
 def test_a_broken_pipe_is_quiet(sds: Sds, running: Running, make: Make, output: str) -> None:
     make()
     standing = next(iter(running.fakes.entries.rows.values()))
-    running.fakes.entries.rows = {f"e{number}": standing for number in range(3000)}
+    running.fakes.entries.rows = {f"e{number}": standing for number in range(1000)}
     process = sds.start("entry", "list", "--output", output)
     assert process.stdout is not None
     assert process.stderr is not None
