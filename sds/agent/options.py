@@ -11,10 +11,9 @@ from sds.config import AgentConfig
 from sds.delivery.service import DeliverySettings
 from sds.delivery.subscription import Limits
 from sds.delivery.view import Names
+from sds.net.admission import DESCRIPTORS_PER_CONNECTION
 
 _SPARE_DESCRIPTORS = 256
-_PER_CONNECTION = 4
-"""Descriptors: the client's, ours to grpcio, grpcio's, and a pidfd where each connection is another process."""
 
 
 def backoff(config: AgentConfig) -> Backoff:
@@ -56,6 +55,6 @@ def unix_attestor(config: AgentConfig) -> UnixConfig:
     return UnixConfig(unix.discover_names, unix.discover_path, unix.discover_sha256, unix.sha256_max_bytes)
 
 
-def connections(config: AgentConfig, descriptors: int) -> int:
-    """How many connections the allowed open files are enough for, at most as many as are configured."""
-    return min(config.limits.max_connections, max(16, (descriptors - _SPARE_DESCRIPTORS) // _PER_CONNECTION))
+def connection_descriptors(descriptors: int) -> int:
+    """How many of the allowed open files are left for connections."""
+    return max(16 * DESCRIPTORS_PER_CONNECTION, descriptors - _SPARE_DESCRIPTORS)

@@ -40,7 +40,7 @@ from sds.http.ops import ops_routes
 from sds.http.unix import serve_tcp, serve_unix
 from sds.logs import Logger, get_logger
 from sds.metrics import AgentMetrics
-from sds.net.admission import LocalAdmission
+from sds.net.admission import DESCRIPTORS_PER_CONNECTION, LocalAdmission
 from sds.net.folder import private_folder
 from sds.net.limits import Rate, TokenBuckets
 from sds.net.listen import listen_unix
@@ -225,10 +225,13 @@ def _core(
 
 def _relay(core: Core, listening: socket.socket, private: Path, descriptors: int) -> Relay[LocalProcess]:
     limits = core.config.limits
-    total = options.connections(core.config, descriptors)
-    if total < limits.max_connections:
+    left = options.connection_descriptors(descriptors)
+    possible = left // DESCRIPTORS_PER_CONNECTION
+    if possible < limits.max_connections:
         core.log.warning(
-            "fewer connections than configured are possible with so few open files", possible=total, files=descriptors
+            "fewer connections than configured are possible with so few open files",
+            possible=possible,
+            files=descriptors,
         )
     return Relay(
         listening,
@@ -236,8 +239,9 @@ def _relay(core: Core, listening: socket.socket, private: Path, descriptors: int
         private,
         peers=ProcessTable(asyncio.get_running_loop()),
         admission=LocalAdmission(
-            total=total,
+            total=limits.max_connections,
             per_uid=limits.max_connections_per_uid,
+            descriptors=left,
             clock=core.clock,
             buckets=TokenBuckets(Rate(limits.connection_rate, limits.connection_burst)),
         ),

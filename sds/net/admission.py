@@ -16,6 +16,9 @@ RATE = "rate"
 PER_PEER = "per_peer"
 TOTAL = "total"
 
+DESCRIPTORS_PER_CONNECTION = 3
+"""The client's, ours to grpcio, and grpcio's; each process behind them takes one more (its pidfd)."""
+
 
 class _Limits:
     """New connections of one key only so fast, and so many of its and of all open at once."""
@@ -40,18 +43,37 @@ class _Limits:
 
 
 class LocalAdmission:
-    """Counts by user, so that one user's flood leaves room for the others."""
+    """Counts by user, so that one user's flood leaves room for the others, and counts open files.
 
-    __slots__ = ("_limits",)
+    `descriptors` is how many open files connections may take up: better to refuse one more than to leave grpcio or
+    the logs without any.
+    """
 
-    def __init__(self, *, total: int, per_uid: int, clock: Clock, buckets: TokenBuckets | None = None) -> None:
+    __slots__ = ("_descriptors", "_limits")
+
+    def __init__(
+        self, *, total: int, per_uid: int, clock: Clock, descriptors: int, buckets: TokenBuckets | None = None
+    ) -> None:
         self._limits = _Limits(buckets, Caps(total, per_uid), clock)
+        self._descriptors = descriptors
 
     def admit(self, peer: LocalProcess) -> str | None:
-        return self._limits.admit(peer.identity.uid)
+        cost = _descriptors_of(peer)
+        if cost > self._descriptors:
+            return TOTAL
+        refusal = self._limits.admit(peer.identity.uid)
+        if refusal is None:
+            self._descriptors -= cost
+        return refusal
 
     def release(self, peer: LocalProcess) -> None:
         self._limits.release(peer.identity.uid)
+        self._descriptors += _descriptors_of(peer)
+
+
+def _descriptors_of(peer: LocalProcess) -> int:
+    """What the first or last connection of a process takes up counts its pidfd, which all of them share."""
+    return DESCRIPTORS_PER_CONNECTION + (1 if peer.references == 1 else 0)
 
 
 class AddressAdmission:

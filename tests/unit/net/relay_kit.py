@@ -120,7 +120,9 @@ async def relay_kit(
         folder / "backend",
         folder,
         peers=ProcessTable(asyncio.get_running_loop()),
-        admission=LocalAdmission(total=total, per_uid=per_uid, clock=SystemClock(), buckets=buckets),
+        admission=LocalAdmission(
+            total=total, per_uid=per_uid, clock=SystemClock(), descriptors=100_000, buckets=buckets
+        ),
         observer=seen,
         clock=SystemClock(),
         options=RelayOptions(linger_seconds=linger),

@@ -53,7 +53,7 @@ async def who_server(folder: Path) -> AsyncIterator[tuple[Relay[LocalProcess], S
         folder / "backend",
         folder,
         peers=ProcessTable(asyncio.get_running_loop()),
-        admission=LocalAdmission(total=100, per_uid=100, clock=SystemClock()),
+        admission=LocalAdmission(total=100, per_uid=100, clock=SystemClock(), descriptors=100_000),
         observer=seen,
         clock=SystemClock(),
     )
