@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -176,7 +176,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def read(kind: type[T], value: object) -> T:
     """`value` as a `kind`. Raises CliError if it is not one; the error never repeats the value."""
     try:
-        found: T = _adapter(kind).validate_python(value)
+        found: T = _adapter(cast("Any", kind)).validate_python(value)
     except ValidationError as error:
         fields = sorted({".".join(map(str, each["loc"])) for each in error.errors(include_input=False)})
     else:
