@@ -85,7 +85,7 @@ class Envoy:
             [
                 str(binary),
                 *("--config-path", str(file)),
-                *("--log-level", "info", "--concurrency", "1", "--disable-hot-restart"),
+                *("--log-level", "warning", "--concurrency", "1", "--disable-hot-restart"),
                 *args,
             ],
             folder / f"{name}.log",

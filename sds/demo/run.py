@@ -64,6 +64,8 @@ class _Demo:
             async with scene(self.options.lifetime, self._say) as stage:
                 observer = Observer(stage, self.tally)
                 self.refused = await stage.refused()
+                if self.refused:
+                    self._say(f"refused: {FRONT} asks for {stage.stack.id(BACK)} too and gets nothing")
                 began = self.clock.monotonic()
                 return await self._play(stage, observer, began)
         except (DemoError, OSError) as problem:

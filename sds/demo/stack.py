@@ -65,7 +65,7 @@ class Stack:
         await self.ready(self.server, self.admin_socket)
         return self.server
 
-    async def start_agent(self) -> Child:
+    async def start_agent(self, within: float = _READY_WITHIN) -> Child:
         """`sds agent run`, with a new join token if it never attested, and wait until it is ready; raises DemoError."""
         bundle, token = self.folder / "bundle.pem", self.folder / "join-token"
         if not self.agent_id:
@@ -82,7 +82,7 @@ class Stack:
             *("--socket", str(self.sds_socket)),
         ]
         self.agent = await Child.start("agent", argv, self.folder / "agent.log", os.environ | dict(self.agent_env))
-        await self.ready(self.agent, self.agent_admin_socket)
+        await self.ready(self.agent, self.agent_admin_socket, within)
         return self.agent
 
     async def create_entry(self, path: str, selectors: Sequence[str], **more: Any) -> dict[str, Any]:

@@ -110,3 +110,9 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
     defined = set(re.findall(r"def (test_[a-z0-9_]+)\(", tests))
     assert len(named) > 30
     assert named - defined == set()
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs/adr"
+    listed = set(re.findall(r"\]\((\d{4}-[a-z0-9-]+\.md)\)", (folder / "README.md").read_text()))
+    assert listed == {page.name for page in folder.glob("[0-9]*.md")}

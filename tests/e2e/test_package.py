@@ -62,10 +62,7 @@ def test_the_installed_program_makes_its_database(wheel: Path, tmp_path: Path) -
     program = "import sds, sys; assert sds.__file__.startswith(sys.argv.pop(1)); from sds.cli.main import main; main()"
     data = tmp_path / "data"
     ran = subprocess.run(
-        [
-            *(sys.executable, "-c", program, str(site), "db", "upgrade"),
-            *("--trust-domain", "example.org", "--data-dir", str(data)),
-        ],
+        [sys.executable, "-c", program, str(site), "db", "upgrade", "--data-dir", str(data)],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(site)},
         capture_output=True,

@@ -49,17 +49,22 @@ async def test_rotations_by_change_of_entry(world: World, protocol: SdsProtocol)
     entries = [await world.entry("front"), await world.entry("back")]
     pair = await world.pair(protocol)
     async with traffic(pair.url) as http1, traffic(pair.url, http2=True) as http2:
+        held: list[set[str]] = []
+
+        async def pushed() -> bool:
+            now = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
+            return all(new and not new & old for new, old in zip(now, held, strict=True))
+
+        async def used() -> bool:
+            front, back = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
+            return all(front <= set(t.client_serials) and back <= set(t.server_serials) for t in (http1, http2))
+
         for number in range(1, 6):
-            before = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
-
-            async def pushed(before: list[set[str]] = before) -> bool:
-                now = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
-                return all(new and not new & old for new, old in zip(now, before, strict=True))
-
+            held = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
             for entry in entries:
                 await world.rotate(entry, number)
             await eventually(pushed, within=1.0, every=0.02)
-            await asyncio.sleep(0.7)  # longer than a connection lives: the new certificates are used
+            await eventually(used)
     await unharmed(pair, http1, http2)
     assert len(http1.client_serials) == len(http1.server_serials) == 6
     assert len(http2.client_serials) == len(http2.server_serials) == 6
