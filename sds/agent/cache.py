@@ -56,7 +56,7 @@ class Cache:
         self._reachable = False
 
     def on_wanted(self, wanted: Callable[[], None]) -> None:
-        """Have `wanted` called, on the loop, when an entry may need a certificate that did not before."""
+        """Have `wanted` called, on the loop, when an entry may need a certificate, or need it no more."""
         self._wanted = wanted
 
     # What there is
@@ -113,6 +113,7 @@ class Cache:
             del self._groups[group.selectors]
             self._set_entries(group, ())
             group.view = EMPTY
+            self._wanted()
         group.stir()
 
     async def settled(self, group: Group, seconds: float) -> None:

@@ -123,6 +123,7 @@ class Reporter:
                 failures = 0
             except AgentError as error:
                 failures += 1
+                self._dirty.set()
                 self._log.info("the delivery report was not taken", reason=str(error))
                 delay = self._backoff.delay(failures, self._clock.jitter())
                 await asyncio.sleep(delay.total_seconds())

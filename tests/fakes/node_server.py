@@ -188,8 +188,8 @@ class FakeNodeServer:
         self.seen.serials.append(_caller(context).serial)
         await _mishap(self.mishaps.watch, context)
         known = request.resume_revision if request.resume_epoch == self.epoch else 0
-        yield self._update(known, snapshot=known == 0)
-        known = self.revision
+        since, known = known, self.revision
+        yield self._update(since, snapshot=since == 0)
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda since=known: self.revision > since or self.mishaps.watch)

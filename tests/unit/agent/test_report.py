@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from sds._pb.sds.node.v1 import node_pb2
+from sds.agent.backoff import Backoff
+from sds.agent.errors import InvalidAnswer, ServerUnreachable
+from sds.agent.report import EVENTS_PER_REPORT, STREAMS_PER_REPORT, Reporter, SeenEvent
+from sds.delivery.ports import CallerInfo
+from sds.delivery.registry import ResourceState, StreamChanges, StreamState
+from sds.logs import get_logger
+from tests.fakes.clock import EPOCH, FakeClock
+
+CALLER = CallerInfo(
+    pid=7, uid=1000, path="/bin/envoy", selectors=("unix:uid:1000",), spiffe_ids=("spiffe://example.org/web",)
+)
+RESOURCE = ResourceState("default", "v2", "0b", EPOCH, "v1", "0a", EPOCH, "v0", "bad key", "")
+
+
+def stream(number: int) -> StreamState:
+    return StreamState(f"run-{number}", "sotw", CALLER, "node-1", EPOCH, (RESOURCE,))
+
+
+class FakeStreams:
+    def __init__(self) -> None:
+        self.open: tuple[StreamState, ...] = ()
+        self.changed = StreamChanges(snapshot=False, streams=(), closed=())
+
+    def snapshot(self) -> tuple[StreamState, ...]:
+        return self.open
+
+    def changes(self) -> StreamChanges:
+        changed, self.changed = self.changed, StreamChanges(snapshot=False, streams=(), closed=())
+        return changed
+
+
+class FakeLink:
+    """Stands in for NodeLink and Upstream; `errors` are raised first."""
+
+    def __init__(self) -> None:
+        self.requests: list[node_pb2.ReportDeliveryRequest] = []
+        self.errors: list[Exception] = []
+        self.resync = False
+
+    async def connected(self) -> FakeLink:
+        return self
+
+    async def report(self, request: node_pb2.ReportDeliveryRequest) -> node_pb2.ReportDeliveryResponse:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.requests.append(request)
+        resync, self.resync = self.resync, False
+        return node_pb2.ReportDeliveryResponse(resync=resync)
+
+
+class Dropped:
+    count = 0
+
+    def dropped(self, count: int) -> None:
+        self.count += count
+
+
+class Kit:
+    def __init__(self, queue: int = 100) -> None:
+        self.streams = FakeStreams()
+        self.link = FakeLink()
+        self.dropped = Dropped()
+        self.reporter = Reporter(
+            self.streams,
+            self.link,  # type: ignore[arg-type]
+            "run",
+            interval=timedelta(milliseconds=10),
+            queue=queue,
+            backoff=Backoff(timedelta(milliseconds=10), timedelta(milliseconds=10)),
+            observer=self.dropped,
+            clock=FakeClock(),
+            log=get_logger("test"),
+        )
+
+    async def send(self) -> node_pb2.ReportDeliveryRequest:
+        await self.reporter.send(self.link)  # type: ignore[arg-type]
+        return self.link.requests[-1]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_the_first_report_of_a_run_is_a_snapshot_and_later_ones_are_changes() -> None:
+    kit = Kit()
+    kit.streams.open = (stream(1),)
+    first = await kit.send()
+    assert (first.run_id, first.sequence, first.snapshot) == ("run", 1, True)
+    assert [state.id for state in first.streams] == ["run-1"]
+    kit.streams.changed = StreamChanges(snapshot=False, streams=(stream(2),), closed=("run-1",))
+    second = await kit.send()
+    assert (second.sequence, second.snapshot) == (2, False)
+    assert [state.id for state in second.streams] == ["run-2"]
+    assert second.closed_stream_ids == ["run-1"]
+
+
+async def test_everything_about_a_stream_is_told() -> None:
+    kit = Kit()
+    kit.streams.open = (stream(1),)
+    (state,) = (await kit.send()).streams
+    assert (state.protocol, state.node_id, list(state.spiffe_ids)) == ("sotw", "node-1", ["spiffe://example.org/web"])
+    assert (state.process.pid, state.process.uid, state.process.path) == (7, 1000, "/bin/envoy")
+    (resource,) = state.resources
+    assert (resource.sent_version, resource.acked_version, resource.nacked_version) == ("v2", "v1", "v0")
+    assert (resource.sent_serial, resource.acked_serial, resource.nack_detail) == ("0b", "0a", "bad key")
+    assert resource.acked_at.seconds == int(EPOCH.timestamp())
+
+
+async def test_an_event_is_told_in_full() -> None:
+    kit = Kit()
+    kit.reporter.add(SeenEvent(EPOCH, "secret.nacked", "failure", "bad key", CALLER, "run-1", "default", "v2"))
+    (event,) = (await kit.send()).events
+    assert (event.number, event.action, event.outcome, event.reason) == (1, "secret.nacked", "failure", "bad key")
+    assert (event.stream_id, event.resource, event.version, event.process.pid) == ("run-1", "default", "v2", 7)
+    assert list(event.selectors) == ["unix:uid:1000"]
+
+
+async def test_a_report_that_was_not_taken_is_sent_again_as_it_was() -> None:
+    kit = Kit()
+    kit.streams.open = (stream(1),)
+    kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
+    kit.link.errors = [ServerUnreachable("away")] * 2
+    for _ in range(2):
+        with pytest.raises(ServerUnreachable):
+            await kit.send()
+    kit.reporter.add(SeenEvent(EPOCH, "workload.refused", "refused"))
+    again = await kit.send()
+    assert (again.sequence, [event.number for event in again.events]) == (1, [1])
+    later = await kit.send()
+    assert (later.sequence, [event.number for event in later.events]) == (2, [2])
+
+
+async def test_a_server_that_does_not_know_this_run_gets_a_snapshot() -> None:
+    kit = Kit()
+    await kit.send()
+    kit.link.resync = True
+    await kit.send()
+    kit.streams.open = (stream(1), stream(2))
+    report = await kit.send()
+    assert (report.snapshot, len(report.streams), report.sequence) == (True, 2, 3)
+
+
+async def test_a_full_queue_counts_what_it_drops_and_says_so() -> None:
+    kit = Kit(queue=3)
+    for _ in range(10):
+        kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
+    report = await kit.send()
+    assert (len(report.events), report.events_dropped) == (3, 7)
+    assert kit.dropped.count == 7
+    assert (await kit.send()).events_dropped == 0
+    kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
+    assert (await kit.send()).events[0].number == 11, "numbers show the gap"
+
+
+async def test_a_report_that_the_server_cannot_read_does_not_block_the_next() -> None:
+    kit = Kit()
+    kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
+    kit.link.errors = [InvalidAnswer("not a report")]
+    await kit.reporter.send(kit.link)  # type: ignore[arg-type]
+    report = await kit.send()
+    assert (report.snapshot, report.sequence, report.events_dropped) == (True, 2, 1)
+
+
+async def test_large_states_go_out_in_pieces_and_closings_in_order() -> None:
+    kit = Kit()
+    total = 2 * STREAMS_PER_REPORT + 10
+    kit.streams.open = tuple(stream(number) for number in range(total))
+    first = await kit.send()
+    kit.streams.changed = StreamChanges(snapshot=False, streams=(), closed=("run-5",))
+    second, third = await kit.send(), await kit.send()
+    assert [len(report.streams) for report in (first, second, third)] == [STREAMS_PER_REPORT, STREAMS_PER_REPORT, 10]
+    assert [report.snapshot for report in (first, second, third)] == [True, False, False]
+    assert not second.closed_stream_ids
+    assert (await kit.send()).closed_stream_ids == ["run-5"], "after the stream itself, or it would come back to life"
+
+
+async def test_many_events_go_out_in_pieces() -> None:
+    kit = Kit(queue=10_000)
+    for _ in range(EVENTS_PER_REPORT + 1):
+        kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
+    assert [len((await kit.send()).events) for _ in range(2)] == [EVENTS_PER_REPORT, 1]
+
+
+async def test_nothing_is_sent_while_nothing_happens_and_changes_are_gathered() -> None:
+    kit = Kit()
+    running = asyncio.create_task(kit.reporter.run())
+    await asyncio.sleep(0.03)
+    assert not kit.link.requests
+    for _ in range(100):
+        kit.reporter.touch()
+    await until(lambda: kit.link.requests)
+    await asyncio.sleep(0.05)
+    assert len(kit.link.requests) == 1
+    kit.link.errors = [ServerUnreachable("away")]
+    kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
+    await until(lambda: len(kit.link.requests) == 2)
+    running.cancel()
