@@ -27,8 +27,9 @@ _request_id: ContextVar[str | None] = ContextVar("sds_request_id", default=None)
 MAX_FIELDS = 64
 _FORMATTER_KEYS = ("_record", "_from_structlog")
 
-_QUIET = ("sqlalchemy", "httpx", "httpcore", "asyncio", "grpc", "apscheduler", "urllib3", "uvicorn.access")
+_QUIET = ("sqlalchemy", "httpx", "httpcore", "asyncio", "grpc", "apscheduler", "urllib3", "uvicorn.access", "alembic")
 """Never below WARNING: at DEBUG these write statements, parameters or a line a request."""
+_FIRST = ("timestamp", "level", "event", "logger", "request_id")
 
 
 def get_logger(name: str, **facts: object) -> Logger:
@@ -124,10 +125,15 @@ def _drop_meta(_logger: object, _method: str, event: Event) -> Event:
     return event
 
 
+def _put_first(_logger: object, _method: str, event: Event) -> Event:
+    """What the eye looks for comes first in every line."""
+    return {name: event[name] for name in _FIRST if name in event} | event
+
+
 def _renderers(style: str) -> list[structlog.typing.Processor]:
     if style == "console":
         return [_escape_controls, structlog.dev.ConsoleRenderer(colors=False)]
-    return [structlog.processors.JSONRenderer()]
+    return [_put_first, structlog.processors.JSONRenderer()]
 
 
 _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)

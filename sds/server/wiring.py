@@ -24,6 +24,7 @@ from sds.config import ServerConfig, database_url
 from sds.http.ops import ops_routes
 from sds.http.protocol import HttpLimits
 from sds.http.unix import HttpServer, serve_tcp, serve_unix
+from sds.logs import get_logger
 from sds.metrics import ServerMetrics
 from sds.net.limits import Caps, Rate, TokenBuckets
 from sds.rotation.scheduler import Scheduler
@@ -101,7 +102,9 @@ def _open_store(config: ServerConfig, clock: Clock) -> Store:
     url = database_url(config.database).reveal()
     limits = options.store_limits(config)
     if config.database.migrate:
-        migrate(url, limits)
+        before = migrate(url, limits)
+        if not before.current:
+            get_logger(__name__).info("upgraded the database schema", before=before.found or "empty", now=before.newest)
     schema_status(url, limits).check()
     return open_store(url, clock=clock, limits=limits)
 
