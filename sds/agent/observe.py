@@ -76,10 +76,11 @@ class WorkloadEvents:
         self._log = log
         self._quiet = QuietLog(log, clock)
 
-    def attested(self, workload: Workload, *, news: bool) -> None:
+    def attested(self, workload: Workload) -> None:
         self._metrics.attestations.inc("success")
-        if news and workload.entries:
-            self._event("workload.attested", "success", workload.description)
+
+    def matched(self, workload: Workload) -> None:
+        self._event("workload.attested", "success", workload.description)
 
     def unmatched(self, workload: Workload) -> None:
         caller = workload.description

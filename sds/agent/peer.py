@@ -27,12 +27,16 @@ from sds.net.relay import Connection
 class WorkloadObserver(Protocol):
     """Is told, on the loop, what attestation found. Must neither block nor raise."""
 
-    def attested(self, workload: Workload, *, news: bool) -> None:
-        """`news`: for the first time, or with other selectors than before."""
+    def attested(self, workload: Workload) -> None:
+        """Every time, also when it is done again."""
+        ...
+
+    def matched(self, workload: Workload) -> None:
+        """Entries match; told when it is found, and again when the process has other selectors."""
         ...
 
     def unmatched(self, workload: Workload) -> None:
-        """No entry matches; told once for each set of selectors that the process had."""
+        """No entry matches; told as `matched` is."""
         ...
 
     def refused(self, process: Process, reason: str) -> None: ...
@@ -67,7 +71,7 @@ class _Tracked:
         self.attested_at: float | None = None  # monotonic seconds
         self.refused_at: float | None = None
         self.task: asyncio.Task[None] | None = None
-        self.told: Selectors | None = None  # with which selectors it was reported as unmatched
+        self.told: tuple[Selectors, bool] | None = None  # which selectors, and whether an entry matched
 
 
 class LocalCallers:
@@ -212,7 +216,9 @@ class LocalCallers:
             self._join(tracked.workload, selectors)
         tracked.attested_at = started
         self._arrived.set()
-        self._observer.attested(tracked.workload, news=news)
+        self._observer.attested(tracked.workload)
+        if not news:  # an entry may have come or gone since
+            self._tell(tracked)
 
     def _join(self, workload: Workload, selectors: Selectors) -> None:
         former = workload.group
@@ -228,7 +234,13 @@ class LocalCallers:
         self._cache.leave(tracked.workload.group, tracked.workload)
 
     def _tell(self, tracked: _Tracked) -> None:
+        """Say what became of the caller, if that is not known yet."""
         workload = tracked.workload
-        if self._cache.synced and not workload.entries and tracked.told != workload.selectors:
-            tracked.told = workload.selectors
+        found = (workload.selectors, bool(workload.entries))
+        if not self._cache.synced or workload.refusal is not None or tracked.told == found:
+            return
+        tracked.told = found
+        if workload.entries:
+            self._observer.matched(workload)
+        else:
             self._observer.unmatched(workload)

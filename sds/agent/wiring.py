@@ -30,6 +30,7 @@ from sds.agent.observe import ConnectionObserver, ServerObserver, StreamObserver
 from sds.agent.peer import LocalCallers
 from sds.agent.renew import OwnSvid
 from sds.agent.report import Reporter
+from sds.agent.sockets import Sockets, open_sockets
 from sds.agent.status import AgentStatus, Constants
 from sds.agent.upstream import Upstream
 from sds.clock import Clock
@@ -37,13 +38,12 @@ from sds.config import AgentConfig
 from sds.delivery.registry import StreamRegistry
 from sds.delivery.service import DeliveryService, server_options
 from sds.http.ops import ops_routes
-from sds.http.unix import serve_tcp, serve_unix
+from sds.http.unix import HttpServer
 from sds.logs import Logger, get_logger
 from sds.metrics import AgentMetrics
 from sds.net.admission import DESCRIPTORS_PER_CONNECTION, LocalAdmission
 from sds.net.folder import private_folder
 from sds.net.limits import Rate, TokenBuckets
-from sds.net.listen import listen_unix
 from sds.net.process import LocalProcess, ProcessTable, find_process, read_start_time
 from sds.net.relay import Relay
 
@@ -70,33 +70,27 @@ class Core:
 async def build(config: AgentConfig, clock: Clock, folder: DataFolder, descriptors: int) -> Agent:
     """An agent that is ready to start; it attests here if it has to. `descriptors`: how many it may open.
 
-    Raises AgentError, NetError, OSError.
+    Raises AgentError, NetError, OSError. The sockets come first: a token must not be spent on a start that then fails.
     """
     log = get_logger("sds.agent")
-    enroller, identity = await _identity(config, clock, folder, log)
-    core = _core(config, clock, folder, log, enroller, identity)
-    issuer = Issuer(
-        core.cache,
-        core.upstream,
-        options.backoff(config),
-        options.issuer(config),
-        ServerObserver(core.metrics),
-        clock,
-        core.executors[0],
-        log,
-    )
-    own = OwnSvid(core.upstream, options.backoff(config), ServerObserver(core.metrics), clock, log)
-    subscriptions = Subscriptions(
-        folder,
-        boot_id=_boot_id(),
-        start_time_of=read_start_time,
-        max_processes=config.sds.max_remembered,
-        log=log,
-    )
-    subscriptions.load()
-    private = private_folder(folder.path)
-    listener = listen_unix(config.socket, mode=config.socket_mode)
-    relay = _relay(core, listener.socket, private, descriptors)
+    sockets = open_sockets(config)
+    try:
+        enroller, identity = await _identity(config, clock, folder, log)
+        core = _core(config, clock, folder, log, enroller, identity)
+        return _assemble(core, sockets, descriptors)
+    except BaseException:
+        sockets.close()
+        raise
+
+
+def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
+    config, clock, log = core.config, core.clock, core.log
+    backoff, observer = options.backoff(config), ServerObserver(core.metrics)
+    issuer = Issuer(core.cache, core.upstream, backoff, options.issuer(config), observer, clock, core.executors[0], log)
+    own = OwnSvid(core.upstream, backoff, observer, clock, log)
+    subscriptions = _subscriptions(core)
+    private = private_folder(core.folder.path)
+    relay = _relay(core, sockets.public.socket, private, descriptors)
     callers = LocalCallers(
         relay.lookup,
         workload_attestor(WorkloadParts(log=log, now=clock.now, unix=options.unix_attestor(config))),
@@ -107,43 +101,27 @@ async def build(config: AgentConfig, clock: Clock, folder: DataFolder, descripto
         core.executors[1],
         options.peers(config),
     )
-    status = AgentStatus(
-        Constants(__version__, str(config.server), str(config.socket), clock.now()),
-        core.upstream,
-        own,
-        core.cache,
-        core.streams,
-        clock,
+    parts = Parts(
+        backend=_backend(core, callers, private),
+        relay=relay,
+        listener=sockets.public,
+        http=_http(core, sockets, own, callers),
+        loops=[
+            ("the connection to the server", core.upstream.run()),
+            ("issuing", issuer.run()),
+            ("renewal of this agent's SVID", own.run()),
+            ("attestation again", callers.run()),
+            ("delivery reports", core.reporter.run()),
+            ("remembered subscriptions", subscriptions.run()),
+        ],
+        streams=core.streams,
+        subscriptions=subscriptions,
+        folder=core.folder,
+        private_folder=private,
+        executors=core.executors,
+        log=log,
     )
-    core.metrics.watch_outage_budget(status.earliest_expiry, clock.now)
-    core.metrics.svids.set_function(lambda: len(core.cache.held))
-    ops = ops_routes(**checks(core.upstream, core.cache), registry=core.registry)
-    http = [serve_unix(local_api(status, callers, find_process, ops), config.admin_socket)]
-    if config.health.listen is not None:
-        http.append(serve_tcp(Starlette(routes=ops), config.health.listen.host, config.health.listen.port))
-    return Agent(
-        Parts(
-            backend=_backend(core, callers, private),
-            relay=relay,
-            listener=listener,
-            http=http,
-            loops=[
-                ("the connection to the server", core.upstream.run()),
-                ("issuing", issuer.run()),
-                ("renewal of this agent's SVID", own.run()),
-                ("attestation again", callers.run()),
-                ("delivery reports", core.reporter.run()),
-                ("remembered subscriptions", subscriptions.run()),
-            ],
-            streams=core.streams,
-            subscriptions=subscriptions,
-            folder=folder,
-            private_folder=private,
-            executors=core.executors,
-            log=log,
-        ),
-        config.drain_timeout.total_seconds(),
-    )
+    return Agent(parts, config.drain_timeout.total_seconds())
 
 
 async def _identity(
@@ -260,5 +238,28 @@ def _backend(core: Core, callers: LocalCallers, private: Path) -> grpc.aio.Serve
     return server
 
 
-def _boot_id() -> str:
-    return _BOOT_ID.read_text().strip()
+def _subscriptions(core: Core) -> Subscriptions:
+    subscriptions = Subscriptions(
+        core.folder,
+        boot_id=_BOOT_ID.read_text().strip(),
+        start_time_of=read_start_time,
+        max_processes=core.config.sds.max_remembered,
+        log=core.log,
+    )
+    subscriptions.load()
+    return subscriptions
+
+
+def _http(core: Core, sockets: Sockets, own: OwnSvid, callers: LocalCallers) -> list[HttpServer]:
+    """The admin socket, and the health listener where one is configured."""
+    started_at = core.clock.now()
+    constants = Constants(__version__, str(core.config.server), str(core.config.socket), started_at)
+    status = AgentStatus(constants, core.upstream, own, core.cache, core.streams, core.clock)
+    core.metrics.watch_outage_budget(status.earliest_expiry, core.clock.now)
+    core.metrics.svids.set_function(lambda: len(core.cache.held))
+    ops = ops_routes(**checks(core.upstream, core.cache), registry=core.registry)
+    api = local_api(status, callers, find_process, ops)
+    servers = [HttpServer(api, [sockets.admin.socket], listener=sockets.admin)]
+    if sockets.health:
+        servers.append(HttpServer(Starlette(routes=ops), sockets.health))
+    return servers

@@ -95,8 +95,11 @@ class Told:
     def __init__(self) -> None:
         self.events: list[tuple[object, ...]] = []
 
-    def attested(self, workload: Workload, *, news: bool) -> None:
-        self.events.append(("attested", news))
+    def attested(self, workload: Workload) -> None:
+        self.events.append(("attested",))
+
+    def matched(self, workload: Workload) -> None:
+        self.events.append(("matched", tuple(str(entry.spiffe_id) for entry in workload.entries)))
 
     def unmatched(self, workload: Workload) -> None:
         self.events.append(("unmatched", tuple(sorted(str(s) for s in workload.selectors))))
@@ -161,7 +164,7 @@ async def test_a_caller_is_its_process_and_gets_what_that_may_have(kit: Kit) -> 
     assert (info.pid, info.uid, info.start_time, info.path) == (10, 1000, 500, "/bin/envoy")
     assert info.spiffe_ids == ("spiffe://example.org/e1",)
     assert info.selectors == ("unix:path:/bin/envoy", "unix:uid:1000")
-    assert kit.told.events == [("attested", True)]
+    assert kit.told.events == [("attested",), ("matched", ("spiffe://example.org/e1",))]
 
 
 async def test_a_peer_that_is_no_connection_of_ours_is_refused(kit: Kit) -> None:
@@ -195,7 +198,7 @@ async def test_a_later_stream_is_attested_anew(kit: Kit) -> None:
     assert await kit.identify(connection) is caller
     assert len(kit.attestor.calls) == 2
     assert caller.view() is EMPTY
-    assert kit.told.of("attested") == [True, True]
+    assert kit.told.of("unmatched") == [("unix:uid:1000x",)]
 
 
 async def test_attestations_at_once_are_bounded(kit: Kit) -> None:
@@ -343,6 +346,11 @@ async def test_a_process_without_an_entry_is_told_of_once_and_served_when_one_co
     kit.cache.put({"seven": svid(entry("seven", "unix:uid:7"))})
     assert woken.is_set()
     assert caller.view().spiffe_ids == ("spiffe://example.org/seven",)
+    assert not kit.told.of("matched")
+    kit.clock.advance(2)
+    await kit.identify(connection)
+    await kit.identify(connection)
+    assert kit.told.of("matched") == [("spiffe://example.org/seven",)]
 
 
 async def test_a_first_certificate_is_waited_for(kit: Kit) -> None:

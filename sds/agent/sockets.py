@@ -1,0 +1,40 @@
+"""Every address that the agent listens on, opened at once before anything else is done."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from sds.config import AgentConfig
+from sds.net.listen import UnixListener, listen_tcp, listen_unix
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Callers may connect from now on; they wait until they are served."""
+
+    public: UnixListener
+    admin: UnixListener
+    health: Sequence[socket.socket]
+
+    def close(self) -> None:
+        """Give all addresses up."""
+        self.public.close()
+        self.admin.close()
+        for listening in self.health:
+            listening.close()
+
+
+def open_sockets(config: AgentConfig) -> Sockets:
+    """All or none. Raises AddressUnusable."""
+    with ExitStack() as undo:
+        public = listen_unix(config.socket, mode=config.socket_mode)
+        undo.callback(public.close)
+        admin = listen_unix(config.admin_socket, mode=0o600)
+        undo.callback(admin.close)
+        address = config.health.listen
+        health = listen_tcp(address.host, address.port) if address else []
+        undo.pop_all()
+        return Sockets(public, admin, health)
