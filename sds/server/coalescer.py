@@ -46,6 +46,7 @@ class Coalescer(Generic[J, R]):
         self._limit = workers
         self._waiting: deque[_Submission[J, R]] = deque()
         self._waiting_jobs = 0
+        self._workers = 0
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -66,7 +67,8 @@ class Coalescer(Generic[J, R]):
         done: asyncio.Future[Sequence[R]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Submission(jobs, done))
         self._waiting_jobs += len(jobs)
-        if len(self._running) < self._limit:
+        if self._workers < self._limit:
+            self._workers += 1
             worker = asyncio.create_task(self._run(), name="coalescer")
             self._running.add(worker)
             worker.add_done_callback(self._running.discard)
@@ -79,10 +81,14 @@ class Coalescer(Generic[J, R]):
             await asyncio.gather(*self._running)
 
     async def _run(self) -> None:
-        # One turn of the loop, so that calls which arrived together share the first batch.
-        await asyncio.sleep(0)
-        while batch := self._take():
-            await self._serve(batch)
+        try:
+            # One turn of the loop, so that calls which arrived together share the first batch.
+            await asyncio.sleep(0)
+            while batch := self._take():
+                await self._serve(batch)
+        finally:
+            # In the same step as the last look at the pile: who submits after it finds a place for a new worker.
+            self._workers -= 1
 
     def _take(self) -> list[_Submission[J, R]]:
         batch: list[_Submission[J, R]] = []

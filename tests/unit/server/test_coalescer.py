@@ -138,6 +138,16 @@ async def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:
     assert [list(await task) for task in tasks] == [[0], [2], [4]]
 
 
+async def test_one_call_right_after_the_other() -> None:
+    """The next call may come in the very turn of the loop in which the worker goes home."""
+    work = Work()
+    coalescer = make(work)
+    async with asyncio.timeout(5):
+        for number in range(200):
+            assert await coalescer.submit([number]) == [2 * number]
+    assert len(work.batches) == 200
+
+
 async def test_an_empty_submission_is_no_work() -> None:
     work = Work()
     assert await make(work).submit([]) == ()

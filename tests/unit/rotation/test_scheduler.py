@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from sds.rotation.scheduler import Scheduler
+
+OFTEN = timedelta(milliseconds=20)
+
+
+class Job:
+    def __init__(self, *, seconds: float = 0, fails: bool = False) -> None:
+        self.seconds, self.fails = seconds, fails
+        self.begun = self.ended = 0
+
+    async def __call__(self) -> None:
+        self.begun += 1
+        await asyncio.sleep(self.seconds)
+        self.ended += 1
+        if self.fails:
+            raise ValueError("s3cret")
+
+
+async def wait_for(job: Job, begun: int) -> None:
+    async with asyncio.timeout(5):
+        while job.begun < begun:
+            await asyncio.sleep(0.005)
+
+
+async def test_jobs_are_called_again_and_again() -> None:
+    scheduler, job, other = Scheduler(), Job(), Job()
+    scheduler.every("job", OFTEN, job)
+    scheduler.every("other", OFTEN, other)
+    assert job.begun == 0
+    scheduler.start()
+    await wait_for(job, 3)
+    await wait_for(other, 3)
+    await scheduler.stop()
+    before = job.begun
+    await asyncio.sleep(0.1)
+    assert job.begun == before
+
+
+async def test_a_job_that_fails_is_tried_again_and_disturbs_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    scheduler, bad, good = Scheduler(), Job(fails=True), Job()
+    scheduler.every("bad", OFTEN, bad)
+    scheduler.every("good", OFTEN, good)
+    scheduler.start()
+    await wait_for(bad, 3)
+    await wait_for(good, 3)
+    await scheduler.stop()
+    said = capsys.readouterr()
+    assert "tick failed" in said.out + said.err
+
+
+async def test_a_slow_job_never_runs_twice_at_once_and_is_finished_at_the_end() -> None:
+    scheduler, slow = Scheduler(), Job(seconds=0.15)
+    scheduler.every("slow", OFTEN, slow)
+    scheduler.start()
+    await wait_for(slow, 1)
+    await asyncio.sleep(0.08)
+    assert slow.begun == 1
+    await scheduler.stop()
+    assert slow.ended == slow.begun == 1
+
+
+async def test_stopping_one_that_never_started_is_nothing() -> None:
+    scheduler = Scheduler()
+    scheduler.every("job", OFTEN, Job())
+    await scheduler.stop()
