@@ -90,6 +90,9 @@ def _let_go_of_stdout() -> None:
 
 def main() -> None:
     """The console script."""
+    # C-core reads this when grpc is imported, which no command has done yet. Else it writes lines of its own kind to
+    # standard error, one for each handshake that fails; we count those, and agents say why theirs did.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -141,8 +141,8 @@ class TokenSection(Section):
 class ServerLimits(Section):
     """What one peer, or all together, may ask for. Each is a ceiling on memory, processor time or disk."""
 
-    attest_rate: Number = key("Attestations a second from one address.", default=1.0, gt=0, le=10_000)
-    attest_burst: Count = key("Attestations one address may make at once.", default=10, ge=1, le=100_000)
+    attest_rate: Number = key("Attestations a second from one address.", default=1.0, reload=True, gt=0, le=10_000)
+    attest_burst: Count = key("Attestations one address may make at once.", default=10, reload=True, ge=1, le=100_000)
     connection_rate: Number = key("New connections (TLS handshakes) a second from one address.", default=50.0, gt=0)
     connection_burst: Count = key("New connections one address may make at once.", default=200, ge=1)
     max_connections: Count = key("Connections at once on each listener.", default=10_000, ge=1)

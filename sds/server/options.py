@@ -7,7 +7,7 @@ from datetime import timedelta
 from ca.keys import KeyType
 from ca.profile import IssuancePolicy, Profile, ProfileName
 from sds.config import ServerConfig
-from sds.net.limits import Rate
+from sds.net.limits import Rate, TokenBuckets
 from sds.server.authorities import AuthorityPolicy
 from sds.server.listener import ListenerOptions
 from sds.server.services.entries import EntryPolicy
@@ -60,6 +60,10 @@ def listener_options(config: ServerConfig) -> ListenerOptions:
         keepalive_timeout=grpc.keepalive_timeout,
         reflection=grpc.reflection,
     )
+
+
+def attest_rates(config: ServerConfig) -> TokenBuckets:
+    return TokenBuckets(Rate(config.limits.attest_rate, config.limits.attest_burst))
 
 
 def entry_policy(config: ServerConfig) -> EntryPolicy:

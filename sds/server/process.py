@@ -32,8 +32,6 @@ _EXPECTED = (CaError, StoreError, NetError, AttestationError, DataDirUnusable, H
 
 def run(config: ServerConfig, reload: Reload | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
-    # C-core writes a line of its own kind to standard error for every failed handshake; ours are counted.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     configure_logging(level=config.log.level, style=config.log.format)
     log = get_logger(__name__)
     try:
@@ -58,6 +56,7 @@ class _Process:
         self._systemd = Systemd(os.environ, os.getpid())
         self._log = get_logger(__name__)
         self._reloading: asyncio.Task[None] | None = None
+        self._server: Server | None = None
 
     async def run(self) -> None:
         config = self._config
@@ -80,6 +79,7 @@ class _Process:
         watchdog = asyncio.create_task(self._watchdog())
         try:
             await server.start()
+            self._server = server
             self._log.info(
                 "serving",
                 version=__version__,
@@ -115,11 +115,13 @@ class _Process:
             self._log.error("the configuration stays as it was", reason=str(error), problems=problems)
         else:
             taken, left = changed_keys(self._config, new)
-            set_level(new.log.level)
+            self._config = _with(self._config, new, taken)
+            set_level(self._config.log.level)
+            if self._server is not None:
+                self._server.reconfigure(self._config)
             self._log.info("reloaded the configuration", changed=taken)
             if left:
                 self._log.warning("these keys have changed but need a restart", keys=left)
-            self._config = self._config.model_copy(update={"log": new.log})
         self._systemd.ready()
 
     async def _watchdog(self) -> None:
@@ -128,3 +130,12 @@ class _Process:
         while interval:
             self._systemd.watchdog()
             await asyncio.sleep(interval)
+
+
+def _with(config: ServerConfig, new: ServerConfig, keys: list[str]) -> ServerConfig:
+    """`config` with these keys of `new`; the others stay, so that they are named again until the restart."""
+    for dotted in keys:
+        section, _, name = dotted.partition(".")
+        table = getattr(config, section).model_copy(update={name: getattr(getattr(new, section), name)})
+        config = config.model_copy(update={section: table})
+    return config

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sds.config import Address
+from sds.config import Address, ServerConfig
 from sds.http.unix import HttpServer
 from sds.logs import get_logger
 from sds.rotation.scheduler import Scheduler
@@ -52,6 +52,7 @@ class Parts:
     node: Endpoint
     attest: Endpoint
     http: Sequence[HttpServer]
+    reconfigure: Callable[[ServerConfig], None]
     executor: Executor
 
 
@@ -95,6 +96,10 @@ class Server:
             ended = next(task for task in self._background if task.done())
             self._parts.health.broken = f"the task {ended.get_name()!r} has ended"
             raise BackgroundTaskEnded(self._parts.health.broken) from ended.exception()
+
+    def reconfigure(self, config: ServerConfig) -> None:
+        """Take over what may change while serving (`reload` in docs/config.md)."""
+        self._parts.reconfigure(config)
 
     async def stop(self) -> None:
         """Once: accept no more, let calls finish within the drain timeout, write what is still to be written."""

@@ -26,7 +26,7 @@ from sds.http.protocol import HttpLimits
 from sds.http.unix import HttpServer, serve_tcp, serve_unix
 from sds.logs import get_logger
 from sds.metrics import ServerMetrics
-from sds.net.limits import Caps, Rate, TokenBuckets
+from sds.net.limits import Caps
 from sds.rotation.scheduler import Scheduler
 from sds.server import options
 from sds.server.agent_records import AgentRecords
@@ -132,7 +132,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     signer = _signer(core, issuer, executor)
     refusals = RefusalLog(_append(store), core.telemetry, clock, core.events)
     seen = LastSeen(clock)
-    node, attest = _listeners(core, data_dir, issuance, signer, refusals, seen, own_svid)
+    node, attest, reconfigure = _listeners(core, data_dir, issuance, signer, refusals, seen, own_svid)
     core.follower.on_authorities(lambda: _authorities_changed(core, own_svid))
     health = Health(store, core.authorities, lambda: own_svid.not_after, clock)
     parts = Parts(
@@ -149,6 +149,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         node=Endpoint(node, config.listen),
         attest=Endpoint(attest, config.attest_listen),
         http=_http(core, health, collectors),
+        reconfigure=reconfigure,
         executor=executor,
     )
     return Server(parts, config.grpc.drain_timeout)
@@ -179,8 +180,8 @@ def _listeners(
     refusals: RefusalLog,
     seen: LastSeen,
     own_svid: OwnSvid,
-) -> tuple[Listener, Listener]:
-    """The two gRPC listeners: `node` for agents with an SVID, `attest` for those without."""
+) -> tuple[Listener, Listener, Callable[[ServerConfig], None]]:
+    """The two gRPC listeners, for agents with an SVID and for those without, and what can change their limits."""
     config, clock, telemetry, limits = core.config, core.clock, core.telemetry, core.config.limits
     connections = AgentConnections()
     listeners: list[Listener] = []
@@ -203,7 +204,7 @@ def _listeners(
         enrolment,
         lambda: core.registry.bundle,
         refusals,
-        TokenBuckets(Rate(limits.attest_rate, limits.attest_burst)),
+        options.attest_rates(config),
         address_of,
         clock,
         telemetry,
@@ -237,7 +238,7 @@ def _listeners(
                 clock,
             )
         )
-    return listeners[0], listeners[1]
+    return listeners[0], listeners[1], lambda new: attest_api.use(options.attest_rates(new))
 
 
 def _http(core: Core, health: Health, collectors: CollectorRegistry) -> list[HttpServer]:
@@ -253,10 +254,10 @@ def _http(core: Core, health: Health, collectors: CollectorRegistry) -> list[Htt
         limits=AdminLimits(body_bytes=body_bytes),
         clock=core.clock,
     )
-    servers = [serve_unix(app, config.admin_socket, limits=HttpLimits(body_bytes=body_bytes))]
-    if config.health.listen is not None:
-        probes = Starlette(routes=ops)
-        servers.append(serve_tcp(probes, config.health.listen.host, config.health.listen.port))
+    servers = []
+    if config.health.listen is not None:  # first, because it may fail and leaves nothing in the file system
+        servers.append(serve_tcp(Starlette(routes=ops), config.health.listen.host, config.health.listen.port))
+    servers.append(serve_unix(app, config.admin_socket, limits=HttpLimits(body_bytes=body_bytes)))
     return servers
 
 

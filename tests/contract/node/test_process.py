@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -83,6 +84,31 @@ async def test_sigterm_drains_and_ends_well(folder: Path) -> None:
         assert not list(folder.glob("s/grpc-*"))
 
 
+async def test_a_port_that_is_taken(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with server(folder, *DOMAIN, SDS_SERVER_HEALTH__LISTEN=f"127.0.0.1:{port}") as running:
+            assert f"127.0.0.1:{port}" in (await running.said("the server cannot start"))["reason"]
+            assert await running.ended() == 1
+    assert not list(folder.glob("s/grpc-*"))
+    assert not (folder / "s/admin.sock").exists()
+
+
+async def test_hostile_handshakes_write_no_foreign_lines(folder: Path) -> None:
+    """C-core would write its own; every line is JSON, or `said` fails."""
+    async with server(folder, *DOMAIN) as running:
+        line = await running.said("serving")
+        for name in ("main", "attest"):
+            host, _, port = line[name].rpartition(":")
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"\x16\x03\x01\x02\x00" + b"\xff" * 512)
+            await writer.drain()
+            writer.close()
+        await asyncio.sleep(0.5)
+        running.process.terminate()
+        await running.said("stopped")
+
+
 async def test_it_starts_again_after_being_killed(folder: Path) -> None:
     async with server(folder, *DOMAIN) as running:
         await running.said("serving")
@@ -111,6 +137,11 @@ async def test_sighup_rereads_what_it_can_and_names_the_rest(folder: Path) -> No
         config.write_text('trust_domain = "example.org"\n[log]\nlevel = "debug"\n[ca]\nagent_ttl = "2h"\n')
         running.process.send_signal(signal.SIGHUP)
         assert (await running.said("reloaded the configuration"))["changed"] == ["log.level"]
+        assert (await running.said("these keys have changed but need a restart"))["keys"] == ["ca.agent_ttl"]
+        limits = "[limits]\nattest_rate = 5\n"
+        config.write_text(config.read_text() + limits)
+        running.process.send_signal(signal.SIGHUP)
+        assert (await running.said("reloaded the configuration"))["changed"] == ["limits.attest_rate"]
         assert (await running.said("these keys have changed but need a restart"))["keys"] == ["ca.agent_ttl"]
         config.write_text('trust_domain = "example.org"\nnonsense = 1\n')
         running.process.send_signal(signal.SIGHUP)
