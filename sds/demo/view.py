@@ -31,6 +31,7 @@ class Frame:
     refusal: str
     refused: bool
     goal: int | None
+    socket: str
     hints: Sequence[tuple[str, str]]
 
 
@@ -45,7 +46,7 @@ def render(frame: Frame) -> RenderableType:
         _refusal(frame),
     ]
     parts += [Text(f"  ✗ {failure}", style=_BAD) for failure in list(frame.failures)[-3:]]
-    parts += [Text(), _hints(frame.hints)]
+    parts += [Text(), whats_next(frame.socket, frame.hints)]
     return Group(*parts)
 
 
@@ -121,13 +122,13 @@ def _refusal(frame: Frame) -> Text:
     return Text.assemble((" ✗ NOT refused  ", _BAD), frame.refusal)
 
 
-def _hints(hints: Sequence[tuple[str, str]]) -> Group:
-    """What to type next; each command on a line of its own, so that it can be copied whole."""
-    lines: list[Text] = []
-    for what, command in hints:
-        lines += [Text(f" {what}", style=_DIM)] if what else []
-        lines += [Text(f"   {command}", overflow="fold")] if command else []
-    return Group(*lines)
+def whats_next(socket: str, hints: Sequence[tuple[str, str]]) -> Group:
+    """Where sidecars connect, and what to type; each command on a line of its own, so that it can be copied whole."""
+    lines = [Text.assemble((" Sidecars connect at ", _DIM), socket), Text(" In another terminal:", style=_DIM)]
+    for command, what_for in hints:
+        line = Text(f"   {command}", overflow="fold")
+        lines.append(line.append(f"  # {what_for}", style=_DIM) if what_for else line)
+    return Group(*lines, Text(" Ctrl-C ends it and removes all of it.", style=_DIM))
 
 
 def summary(report: Report, elapsed: timedelta) -> Text:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.e2e
 KEYS = {"rotations", "requests", "failed", "handshakes", "distinct_serials", "push_to_ack_ms", "envoy_restarts"}
 
 
-async def test_it_prints_one_json_object_and_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_it_prints_one_json_object_and_leaves_nothing_behind() -> None:
     short = Path("/tmp") / f"h{os.getpid()}"
     short.mkdir()
     try:
@@ -36,12 +38,11 @@ async def test_it_prints_one_json_object_and_leaves_nothing_behind(tmp_path: Pat
     assert "refused" in ran.err
 
 
-async def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
+async def test_what_it_says_to_type_works_and_ctrl_c_ends_every_process() -> None:
     short = Path("/tmp") / f"c{os.getpid()}"
     short.mkdir()
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM,
-        "demo",
+        *(*PROGRAM, "demo"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env=os.environ | {"TMPDIR": str(short)},
@@ -51,6 +52,19 @@ async def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
         line = await asyncio.wait_for(process.stdout.readline(), 60)
         assert line, seen.decode()
         seen += line
+    commands = [line[3:] for line in seen.decode().splitlines() if line.startswith("   ")]
+    assert len(commands) >= 6
+    typed = "\n".join(command for command in commands if not command.startswith("curl"))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shell = ["bash", "-euc", re.sub(r"^\S*/sds ", "sds ", typed, flags=re.MULTILINE)]
+    ran = await asyncio.create_subprocess_exec(
+        *shell, env=os.environ | {"PATH": path}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await asyncio.wait_for(ran.communicate(), 30)
+    assert ran.returncode == 0, said.decode()
+    assert b"spiffe://example.org/frontend" in said
+    assert b"certificate.issue" in said
+
     process.send_signal(signal.SIGINT)
     rest, _ = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 0, (seen + rest).decode()

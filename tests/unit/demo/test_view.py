@@ -33,7 +33,8 @@ FRAME = Frame(
     refusal="frontend asks for spiffe://example.org/backend too and gets nothing",
     refused=True,
     goal=20,
-    hints=(("Who holds what", "sds agent streams --admin-socket /tmp/x/admin.sock"),),
+    socket="/tmp/x/agent/sds.sock",
+    hints=(("sds agent streams --admin-socket /tmp/x/admin.sock", "who holds what"),),
 )
 
 
@@ -51,7 +52,8 @@ def test_everything_that_was_promised_is_shown(width: int) -> None:
     assert "✓ refused" in shown
     assert "in use" in shown
     assert "new" in shown  # the serial that Envoy holds, but its peer has not seen
-    assert "sds agent streams --admin-socket" in shown
+    assert "sds agent streams --admin-socket /tmp/x/admin.sock" in shown
+    assert "Sidecars connect at /tmp/x/agent/sds.sock" in shown
 
 
 def test_failures_are_shown_and_an_identity_given_away_is_loud() -> None:
