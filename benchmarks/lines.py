@@ -46,6 +46,13 @@ class LineProcess:
         return line.decode()
 
     async def stop(self) -> None:
-        if self._process is not None and self._process.returncode is None:
+        """End of input is the sign to end; a process that does not take it is killed."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), 10)
+        except TimeoutError:
             self._process.kill()
             await self._process.wait()

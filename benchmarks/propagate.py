@@ -50,10 +50,12 @@ class Fleet:
     async def _read(self) -> None:
         while True:
             index, at, *rest = (await self._process.line(3600)).split()
-            if at == "failed":
-                raise RuntimeError(f"sidecar {index}: {' '.join(rest)}")
             waiting = self._waiting.pop(int(index), None)
-            if waiting is not None:
+            if waiting is None or waiting.done():
+                continue
+            if at == "failed":
+                waiting.set_exception(RuntimeError(f"sidecar {index}: {' '.join(rest)}"))
+            else:
                 waiting.set_result(float(at))
 
     def next(self, index: int) -> asyncio.Future[float]:

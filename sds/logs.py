@@ -127,7 +127,8 @@ def _drop_meta(_logger: object, _method: str, event: Event) -> Event:
 
 def _put_first(_logger: object, _method: str, event: Event) -> Event:
     """What the eye looks for comes first in every line."""
-    return {name: event[name] for name in _FIRST if name in event} | event
+    first: dict[str, Any] = {name: event[name] for name in _FIRST if name in event}
+    return {**first, **event}
 
 
 def _renderers(style: str) -> list[structlog.typing.Processor]:

