@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from sds.demo.envoy import Envoy, find_envoy, own_binary
 from sds.demo.envoy_config import Back, Config, Front, SdsProtocol, SdsSource, back, front
 from sds.demo.ports import LOOPBACK, free_ports
-from sds.demo.stack import Stack
+from sds.demo.stack import Stack, call
 from sds.demo.traffic import Tally, Traffic
 from tests.e2e.harness.cli import Ran, sds
 
@@ -106,6 +108,10 @@ class World:
         behind = await self.envoy("back", self.back_config("back", back_port, ["front"], chosen))
         before = await self.envoy("front", self.front_config("front", port, back_port, ["back"], chosen))
         return Pair(before, behind, f"http://{LOOPBACK}:{port}/", back_port)
+
+    async def agent_call(self, path: str) -> httpx.Response:
+        """GET on the agent's own admin API."""
+        return await call(self.stack.agent_admin_socket, "GET", path)
 
     async def rotate(self, entry: dict[str, Any], number: int) -> None:
         """Have new certificates issued now: a change of DNS names is one of what the certificate says."""
