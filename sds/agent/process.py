@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable
 
@@ -38,6 +39,7 @@ def run(config: AgentConfig, reload: Reload | None = None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     configure_logging(level=config.log.level, style=config.log.format)
     log = get_logger(__name__)
+    _collect_garbage_seldom()
     try:
         uvloop.run(_Process(config, reload, SystemClock()).run())
     except ConfigError as error:
@@ -50,6 +52,17 @@ def run(config: AgentConfig, reload: Reload | None = None) -> int:
         log.critical("the agent has ended itself, to be started again", exc_info=error)
         return EXIT_FAILED
     return EXIT_OK
+
+
+def _collect_garbage_seldom() -> None:
+    """Streams live long: looking through all of them again and again took more time than pushing to them.
+
+    What is loaded by now stays for good; what comes is looked through after 20,000 new objects (gc.set_threshold), and
+    what survives that 2,500 times less often.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 class _Process:

@@ -214,7 +214,6 @@ def _relay(core: Core, listening: socket.socket, private: Path, descriptors: int
     return Relay(
         listening,
         private / "grpc.sock",
-        private,
         peers=ProcessTable(asyncio.get_running_loop()),
         admission=LocalAdmission(
             total=limits.max_connections,

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 _PREFIX = "grpc-"
-_LONGEST = 80  # bytes, so that "/c-" and a connection's number still fit into 107 (unix(7))
+_LONGEST = 80  # bytes, which leaves room for a socket's name within 107 (unix(7))
 
 
 def private_folder(data_dir: Path) -> Path:

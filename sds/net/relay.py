@@ -1,17 +1,20 @@
 """The relay between a public listener and grpcio's own socket (design.md, "Local callers").
 
 grpcio tells a handler nothing about a Unix socket's peer and cannot limit who connects. So we accept, learn who it is,
-admit or refuse, and pass bytes to the backend from a client socket bound to a path of its own in a 0700 folder.
-`context.peer()` then names the connection; nobody who cannot write to that folder can bear such a name.
+admit or refuse, and pass bytes to the backend from a client socket with a name of its own. `context.peer()` then names
+the connection. The backend lies in a 0700 folder, so nobody else can come to it under any name.
+
+The names are abstract ones (unix(7)) that hold a random part, so nobody can take one before us. Paths would do as well,
+but each is an inode made and removed: hundreds of microseconds on a busy disk, and impossible on a full one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -27,6 +30,8 @@ ACCEPTS_PER_TURN = 64
 _ACCEPT_BACKOFF = (0.05, 2.0)  # seconds: first and longest pause when we are out of descriptors
 _CONNECT_PATIENCE = 10.0  # seconds that a connection waits for room in the backend's queue
 _CONNECT_RETRY = 0.01
+_SCHEME = "unix-abstract:"
+"""How grpcio writes the name of such a peer."""
 _NOT_OURS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ETIMEDOUT, errno.ECONNRESET})
 
 __all__ = ["NO_CREDENTIALS", "Admission", "Connection", "Peers", "Relay", "RelayObserver", "RelayOptions"]
@@ -47,12 +52,13 @@ class RelayOptions:
 class Connection(Generic[PeerT]):
     """One admitted connection, from accept to close."""
 
-    __slots__ = ("_on_close", "_relay", "closed", "id", "opened_at", "peer", "pump")
+    __slots__ = ("_on_close", "_relay", "closed", "id", "name", "opened_at", "peer", "pump")
 
-    def __init__(self, relay: Relay[PeerT], number: int, peer: PeerT, opened_at: float) -> None:
+    def __init__(self, relay: Relay[PeerT], number: int, name: str, peer: PeerT, opened_at: float) -> None:
         self._relay = relay
         self._on_close: list[Callable[[], None]] = []
         self.id = number
+        self.name = name  # of our end towards the backend, an abstract one (unix(7))
         self.peer = peer
         self.opened_at = opened_at  # monotonic seconds
         self.closed = False
@@ -83,9 +89,8 @@ class Connection(Generic[PeerT]):
 
 
 class Relay(Generic[PeerT]):
-    """Admits connections from one listening socket and relays them to the Unix socket `backend`.
+    """Admits connections from one listening socket and relays them to the Unix socket `backend` in a 0700 folder.
 
-    `folder` is a 0700 folder that is this relay's alone; its path must be short (unix(7): 107 bytes with the name).
     Everything happens on the loop's thread.
     """
 
@@ -93,7 +98,6 @@ class Relay(Generic[PeerT]):
         self,
         listening: socket.socket,
         backend: Path,
-        folder: Path,
         *,
         peers: Peers[PeerT],
         admission: Admission[PeerT],
@@ -104,7 +108,7 @@ class Relay(Generic[PeerT]):
         self._loop = asyncio.get_running_loop()
         self._listening = listening
         self._backend = str(backend)
-        self._prefix = f"{folder}/c-"
+        self._prefix = f"sds-{secrets.token_hex(4)}-"
         self._peers = peers
         self._admission = admission
         self._observer = observer
@@ -138,12 +142,13 @@ class Relay(Generic[PeerT]):
         self.close_where(lambda _: True, "shutting down")
 
     def lookup(self, peer: str) -> Connection[PeerT] | None:
-        """The live connection that `context.peer()` names, e.g. ``unix:/folder/c-17``; None for anything else."""
-        path = unquote(peer.removeprefix("unix:"))
-        number = path.removeprefix(self._prefix)
-        if number == path or not (number.isascii() and number.isdigit()):
+        """The live connection that `context.peer()` names, e.g. ``unix-abstract:sds-1f2e3d4c-17-...``; else None."""
+        name = unquote(peer.removeprefix(_SCHEME))
+        number = name.removeprefix(self._prefix).partition("-")[0]
+        if not peer.startswith(_SCHEME) or not (number.isascii() and number.isdigit() and len(number) < 20):
             return None
-        return self._connections.get(int(number))
+        connection = self._connections.get(int(number))
+        return connection if connection is not None and connection.name == name else None
 
     def close_where(self, predicate: Callable[[Connection[PeerT]], bool], reason: str) -> int:
         """Cut every connection for which `predicate` holds; how many that were."""
@@ -220,23 +225,23 @@ class Relay(Generic[PeerT]):
             client.close()
             return
         self._next += 1
-        connection = Connection(self, self._next, peer, self._clock.monotonic())
+        name = f"{self._prefix}{self._next}-{secrets.token_hex(8)}"
+        connection = Connection(self, self._next, name, peer, self._clock.monotonic())
         self._connections[connection.id] = connection
         self._observer.opened(peer)
         self._peers.watch(peer, connection.peer_gone)
         self._reach_backend(connection, client)
 
     def _reach_backend(self, connection: Connection[PeerT], client: socket.socket) -> None:
-        """Connect from the path that names the connection. Raises OSError when we are out of descriptors."""
+        """Connect under the connection's name. Raises OSError when we are out of descriptors."""
         try:
             backend = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError:
             self.end(connection, "out of descriptors")
             raise
-        name = f"{self._prefix}{connection.id}"
         try:
             backend.setblocking(False)
-            backend.bind(name)
+            backend.bind(f"\0{connection.name}")
         except OSError as error:
             backend.close()
             client.close()
@@ -259,8 +264,6 @@ class Relay(Generic[PeerT]):
                 problem = error
             except OSError as error:
                 problem = error
-        with suppress(OSError):  # the name stays in the kernel's record of the connection; the path is not needed
-            Path(f"{self._prefix}{connection.id}").unlink()
         if connection.closed or problem is not None:
             backend.close()
             client.close()

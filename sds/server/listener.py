@@ -123,13 +123,10 @@ class Listener:
             per_address=self._options.max_connections_per_address,
             clock=self._clock,
         )
-        for number, listening in enumerate(sockets):
-            folder = self._folder / f"{self.name}{number}"
-            folder.mkdir(mode=0o700)
+        for listening in sockets:
             relay = Relay(
                 listening,
                 backend,
-                folder,
                 peers=TcpPeers(),
                 admission=admission,
                 observer=self._observer,

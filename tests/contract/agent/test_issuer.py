@@ -284,6 +284,7 @@ async def test_certificates_of_a_removed_authority_are_replaced_at_once(kit: Kit
     first = kit.node.server.authorities[0]
     await kit.node.server.add_authority()
     await until(lambda: len(kit.upstream.identity.bundle.x509_authorities) == 2)
+    await until(lambda: len(kit.node.server.seen.watches) == 2)
     assert kit.cache.held["e1"].identity is before, "still vouched for"
     kit.node.server.authorities.remove(first)
     await kit.node.server.announce_bundle()

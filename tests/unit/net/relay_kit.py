@@ -95,7 +95,8 @@ class Kit:
         client = await self.connect()
         async with asyncio.timeout(10):
             accepted, name = await asyncio.get_running_loop().sock_accept(self.backend)
-        return client, accepted, f"unix:{name}"
+        assert name[:1] == b"\0", "an abstract name"
+        return client, accepted, f"unix-abstract:{name[1:].decode()}"
 
 
 @asynccontextmanager
@@ -118,7 +119,6 @@ async def relay_kit(
     relay = Relay(
         listener.socket,
         folder / "backend",
-        folder,
         peers=ProcessTable(asyncio.get_running_loop()),
         admission=LocalAdmission(
             total=total, per_uid=per_uid, clock=SystemClock(), descriptors=100_000, buckets=buckets

@@ -51,7 +51,6 @@ async def who_server(folder: Path) -> AsyncIterator[tuple[Relay[LocalProcess], S
     relay = Relay(
         listener.socket,
         folder / "backend",
-        folder,
         peers=ProcessTable(asyncio.get_running_loop()),
         admission=LocalAdmission(total=100, per_uid=100, clock=SystemClock(), descriptors=100_000),
         observer=seen,
@@ -97,18 +96,24 @@ async def test_the_backend_itself_tells_nobody_who_he_is(folder: Path) -> None:
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_forged_path_names_nobody(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A caller that binds its own end to a lookalike path, on its way to the public socket, is still only itself."""
-    async with who_server(folder) as (relay, _):
-        forged = folder / "c-1"
+async def test_a_forged_name_names_nobody(folder: Path) -> None:
+    """A caller that gives its own end a lookalike name, on its way to the public socket, is still only itself."""
+    async with who_server(folder) as (relay, _), grpc.aio.insecure_channel(f"unix:{folder}/public") as channel:
+        assert await channel.unary_unary("/t.T/Who")(b"") == str(os.getpid()).encode()
+        (victim,) = relay
         through = socket.socket(socket.AF_UNIX)
-        through.bind(str(forged))  # as if the folder were open to it
         through.setblocking(False)
+        with pytest.raises(OSError, match="Address already in use"):
+            through.bind(f"\0{victim.name}")
+        through.bind(f"\0{victim.name}x")
         await asyncio.get_running_loop().sock_connect(through, str(folder / "public"))
-        async with grpc.aio.insecure_channel(f"unix:{folder}/public") as channel:
-            assert await channel.unary_unary("/t.T/Who")(b"") == str(os.getpid()).encode()
+        async with asyncio.timeout(10):
+            while len(relay) < 2:
+                await asyncio.sleep(0.005)
+        names = {connection.name for connection in relay}
+        assert len(names) == 2
+        assert f"{victim.name}x" not in names
         through.close()
-        assert relay.lookup("unix:/elsewhere/c-1") is None
 
 
 async def test_cutting_the_connection_ends_the_call(folder: Path) -> None:
