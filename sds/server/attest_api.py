@@ -14,6 +14,7 @@ from ca.errors import CaError, CsrRefused
 from sds._pb.sds.node.v1 import node_pb2
 from sds.audit.event import Actor, ActorKind, Target
 from sds.clock import Clock
+from sds.logs import get_logger
 from sds.net.limits import TokenBuckets, address_key
 from sds.server import convert
 from sds.server.enrolment import Enrolment, TokenClaim
@@ -54,6 +55,7 @@ class AttestApi:
         self._address_of = address_of
         self._clock = clock
         self._observer = observer
+        self._log = get_logger(__name__)
 
     @property
     def methods(self) -> Mapping[str, Unary[Any, Any]]:
@@ -85,6 +87,7 @@ class AttestApi:
             self._observer.attested(type_, "failure")
             raise
         self._observer.attested(type_, "success")
+        self._log.info("agent attested", agent=str(issued.intent.spiffe_id), address=address, type=type_)
         return node_pb2.AttestResponse(svid=convert.svid(issued), bundle=convert.bundle(self._bundle()))
 
     def _check_rate(self, address: str) -> None:

@@ -12,6 +12,7 @@ import grpc
 from sds._pb.sds.node.v1 import node_pb2
 from sds.audit.event import Target
 from sds.clock import Clock
+from sds.logs import get_logger
 from sds.net.limits import Caps
 from sds.server import convert
 from sds.server.enrolment import Enrolment
@@ -71,6 +72,7 @@ class NodeApi:
         self._heartbeat = heartbeat.total_seconds()
         self._max_items = max_items
         self._watches = watches
+        self._log = get_logger(__name__)
 
     @property
     def methods(self) -> Mapping[str, Unary[Any, Any] | ServerStream[Any, Any]]:
@@ -89,6 +91,7 @@ class NodeApi:
             self._observer.attested("renewal", "failure")
             raise
         self._observer.attested("renewal", "success")
+        self._log.info("agent renewed its certificate", agent=str(caller.agent_id), address=caller.address)
         return node_pb2.RenewResponse(svid=convert.svid(issued), bundle=convert.bundle(self._registry.bundle))
 
     async def sign(self, request: node_pb2.SignX509SvidsRequest, call: Call) -> node_pb2.SignX509SvidsResponse:
@@ -147,9 +150,12 @@ class NodeApi:
             caller.agent_id, request.resume_revision, request.resume_epoch, now=self._clock.now()
         )
         self._observer.watches(self._registry.watchers, self._registry.agents_watching)
+        log = self._log.bind(agent=str(caller.agent_id), address=caller.address)
+        log.info("agent watches", resume_revision=request.resume_revision)
         try:
             yield watcher
         finally:
+            log.info("agent watches no more")
             watcher.close()
             self._watches.release(caller.agent_id)
             self._observer.watches(self._registry.watchers, self._registry.agents_watching)

@@ -14,8 +14,10 @@ from sds.server.services.entries import EntryPolicy
 from sds.server.services.trust import TokenPolicy
 from sds.store.engines import Limits
 
-_CALLS_A_CONNECTION = 1024
-"""An agent has few calls under way; a client with more has lost its way."""
+_NODE_CALLS = 1024
+"""Under way at once on one connection: an agent has few; a client with more has lost its way."""
+_ATTEST_CALLS = 100
+"""Nobody is known yet on this listener, and there is little to ask."""
 _SHORTEST = timedelta(seconds=1)
 
 
@@ -47,14 +49,14 @@ def issuance_policy(config: ServerConfig) -> IssuancePolicy:
     return IssuancePolicy({profile.name: profile for profile in profiles}, backdate=ca.backdate)
 
 
-def listener_options(config: ServerConfig) -> ListenerOptions:
+def listener_options(config: ServerConfig, *, known_peers: bool) -> ListenerOptions:
     limits, grpc = config.limits, config.grpc
     return ListenerOptions(
         connection_rate=Rate(limits.connection_rate, limits.connection_burst),
         max_connections=limits.max_connections,
         max_connections_per_address=limits.max_connections_per_address,
         max_message_bytes=limits.max_message_bytes,
-        max_concurrent_calls=_CALLS_A_CONNECTION,
+        max_concurrent_calls=_NODE_CALLS if known_peers else _ATTEST_CALLS,
         handshake_timeout=limits.handshake_timeout,
         keepalive=grpc.keepalive,
         keepalive_timeout=grpc.keepalive_timeout,

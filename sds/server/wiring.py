@@ -233,7 +233,7 @@ def _listeners(
                 [Service(service, methods, telemetry, clock.monotonic)],
                 RotatingTls(own_svid.current, client_certificate=name == "main"),
                 data_dir.sockets,
-                options.listener_options(config),
+                options.listener_options(config, known_peers=name == "main"),
                 ConnectionTelemetry(telemetry.metrics, name),
                 clock,
             )
