@@ -22,6 +22,7 @@ OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
     ("grpc.max_concurrent_streams", 100_000),
     ("grpc.so_reuseport", 0),
+    ("grpc.http2.bdp_probe", 0),  # as ours: on a Unix socket the probes only cost
 )
 
 
