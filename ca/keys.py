@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -74,12 +75,12 @@ def to_pkcs8_pem(key: PrivateKey) -> Masked[bytes]:
 
 def from_pkcs8_der(unverified_der: Masked[bytes]) -> PrivateKey:
     """Read a private key of a supported kind. Raises ValueError, which never shows the bytes."""
-    return _supported(serialization.load_der_private_key(unverified_der.reveal(), password=None))
+    return _load(serialization.load_der_private_key, unverified_der)
 
 
 def from_pkcs8_pem(unverified_pem: Masked[bytes]) -> PrivateKey:
     """Read a private key of a supported kind. Raises ValueError, which never shows the bytes."""
-    return _supported(serialization.load_pem_private_key(unverified_pem.reveal(), password=None))
+    return _load(serialization.load_pem_private_key, unverified_pem)
 
 
 def check_public_key(unverified_key: object) -> PublicKey:
@@ -103,6 +104,15 @@ def check_public_key(unverified_key: object) -> PublicKey:
 
 def _pkcs8(key: PrivateKey, encoding: serialization.Encoding) -> Masked[bytes]:
     return Masked(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+
+
+def _load(load: Callable[[bytes, None], object], unverified: Masked[bytes]) -> PrivateKey:
+    """Whatever a parser throws at foreign bytes is one error, without a cause that might quote them."""
+    try:
+        key = load(unverified.reveal(), None)
+    except Exception:  # noqa: BLE001  # see above; cryptography has TypeError and UnsupportedAlgorithm beside ValueError
+        raise ValueError("the private key cannot be read") from None
+    return _supported(key)
 
 
 def _supported(key: object) -> PrivateKey:

@@ -90,8 +90,7 @@ class Agent:
         await self._drain()
         await parts.backend.stop(0.2)
         parts.relay.close()
-        for http in parts.http:
-            await http.stop(1.0)
+        await asyncio.gather(*(http.stop(1.0) for http in parts.http))
         for _, loop in parts.loops[len(self._tasks) :]:
             loop.close()  # never started
         for task in self._tasks:

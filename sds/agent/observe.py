@@ -99,6 +99,9 @@ class WorkloadEvents:
         caller = CallerInfo(pid=process.pid, uid=process.uid, gid=process.gid, start_time=process.start_time)
         self._event("workload.refused", "refused", caller, reason)
 
+    def limited(self, process: Process) -> None:
+        self._quiet.warning("a user has too many streams open", pid=process.pid, uid=process.uid)
+
     def broke(self, process: Process, error: Exception) -> None:
         self._metrics.attestations.inc("failure")
         self._log.error("attestation broke", pid=process.pid, uid=process.uid, exc_info=error)

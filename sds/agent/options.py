@@ -32,7 +32,11 @@ def issuer(config: AgentConfig) -> IssuerOptions:
 
 
 def peers(config: AgentConfig) -> PeerOptions:
-    return PeerOptions(reattest_interval=config.svid.reattest_interval, concurrency=config.limits.max_attestations)
+    return PeerOptions(
+        reattest_interval=config.svid.reattest_interval,
+        concurrency=config.limits.max_attestations,
+        streams_per_uid=config.limits.max_streams_per_uid,
+    )
 
 
 def delivery(config: AgentConfig) -> DeliverySettings:

@@ -6,6 +6,7 @@ Implements delivery's Callers.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -20,6 +21,8 @@ from attestation.selector import Selectors
 from sds.agent.cache import Cache
 from sds.agent.workload import Memory, Workload
 from sds.clock import Clock
+from sds.delivery.errors import LimitExceeded
+from sds.net.limits import Caps
 from sds.net.process import LocalProcess
 from sds.net.relay import Connection
 
@@ -41,6 +44,10 @@ class WorkloadObserver(Protocol):
 
     def refused(self, process: Process, reason: str) -> None: ...
 
+    def limited(self, process: Process) -> None:
+        """Its user has as many streams open as one user may."""
+        ...
+
     def broke(self, process: Process, error: Exception) -> None:
         """A mistake of ours: attestation itself failed."""
         ...
@@ -57,6 +64,7 @@ class PeerOptions:
     share_for: timedelta = timedelta(seconds=1)
     patience: timedelta = timedelta(seconds=5)
     concurrency: int = 16
+    streams_per_uid: int = 20_000
 
 
 class _Tracked:
@@ -64,9 +72,9 @@ class _Tracked:
 
     __slots__ = ("attested_at", "connections", "process", "refused_at", "task", "told", "workload")
 
-    def __init__(self, process: LocalProcess, memory: Memory) -> None:
+    def __init__(self, process: LocalProcess, memory: Memory, streams: Caps) -> None:
         self.process = process
-        self.workload = Workload(process.identity, memory)
+        self.workload = Workload(process.identity, memory, streams)
         self.connections: set[int] = set()
         self.attested_at: float | None = None  # monotonic seconds
         self.refused_at: float | None = None
@@ -96,16 +104,30 @@ class LocalCallers:
         self._clock = clock
         self._executor = executor
         self._options = options
+        self._streams = Caps(total=sys.maxsize, per_key=options.streams_per_uid)  # by user
         self._slots = asyncio.Semaphore(options.concurrency)
         self._tracked: OrderedDict[Process, _Tracked] = OrderedDict()  # the longest ago attested first
         self._by_connection: dict[int, _Tracked] = {}
         self._arrived = asyncio.Event()
 
     async def identify(self, peer: str) -> Workload:
-        """The process behind `context.peer()`. Raises AttestationRefused."""
+        """The process behind `context.peer()`. Raises AttestationRefused, LimitExceeded.
+
+        A stream counts for its user while it waits here, and then from `watch` on.
+        """
         connection = self._lookup(peer)
         if connection is None:
             raise AttestationRefused("this connection did not come through the agent's public socket")
+        process = connection.peer.identity
+        if self._streams.acquire(process.uid) is not None:
+            self._observer.limited(process)
+            raise LimitExceeded("this user has too many streams open, try again later")
+        try:
+            return await self._identify(connection)
+        finally:
+            self._streams.release(process.uid)
+
+    async def _identify(self, connection: Connection[LocalProcess]) -> Workload:
         tracked = self._track(connection)
         await self._attested(tracked)
         if connection.closed:
@@ -155,7 +177,7 @@ class LocalCallers:
         process = connection.peer
         tracked = self._tracked.get(process.identity)
         if tracked is None or (tracked.refused_at is not None and self._stale(tracked.refused_at)):
-            tracked = self._tracked[process.identity] = _Tracked(process, self._memory)
+            tracked = self._tracked[process.identity] = _Tracked(process, self._memory, self._streams)
         former = self._by_connection.get(connection.id)
         if former is not tracked:
             self._by_connection[connection.id] = tracked

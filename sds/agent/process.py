@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable
 
@@ -18,7 +17,15 @@ from sds.agent.errors import AgentError
 from sds.agent.wiring import build
 from sds.clock import Clock, SystemClock
 from sds.config import AgentConfig, ConfigError, changed_keys, fingerprint
-from sds.lifecycle import HardeningFailed, Systemd, disable_core_dumps, private_umask, raise_nofile, signals
+from sds.lifecycle import (
+    HardeningFailed,
+    Systemd,
+    collect_garbage_seldom,
+    disable_core_dumps,
+    private_umask,
+    raise_nofile,
+    signals,
+)
 from sds.logs import configure_logging, get_logger, set_level
 from sds.net.errors import NetError
 
@@ -39,7 +46,7 @@ def run(config: AgentConfig, reload: Reload | None = None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     configure_logging(level=config.log.level, style=config.log.format)
     log = get_logger(__name__)
-    _collect_garbage_seldom()
+    collect_garbage_seldom()
     try:
         uvloop.run(_Process(config, reload, SystemClock()).run())
     except ConfigError as error:
@@ -52,17 +59,6 @@ def run(config: AgentConfig, reload: Reload | None = None) -> int:
         log.critical("the agent has ended itself, to be started again", exc_info=error)
         return EXIT_FAILED
     return EXIT_OK
-
-
-def _collect_garbage_seldom() -> None:
-    """Streams live long: looking through all of them again and again took more time than pushing to them.
-
-    What is loaded by now stays for good; what comes is looked through after 20,000 new objects (gc.set_threshold), and
-    what survives that 2,500 times less often.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 50)
 
 
 class _Process:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Protocol
 
 from attestation.attestor import Process
@@ -24,16 +24,25 @@ class Memory(Protocol):
     def remember(self, process: Process, names: Sequence[str]) -> None: ...
 
 
+class StreamCount(Protocol):
+    """Counts a user's open streams."""
+
+    def acquire(self, key: Hashable) -> str | None: ...
+
+    def release(self, key: Hashable) -> None: ...
+
+
 class Workload:
     """Shared by all connections and streams of one process."""
 
-    __slots__ = ("_described", "_description", "_memory", "_watchers", "group", "process", "refusal")
+    __slots__ = ("_described", "_description", "_memory", "_streams", "_watchers", "group", "process", "refusal")
 
-    def __init__(self, process: Process, memory: Memory) -> None:
+    def __init__(self, process: Process, memory: Memory, streams: StreamCount) -> None:
         self.process = process
         self.group = Group(frozenset())
         self.refusal: str | None = None
         self._memory = memory
+        self._streams = streams
         self._watchers: dict[Callable[[], None], None] = {}  # a set in order
         self._description = CallerInfo()
         self._described: tuple[Selectors, tuple[RegistrationEntry, ...]] | None = None
@@ -83,7 +92,14 @@ class Workload:
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         self._watchers[wake] = None
-        return lambda: self._watchers.pop(wake, None)
+        self._streams.acquire(self.process.uid)
+
+        def unwatch() -> None:
+            if wake in self._watchers:
+                del self._watchers[wake]
+                self._streams.release(self.process.uid)
+
+        return unwatch
 
     def remembered(self) -> Sequence[str]:
         return self._memory.recall(self.process)

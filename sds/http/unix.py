@@ -41,6 +41,7 @@ class HttpServer:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            date_header=False,  # keeping it right would take ten wakes a second
             timeout_keep_alive=limits.keep_alive_seconds,
         )
         self._sockets = list(sockets)
@@ -66,7 +67,7 @@ class HttpServer:
                 sock.close()
             return
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_seconds))
-        self._server.should_exit = True
+        self._server.leave.set()
         await self._task
 
     @property
@@ -93,6 +94,11 @@ class _Embedded(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self.leave = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)  # what is sent with every answer
+        await self.leave.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

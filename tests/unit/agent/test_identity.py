@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from attestation.spiffe_id import TrustDomain
 from ca.bundle import TrustBundle
+from ca.keys import from_pkcs8_pem, to_pkcs8_der
 from ca.masked import Masked
 from sds.agent.errors import IdentityUnusable
 from sds.agent.identity import AgentIdentity, decode, encode
@@ -65,6 +67,16 @@ def test_a_file_that_was_cut_is_refused(length: int) -> None:
     with pytest.raises(IdentityUnusable) as refused:
         decode(Masked(CONTENT[:length]))
     assert "PRIVATE KEY" not in str(refused.value)
+
+
+def test_a_key_of_an_unknown_kind_is_refused() -> None:
+    """An object identifier that the library does not know raises no ValueError there."""
+    der = bytearray(to_pkcs8_der(from_pkcs8_pem(IDENTITY.private_key_pem)).reveal())
+    curve = der.find(bytes.fromhex("2a8648ce3d030107"))
+    der[curve + 7] = 0x7F
+    pem = b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(bytes(der)) + b"-----END PRIVATE KEY-----\n"
+    with pytest.raises(IdentityUnusable, match="cannot be read"):
+        mixed(key=Masked(pem))
 
 
 @given(st.integers(0, len(CONTENT) - 1), st.integers(0, 255))

@@ -14,6 +14,7 @@ from sds.delivery.messages import OTHER_TYPE, STALE_NONCE
 from sds.delivery.ports import CallerInfo
 from sds.logs import get_logger
 from sds.metrics import AgentMetrics
+from sds.net.limits import Caps
 from sds.net.process import LocalProcess
 from tests.fakes.clock import FakeClock
 from tests.unit.agent.entries import entry, selectors
@@ -65,7 +66,7 @@ def kit() -> Kit:
 
 
 def workload(*texts: str, matching: bool = True) -> Workload:
-    made = Workload(Process(7, 1000, 1000, 5), FakeMemory())
+    made = Workload(Process(7, 1000, 1000, 5), FakeMemory(), Caps(10, 10))
     made.group.selectors = selectors(*texts)
     made.group.entries = (entry(),) if matching else ()
     return made

@@ -15,6 +15,7 @@ from attestation.selector import Selectors
 from sds.agent.cache import Cache
 from sds.agent.peer import LocalCallers, PeerOptions
 from sds.agent.workload import Workload
+from sds.delivery.errors import LimitExceeded
 from sds.delivery.view import EMPTY
 from tests.fakes.clock import FakeClock
 from tests.unit.agent.entries import bundle, entry, selectors, svid
@@ -107,6 +108,9 @@ class Told:
     def refused(self, process: Process, reason: str) -> None:
         self.events.append(("refused", reason))
 
+    def limited(self, process: Process) -> None:
+        self.events.append(("limited", process.uid))
+
     def broke(self, process: Process, error: Exception) -> None:
         self.events.append(("broke", type(error).__name__))
 
@@ -151,7 +155,12 @@ async def kit() -> AsyncIterator[Kit]:
             told,
             clock,
             executor,
-            PeerOptions(reattest_interval=timedelta(milliseconds=50), patience=timedelta(seconds=0.2), concurrency=2),
+            PeerOptions(
+                reattest_interval=timedelta(milliseconds=50),
+                patience=timedelta(seconds=0.2),
+                concurrency=2,
+                streams_per_uid=200,
+            ),
         )
         yield Kit(callers, cache, clock, attestor, memory, told, connections)
         attestor.gate.set()
@@ -386,3 +395,26 @@ async def test_an_operator_finds_a_connected_process(kit: Kit) -> None:
     assert kit.callers.workload(10) is caller
     assert kit.callers.workload(11) is None
     assert await kit.callers.attest(ENVOY) == UID
+
+
+async def test_one_users_streams_are_capped_also_while_they_wait(kit: Kit) -> None:
+    kit.attestor.gate.clear()
+    connection = kit.connect()
+    waiting = [asyncio.create_task(kit.identify(connection)) for _ in range(200)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(LimitExceeded, match="too many streams"):
+        await kit.identify(kit.connect())
+    other = asyncio.create_task(kit.identify(kit.connect(FakeProcess(Process(11, 2000, 2000, 5)))))
+    kit.attestor.gate.set()
+    callers = await asyncio.gather(*waiting)
+    await other
+    assert kit.told.of("limited") == [1000]
+    unwatch = [caller.watch(lambda number=number: None) for number, caller in enumerate(callers)]  # type: ignore[misc]
+    with pytest.raises(LimitExceeded):
+        await kit.identify(connection)
+    unwatch[0]()
+    unwatch[0]()
+    await kit.identify(connection)
+    for end in unwatch:
+        end()
+    assert kit.callers._streams.open == 0
