@@ -6,12 +6,22 @@ import asyncio
 import os
 from collections.abc import Callable
 
+import uvloop
+
 from attestation.errors import AttestationError
 from ca.errors import CaError
 from sds import __version__
 from sds.clock import Clock, SystemClock
 from sds.config import ConfigError, ServerConfig, changed_keys, fingerprint
-from sds.lifecycle import HardeningFailed, Systemd, disable_core_dumps, private_umask, raise_nofile, signals
+from sds.lifecycle import (
+    HardeningFailed,
+    Systemd,
+    collect_garbage_seldom,
+    disable_core_dumps,
+    private_umask,
+    raise_nofile,
+    signals,
+)
 from sds.logs import configure_logging, get_logger, set_level
 from sds.net.errors import NetError
 from sds.server.datadir import DataDir, DataDirUnusable
@@ -35,7 +45,7 @@ def run(config: ServerConfig, reload: Reload | None = None) -> int:
     configure_logging(level=config.log.level, style=config.log.format)
     log = get_logger(__name__)
     try:
-        asyncio.run(_Process(config, reload, SystemClock()).run())
+        uvloop.run(_Process(config, reload, SystemClock()).run())
     except ConfigError as error:
         log.critical("the server cannot start", problems=[str(problem) for problem in error.problems])
         return EXIT_CONFIG
@@ -80,6 +90,7 @@ class _Process:
         try:
             await server.start()
             self._server = server
+            collect_garbage_seldom()
             self._log.info(
                 "serving",
                 version=__version__,
