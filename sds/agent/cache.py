@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from attestation.entry import RegistrationEntry, match
 from attestation.selector import Selectors
 from ca.bundle import TrustBundle
 from sds.agent.group import Group, Member, Waker
-from sds.agent.renewal import Attempt, Facts, Held
+from sds.agent.renewal import Attempt, Facts
+from sds.agent.views import HeldSvid, Views
 from sds.clock import Clock
-from sds.delivery.view import EMPTY, STANDARD_NAMES, DomainBundle, Identity, Names, Trust, View
-
-
-@dataclass(frozen=True, slots=True)
-class HeldSvid:
-    """A certificate in memory with its key, as `identity` serves it."""
-
-    held: Held
-    identity: Identity
+from sds.delivery.view import EMPTY, STANDARD_NAMES, Names
 
 
 class Cache:
@@ -33,7 +25,6 @@ class Cache:
 
     def __init__(self, clock: Clock, names: Names = STANDARD_NAMES) -> None:
         self._clock = clock
-        self._names = names
         self._wanted: Callable[[], None] = lambda: None
         self._waker = Waker()
         self._entries: dict[str, RegistrationEntry] = {}
@@ -42,11 +33,8 @@ class Cache:
         self._idle_since: dict[str, datetime] = {}
         self._groups: dict[Selectors, Group] = {}
         self._groups_of: dict[str, dict[Group, None]] = {}  # by entry ID; the inner one is a set in order
-        self._views: dict[tuple[str, ...], View] = {}  # by Group.key; built when first looked at
-        self._users: dict[tuple[str, ...], int] = {}  # how many groups have that key
+        self._views = Views(self._held, names)
         self._bundle: TrustBundle | None = None
-        self._trust: Trust | None = None
-        self._trust_without_default: Trust | None = None
         self.busy: set[str] = set()
         """Entries that are being asked for now; kept by the issuer."""
         self.distrusted: frozenset[str] = frozenset()
@@ -100,7 +88,7 @@ class Cache:
         if group is None:
             group = self._groups[selectors] = Group(selectors)
             self._set_entries(group, match(self._entries.values(), selectors, self._clock.now()))
-            group.view = self._view(group)
+            group.view = self._views.of(group.key)
             self._wanted()
         group.members[member.process] = member
         return group
@@ -164,7 +152,8 @@ class Cache:
         for group in affected:
             self._match_again(group, touched)
         if bundle is not None and bundle != self._bundle:
-            self._set_bundle(bundle)
+            self._bundle = bundle
+            self._views.trust(bundle)
             affected = dict.fromkeys(self._groups.values())
         if snapshot and not self.synced:
             self.synced = True
@@ -238,14 +227,8 @@ class Cache:
         """Forget the views that show this entry; the groups that have them."""
         groups = dict(self._groups_of.get(entry_id, {}))
         for group in groups:
-            self._views.pop(group.key, None)
+            self._views.forget(group.key)
         return groups
-
-    def _set_bundle(self, bundle: TrustBundle) -> None:
-        self._bundle = bundle
-        self._trust = Trust.build(DomainBundle(bundle.trust_domain, bundle.pem()), names=self._names)
-        self._trust_without_default = replace(self._trust, names=replace(self._names, default=()))
-        self._views.clear()
 
     def _match_again(self, group: Group, touched: Iterable[str]) -> None:
         """Judge the `touched` entries anew; the others match as before."""
@@ -268,45 +251,16 @@ class Cache:
         for entry_id in after - before:
             self._groups_of.setdefault(entry_id, {})[group] = None
             self._idle_since.pop(entry_id, None)
-        if group.key != former_key:
-            self._count_view(group.key, +1)
-            self._count_view(former_key, -1)
-
-    def _count_view(self, key: tuple[str, ...], by: int) -> None:
-        """Keep a view as long as a group has it, and no longer: it holds keys."""
-        if not key:
-            return
-        users = self._users.pop(key, 0) + by
-        if users:
-            self._users[key] = users
-        else:
-            self._views.pop(key, None)
-
-    def _view(self, group: Group) -> View:
-        key = group.key
-        if not key:
-            return EMPTY
-        view = self._views.get(key)
-        if view is None:
-            view = self._views[key] = self._build(key)
-        return view
+        self._views.move(former_key, group.key)
 
     def _refresh(self, groups: Iterable[Group]) -> None:
         """Give each group its View of now, and wake those to whom that is another one."""
         woken: list[Callable[[], None]] = []
         for group in groups:
-            view = self._view(group)
+            view = self._views.of(group.key)
             if view is not group.view:
                 group.view = view
                 for member in group.members.values():
                     woken.extend(member.watchers)
             group.stir()
         self._waker.wake(woken)
-
-    def _build(self, key: tuple[str, ...]) -> View:
-        """The identities that can be served now. `default` is the first entry's alone: it waits rather than changes."""
-        identities = [self._held[entry_id].identity for entry_id in key if entry_id in self._held]
-        if not identities or self._trust is None or self._trust_without_default is None:
-            return EMPTY
-        complete = key[0] in self._held
-        return View.build(identities, self._trust if complete else self._trust_without_default)

@@ -5,29 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from attestation.entry import RegistrationEntry
 from ca.bundle import TrustBundle
-from ca.csr import build_csr
-from ca.errors import CaError
-from ca.keys import KeyType, generate, key_hash, to_pkcs8_pem
-from ca.masked import Masked
-from ca.svid import parse_svid_pem
-from ca.verify import verify_svid
+from ca.keys import KeyType
 from sds._pb.sds.node.v1 import node_pb2
-from sds.agent import convert
 from sds.agent.backoff import Backoff
-from sds.agent.cache import Cache, HeldSvid
+from sds.agent.cache import Cache
 from sds.agent.dial import NodeLink
 from sds.agent.errors import AgentError, InvalidAnswer
-from sds.agent.group import Member
-from sds.agent.renewal import Attempt, Held, blocked, failed, plan, renew_at
+from sds.agent.renewal import Attempt, blocked, failed, plan
+from sds.agent.signing import Refusal, distrusted, judge, prepare, process_info, sign_item
+from sds.agent.views import HeldSvid
 from sds.clock import Clock
-from sds.delivery.resource import TlsCertificate
-from sds.delivery.view import Identity
 from sds.logs import Logger
 
 _LONGEST_SLEEP = 30.0  # seconds; the wall clock may be stepped
@@ -56,25 +49,6 @@ class IssuerOptions:
     calls: int = 4
     jitter_share: float = 0.1
     warm_for: timedelta = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One certificate asked for: the entry as it is now, and the key that was made for it."""
-
-    entry: RegistrationEntry
-    process: node_pb2.ProcessInfo
-    private_key_pem: Masked[bytes]
-    key_hash: str
-    csr: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why there is no certificate. `final`: asking again is no use before the entry changes."""
-
-    reason: str
-    final: bool = False
 
 
 class Issuer:
@@ -177,9 +151,9 @@ class Issuer:
     async def _sign(self, link: NodeLink, entries: Sequence[RegistrationEntry]) -> Mapping[str, HeldSvid | Refusal]:
         """What came of each entry, by its ID. Raises AgentError."""
         loop = asyncio.get_running_loop()
-        wanted = [(entry, _process(self._cache.member_for(entry.id))) for entry in entries]
+        wanted = [(entry, process_info(self._cache.member_for(entry.id))) for entry in entries]
         requests = await loop.run_in_executor(self._executor, prepare, wanted, self._options.key_type)
-        answer = await link.sign(node_pb2.SignX509SvidsRequest(items=[_item(request) for request in requests]))
+        answer = await link.sign(node_pb2.SignX509SvidsRequest(items=[sign_item(request) for request in requests]))
         bundle = self._cache.bundle
         if bundle is None:
             raise InvalidAnswer("there is no trust bundle to judge certificates by")
@@ -219,86 +193,3 @@ class Issuer:
             by_reason.setdefault(attempt.reason, []).append(entry_id)
         for reason, entry_ids in by_reason.items():
             self._log.warning("no certificate", reason=reason, entries=entry_ids[:10], count=len(entry_ids))
-
-
-def prepare(wanted: Sequence[tuple[RegistrationEntry, node_pb2.ProcessInfo]], key_type: KeyType) -> list[Request]:
-    """Make a key for each entry. CPU work: call it in a thread."""
-    requests = []
-    for entry, process in wanted:
-        key = generate(key_type)
-        requests.append(Request(entry, process, to_pkcs8_pem(key), key_hash(key.public_key()), build_csr(key)))
-    return requests
-
-
-def distrusted(chains: Mapping[str, bytes], bundle: TrustBundle, now: datetime) -> frozenset[str]:
-    """The entries whose certificates do not verify against `bundle`. CPU work: call it in a thread."""
-    found = set()
-    for entry_id, chain in chains.items():
-        try:
-            verify_svid(parse_svid_pem(chain), bundle, now)
-        except CaError:
-            found.add(entry_id)
-    return frozenset(found)
-
-
-def judge(
-    requests: Sequence[Request],
-    answer: node_pb2.SignX509SvidsResponse,
-    bundle: TrustBundle,
-    now: datetime,
-    jitters: Sequence[float],
-    jitter_share: float,
-) -> dict[str, HeldSvid | Refusal]:
-    """Match the results with the requests and check every certificate. CPU work: call it in a thread."""
-    found: dict[str, HeldSvid | Refusal] = {}
-    for number, (request, jitter) in enumerate(zip(requests, jitters, strict=True)):
-        entry_id = request.entry.id
-        if number >= len(answer.results) or answer.results[number].entry_id != entry_id:
-            found[entry_id] = Refusal("the server's answer does not fit the question")
-            continue
-        result = answer.results[number]
-        if result.WhichOneof("result") == "svid":
-            try:
-                found[entry_id] = _held(request, result, bundle, now, jitter, jitter_share)
-            except (AgentError, CaError) as error:
-                found[entry_id] = Refusal(str(error))
-        else:
-            found[entry_id] = _refusal(result.error)
-    return found
-
-
-def _held(
-    request: Request,
-    result: node_pb2.SignResult,
-    bundle: TrustBundle,
-    now: datetime,
-    jitter: float,
-    jitter_share: float,
-) -> HeldSvid:
-    """A certificate that may be served: for this ID and this key, valid now, and verified. Raises CaError, AgentError.
-
-    One that a sidecar would reject must not replace one that works.
-    """
-    entry = request.entry
-    svid = convert.svid(result.svid.certificate_chain, entry.spiffe_id)
-    if svid.key_hash != request.key_hash:
-        raise InvalidAnswer("the server sent a certificate for another key")
-    verify_svid(svid, bundle, now)
-    certificate = TlsCertificate(svid.pem(), request.private_key_pem, svid.serial, svid.not_after)
-    due = renew_at(svid.not_before, svid.not_after, jitter_share, jitter)
-    return HeldSvid(Held(entry, svid.not_before, svid.not_after, due), Identity(entry.spiffe_id, certificate))
-
-
-def _refusal(error: node_pb2.SignError) -> Refusal:
-    """REFUSED needs a change of the entry. The rest may pass: a replica may not have heard of the entry yet."""
-    return Refusal(error.message or "the server gave no reason", final=error.code == node_pb2.SignError.CODE_REFUSED)
-
-
-def _item(request: Request) -> node_pb2.SignItem:
-    return node_pb2.SignItem(entry_id=request.entry.id, csr=request.csr, process=request.process)
-
-
-def _process(member: Member | None) -> node_pb2.ProcessInfo:
-    if member is None:
-        return node_pb2.ProcessInfo()
-    return node_pb2.ProcessInfo(pid=member.process.pid, uid=member.process.uid, path=member.path)

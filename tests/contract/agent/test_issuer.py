@@ -20,7 +20,8 @@ from ca.svid import parse_svid_pem
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.cache import Cache
 from sds.agent.group import Group
-from sds.agent.issuer import Issuer, IssuerOptions, prepare
+from sds.agent.issuer import Issuer, IssuerOptions
+from sds.agent.signing import prepare
 from sds.agent.upstream import Upstream
 from tests.contract.agent.conftest import BACKOFF, LOG, Node
 from tests.contract.agent.test_upstream import running, until
