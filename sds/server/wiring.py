@@ -199,30 +199,8 @@ def _listeners(
 
     core.registry.on_agent(connections.agent_changed)
     enrolment = Enrolment(issuance, core.events, clock, config.trust_domain, limits.max_csr_bytes)
-    attest_api = AttestApi(
-        core.store,
-        enrolment,
-        lambda: core.registry.bundle,
-        refusals,
-        options.attest_rates(config),
-        address_of,
-        clock,
-        telemetry,
-    )
-    node_api = NodeApi(
-        CallerCheck(core.registry, AgentRecords(core.store), config.trust_domain, clock, address_of),
-        note,
-        core.registry,
-        enrolment,
-        signer,
-        Reports(core.store, core.events, telemetry),
-        refusals,
-        clock,
-        telemetry,
-        heartbeat=config.grpc.heartbeat,
-        max_items=limits.max_csr_batch,
-        watches=Caps(limits.max_watch_streams, limits.max_watch_streams_per_agent),
-    )
+    attest_api = _attest_api(core, enrolment, refusals, address_of)
+    node_api = _node_api(core, enrolment, signer, refusals, note, address_of)
     for name, service, methods in (
         ("main", NODE_SERVICE, node_api.methods),
         ("attest", ATTEST_SERVICE, attest_api.methods),
@@ -239,6 +217,44 @@ def _listeners(
             )
         )
     return listeners[0], listeners[1], lambda new: attest_api.use(options.attest_rates(new))
+
+
+def _attest_api(core: Core, enrolment: Enrolment, refusals: RefusalLog, address_of: Callable[[str], str]) -> AttestApi:
+    return AttestApi(
+        core.store,
+        enrolment,
+        lambda: core.registry.bundle,
+        refusals,
+        options.attest_rates(core.config),
+        address_of,
+        core.clock,
+        core.telemetry,
+    )
+
+
+def _node_api(
+    core: Core,
+    enrolment: Enrolment,
+    signer: BatchSigner,
+    refusals: RefusalLog,
+    note: Callable[[AgentCaller], None],
+    address_of: Callable[[str], str],
+) -> NodeApi:
+    config, limits = core.config, core.config.limits
+    return NodeApi(
+        CallerCheck(core.registry, AgentRecords(core.store), config.trust_domain, core.clock, address_of),
+        note,
+        core.registry,
+        enrolment,
+        signer,
+        Reports(core.store, core.events, core.telemetry),
+        refusals,
+        core.clock,
+        core.telemetry,
+        heartbeat=config.grpc.heartbeat,
+        max_items=limits.max_csr_batch,
+        watches=Caps(limits.max_watch_streams, limits.max_watch_streams_per_agent),
+    )
 
 
 def _http(core: Core, health: Health, collectors: CollectorRegistry) -> list[HttpServer]:
