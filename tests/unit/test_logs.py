@@ -48,7 +48,7 @@ def test_a_line(lines: io.StringIO) -> None:
 
 
 def test_the_standard_library_flows_in(lines: io.StringIO) -> None:
-    logging.getLogger("uvicorn.error").info("listening on %s:%d", "127.0.0.1", 1)
+    logging.getLogger("a.library").info("listening on %s:%d", "127.0.0.1", 1)
     assert only(lines)["event"] == "listening on 127.0.0.1:1"
 
 
