@@ -45,7 +45,7 @@ demo: setup ## Two real Envoys whose certificates rotate under traffic; ARGS="--
 
 test: lint types ## Lint, types, import contracts and all tests but the long ones; ARGS=tests/unit
 	@.ci/debian
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
 test-long: setup-test ## The long tests; LONG_SHARE=0.1 runs a tenth of their rounds
 	@.ci/debian
