@@ -19,7 +19,7 @@ from tests.e2e.harness.cli import sds
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = [page for page in PAGES if "\n```sh\n" in page.read_text()]
 
 

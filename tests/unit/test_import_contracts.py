@@ -26,6 +26,8 @@ PLANTED = [
     ("Pure modules do no I/O and read no clock", "attestation/selector.py", "import asyncio"),
     ("Pure modules do no I/O and read no clock", "attestation/errors.py", "import logging"),
     ("Pure modules do no I/O and read no clock", "sds/delivery/view.py", "from sds.clock import SystemClock"),
+    ("ca and attestation know no gRPC, no web, no SQL, no Vault", "ca/keys.py", "import grpc"),
+    ("ca and attestation know no gRPC, no web, no SQL, no Vault", "attestation/catalog.py", "import httpx"),
     ("SQLAlchemy only in sds.store", "sds/delivery/planted.py", "from sqlalchemy.exc import DBAPIError"),
     ("hvac only in sds.vault", "sds/store/planted.py", "import hvac"),
     (
