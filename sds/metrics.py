@@ -20,7 +20,7 @@ PROFILES = ("workload", "agent", "server", "authority")
 """What is issued (ca.profile)."""
 OUTCOMES = ("success", "refused", "failure")
 """As in the audit log: refused is a decision, failure is something broken."""
-PROTOCOLS = ("sotw", "delta", "ads-sotw", "ads-delta", "fetch")
+PROTOCOLS = ("sotw", "delta", "ads-sotw", "ads-delta", "workload-api", "fetch")
 METHODS = ("Attest", "Renew", "SignX509Svids", "ReportDelivery", "WatchAuthorized", "other")
 """Of the node API."""
 STATUSES = (
@@ -165,7 +165,7 @@ class AgentMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         r = registry
-        streams = Gauge("sds_agent_streams", "SDS and ADS streams open now.", ("protocol",), registry=r)
+        streams = Gauge("sds_agent_streams", "SDS, ADS and Workload API streams open now.", ("protocol",), registry=r)
         self.streams = {protocol: streams.labels(protocol) for protocol in PROTOCOLS[:-1]}
         self.pushes = HotCounter("sds_agent_pushes", "Resources sent to sidecars.", r).inc
         self.acks = HotCounter("sds_agent_acks", "Resources that sidecars accepted.", r).inc

@@ -240,7 +240,10 @@ class ResourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """One SDS stream of a workload, as its agent reported it. `protocol`: sotw, delta, ads-sotw, ads-delta."""
+    """One stream of a workload, as its agent reported it.
+
+    `protocol`: sotw, delta, ads-sotw, ads-delta or workload-api (where nothing is ever acknowledged).
+    """
 
     id: str
     agent_id: SpiffeId

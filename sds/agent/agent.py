@@ -16,6 +16,7 @@ from sds.agent.datadir import DataFolder
 from sds.agent.memory import Subscriptions
 from sds.agent.upstream import UpstreamStatus
 from sds.delivery.registry import StreamState
+from sds.delivery.workload_api import PROTOCOL, WorkloadApi
 from sds.http.unix import HttpServer
 from sds.logs import Logger
 from sds.net.listen import UnixListener
@@ -45,6 +46,7 @@ class Parts:
     """What `wiring.build` put together."""
 
     backend: grpc.aio.Server
+    workload_api: WorkloadApi
     relay: Relay[LocalProcess]
     listener: UnixListener
     http: Sequence[HttpServer]
@@ -88,6 +90,7 @@ class Agent:
         parts.listener.unlink()
         parts.relay.stop_accepting()
         await self._drain()
+        parts.workload_api.close()
         await parts.backend.stop(0.2)
         parts.relay.close()
         await asyncio.gather(*(http.stop(1.0) for http in parts.http))
@@ -114,7 +117,8 @@ class Agent:
 
 
 def _unanswered(state: StreamState) -> bool:
-    return any(
+    """Workload API streams have no answers to wait for."""
+    return state.protocol != PROTOCOL and any(
         resource.sent_version and resource.sent_version not in {resource.acked_version, resource.nacked_version}
         for resource in state.resources
     )

@@ -33,7 +33,7 @@ class Cache:
         self._idle_since: dict[str, datetime] = {}
         self._groups: dict[Selectors, Group] = {}
         self._groups_of: dict[str, dict[Group, None]] = {}  # by entry ID; the inner one is a set in order
-        self._views = Views(self._held, names)
+        self._views = Views(self._entries, self._held, names)
         self._bundle: TrustBundle | None = None
         self.busy: set[str] = set()
         """Entries that are being asked for now; kept by the issuer."""
@@ -213,7 +213,10 @@ class Cache:
         held = self._held.get(entry.id)
         if held is not None and held.identity.spiffe_id != entry.spiffe_id:
             self._forget(entry.id)  # nobody is entitled to the former ID any more
+        former = self._entries.get(entry.id)
         self._entries[entry.id] = entry
+        if former is not None and former.spec.hint != entry.spec.hint:
+            self._invalidate(entry.id)
         now = self._clock.now()
         return before | {group: None for group in self._groups.values() if match((entry,), group.selectors, now)}
 

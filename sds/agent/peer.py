@@ -110,6 +110,10 @@ class LocalCallers:
         self._by_connection: dict[int, _Tracked] = {}
         self._arrived = asyncio.Event()
 
+    @property
+    def ready(self) -> bool:
+        return self._cache.synced
+
     async def identify(self, peer: str) -> Workload:
         """The process behind `context.peer()`. Raises AttestationRefused, LimitExceeded.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from attestation.entry import RegistrationEntry
 from ca.bundle import TrustBundle
 from sds.agent.renewal import Held
 from sds.delivery.view import EMPTY, DomainBundle, Identity, Names, Trust, View
@@ -22,15 +23,18 @@ class HeldSvid:
 
 
 class Views:
-    """Builds views from `held`, which belongs to the cache, when they are first looked at. A view holds keys."""
+    """Builds views when they are first looked at. A view holds keys.
 
-    __slots__ = ("_held", "_names", "_trust", "_trust_without_default", "_users", "_views")
+    `entries` and `held` belong to the cache; whatever is held has its entry.
+    """
 
-    def __init__(self, held: Mapping[str, HeldSvid], names: Names) -> None:
+    __slots__ = ("_entries", "_held", "_names", "_trust", "_users", "_views")
+
+    def __init__(self, entries: Mapping[str, RegistrationEntry], held: Mapping[str, HeldSvid], names: Names) -> None:
+        self._entries = entries
         self._held = held
         self._names = names
         self._trust: Trust | None = None
-        self._trust_without_default: Trust | None = None
         self._views: dict[Key, View] = {}
         self._users: dict[Key, int] = {}  # how many groups have that key
 
@@ -46,7 +50,6 @@ class Views:
     def trust(self, bundle: TrustBundle) -> None:
         """Every view shows this bundle from now on."""
         self._trust = Trust.build(DomainBundle(bundle.trust_domain, bundle.pem()), names=self._names)
-        self._trust_without_default = replace(self._trust, names=replace(self._names, default=()))
         self._views.clear()
 
     def forget(self, key: Key) -> None:
@@ -73,8 +76,9 @@ class Views:
 
     def _build(self, key: Key) -> View:
         """The identities that can be served now. `default` is the first entry's alone: it waits rather than changes."""
-        identities = [self._held[entry_id].identity for entry_id in key if entry_id in self._held]
-        if not identities or self._trust is None or self._trust_without_default is None:
+        held = [entry_id for entry_id in key if entry_id in self._held]
+        if not held or self._trust is None:
             return EMPTY
-        complete = key[0] in self._held
-        return View.build(identities, self._trust if complete else self._trust_without_default)
+        identities = [self._held[entry_id].identity for entry_id in held]
+        hints = [self._entries[entry_id].spec.hint for entry_id in held]
+        return View.build(identities, self._trust, hints=hints, has_default=key[0] in self._held)

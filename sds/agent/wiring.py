@@ -35,8 +35,11 @@ from sds.agent.status import AgentStatus, Constants
 from sds.agent.upstream import Upstream
 from sds.clock import Clock
 from sds.config import AgentConfig
+from sds.delivery.places import Places
 from sds.delivery.registry import StreamRegistry
 from sds.delivery.service import DeliveryService, server_options
+from sds.delivery.session import Surroundings
+from sds.delivery.workload_api import WorkloadApi
 from sds.http.ops import ops_routes
 from sds.http.unix import HttpServer
 from sds.logs import Logger, get_logger
@@ -101,8 +104,10 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
         core.executors[1],
         options.peers(config),
     )
+    backend, workload_api = _backend(core, callers, private)
     parts = Parts(
-        backend=_backend(core, callers, private),
+        backend=backend,
+        workload_api=workload_api,
         relay=relay,
         listener=sockets.public,
         http=_http(core, sockets, own, callers),
@@ -227,15 +232,21 @@ def _relay(core: Core, listening: socket.socket, private: Path, descriptors: int
     )
 
 
-def _backend(core: Core, callers: LocalCallers, private: Path) -> grpc.aio.Server:
+def _backend(core: Core, callers: LocalCallers, private: Path) -> tuple[grpc.aio.Server, WorkloadApi]:
+    """What the relay talks to: SDS and, where it is enabled, the Workload API."""
     settings = options.delivery(core.config)
+    places = Places(settings.streams)
     observer = StreamObserver(core.metrics, core.reporter, core.clock, core.log)
-    service = DeliveryService(callers, observer, core.streams, core.clock, settings)
+    service = DeliveryService(callers, observer, core.streams, core.clock, settings, places)
+    surroundings = Surroundings(observer, core.streams, core.clock, settings.silent_grace)
+    workload_api = WorkloadApi(callers, surroundings, places)
     # Probing for bandwidth, a ping after a request, is of no use on a Unix socket and a fifth of the relay's work.
     server = grpc.aio.server(options=[*server_options(settings), ("grpc.http2.bdp_probe", 0)])
     server.add_generic_rpc_handlers(service.handlers())
+    if core.config.workload_api.enabled:
+        server.add_generic_rpc_handlers(workload_api.handlers())
     server.add_insecure_port(f"unix:{private / 'grpc.sock'}")
-    return server
+    return server, workload_api
 
 
 def _subscriptions(core: Core) -> Subscriptions:

@@ -90,6 +90,9 @@ class Workload:
             raise AttestationRefused(self.refusal)
         return self.group.view
 
+    def entitled(self) -> bool:
+        return bool(self.group.entries)
+
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         self._watchers[wake] = None
         self._streams.acquire(self.process.uid)

@@ -65,6 +65,12 @@ class SdsSection(Section):
         return self
 
 
+class WorkloadApiSection(Section):
+    """The SPIFFE Workload API, beside SDS on the same socket."""
+
+    enabled: bool = key("Whether it is served.", default=True)
+
+
 class AgentLimits(Section):
     """What one local user, one stream, or all together, may ask for."""
 
@@ -158,6 +164,7 @@ class AgentConfig(Section):
     drain_timeout: Duration = key("How long SIGTERM waits for streams to end.", default=5 * _SECOND, le=_HOUR)
     nofile: Count = key("Open files asked for at start (RLIMIT_NOFILE).", default=131_072, ge=256)
     sds: SdsSection = SdsSection()
+    workload_api: WorkloadApiSection = WorkloadApiSection()
     limits: AgentLimits = AgentLimits()
     attestors: AttestorsSection = AttestorsSection()
     svid: SvidSection = SvidSection()

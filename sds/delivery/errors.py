@@ -15,5 +15,17 @@ class LimitExceeded(DeliveryError):
     """The client wants more names or streams than it may have."""
 
 
+class NoIdentity(DeliveryError):
+    """No entry gives the caller an identity, or none does any more."""
+
+
+class NotReady(DeliveryError):
+    """What the caller is entitled to cannot be served now; it may try again."""
+
+
+class NotSupported(DeliveryError):
+    """A method that a standard knows and this program does not."""
+
+
 class NoSuchSecret(DeliveryError):
     """A fetch names nothing that the caller may have."""

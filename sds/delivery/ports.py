@@ -39,6 +39,10 @@ class Caller(Protocol):
         """
         ...
 
+    def entitled(self) -> bool:
+        """Whether an entry matches, also while its certificate is not there yet and `view()` is EMPTY."""
+        ...
+
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called on the event loop whenever `view()` may differ; returns what ends that (idempotent)."""
         ...
@@ -55,6 +59,11 @@ class Caller(Protocol):
 class Callers(Protocol):
     """Finds out who stands behind a gRPC peer."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it is known what callers may have; until then `identify` waits."""
+        ...
+
     async def identify(self, peer: str) -> Caller:
         """`peer` is `context.peer()`. Raises AttestationRefused with a reason safe to show."""
         ...
@@ -68,7 +77,7 @@ class StreamInfo(Protocol):
 
     @property
     def protocol(self) -> str:
-        """`sotw`, `delta`, `ads-sotw`, `ads-delta` or `fetch`."""
+        """`sotw`, `delta`, `ads-sotw`, `ads-delta`, `workload-api` or `fetch`."""
         ...
 
     @property

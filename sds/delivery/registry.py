@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from sds.clock import Clock
+from sds.delivery.messages import Node
 from sds.delivery.ports import Caller, CallerInfo
-from sds.delivery.stream import Stream
 from sds.delivery.subscription import Slot
 from sds.delivery.text import clean_name
 
@@ -53,12 +54,22 @@ class StreamChanges:
     closed: tuple[str, ...]
 
 
+class Core(Protocol):
+    """What a stream holds, whatever it speaks."""
+
+    @property
+    def slots(self) -> Sequence[Slot]: ...
+
+    @property
+    def node(self) -> Node: ...
+
+
 class LiveStream:
     """An open stream: the StreamInfo that observers see."""
 
     __slots__ = ("_caller", "core", "id", "opened_at", "protocol")
 
-    def __init__(self, stream_id: str, protocol: str, caller: Caller, core: Stream, opened_at: float) -> None:
+    def __init__(self, stream_id: str, protocol: str, caller: Caller, core: Core, opened_at: float) -> None:
         self.id = stream_id
         self.protocol = protocol
         self.core = core

@@ -15,8 +15,9 @@ from sds.clock import Clock
 from sds.delivery.conversation import Variant, converse
 from sds.delivery.decode import decode_sotw
 from sds.delivery.encode import Encoder
-from sds.delivery.errors import InvalidRequest, LimitExceeded, NoSuchSecret
+from sds.delivery.errors import InvalidRequest, NoSuchSecret
 from sds.delivery.messages import NO_IDENTITY, NOT_GRANTED, SECRET_TYPE, Node
+from sds.delivery.places import Places
 from sds.delivery.ports import Caller, CallerInfo, Callers, Observer, StreamInfo
 from sds.delivery.registry import LiveStream, StreamRegistry
 from sds.delivery.resource import Resource
@@ -92,7 +93,9 @@ class DeliveryService:
         registry: StreamRegistry,
         clock: Clock,
         settings: DeliverySettings | None = None,
+        places: Places | None = None,
     ) -> None:
+        """`places` are shared with the other services of the same server; without it this one has all to itself."""
         self._callers = callers
         self._observer = observer
         self._registry = registry
@@ -100,7 +103,7 @@ class DeliveryService:
         self._settings = settings or DeliverySettings()
         self._around = Surroundings(observer, registry, clock, self._settings.silent_grace)
         self._encoder = Encoder()
-        self._open = 0
+        self._places = places or Places(self._settings.streams)
 
     @property
     def encodings(self) -> Encoder:
@@ -162,15 +165,11 @@ class DeliveryService:
         await context.abort(code, text)
 
     async def _serve(self, variant: Variant, context: Context) -> None:
-        if self._open >= self._settings.streams:
+        if self._places.full:
             self._observer.rejected(context.peer(), variant, "too many streams")
-            raise LimitExceeded("too many open streams, try again later")
-        self._open += 1
-        try:
+        with self._places.one():
             caller = await self._identify(variant, context.peer())
             await self._hold(variant, context, caller)
-        finally:
-            self._open -= 1
 
     async def _identify(self, protocol: str, peer: str) -> Caller:
         try:

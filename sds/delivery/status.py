@@ -5,12 +5,15 @@ from __future__ import annotations
 import grpc
 
 from attestation.errors import AttestationRefused
-from sds.delivery.errors import InvalidRequest, LimitExceeded, NoSuchSecret
+from sds.delivery.errors import InvalidRequest, LimitExceeded, NoIdentity, NoSuchSecret, NotReady, NotSupported
 
 _TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT),
     (LimitExceeded, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NoSuchSecret, grpc.StatusCode.NOT_FOUND),
+    (NoIdentity, grpc.StatusCode.PERMISSION_DENIED),
+    (NotReady, grpc.StatusCode.UNAVAILABLE),
+    (NotSupported, grpc.StatusCode.UNIMPLEMENTED),
     (AttestationRefused, grpc.StatusCode.PERMISSION_DENIED),
 )
 INTERNAL = (grpc.StatusCode.INTERNAL, "internal error")

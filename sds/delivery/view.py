@@ -45,11 +45,20 @@ class DomainBundle:
     pem: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Bundles:
+    """The bundles themselves: of our own trust domain, and of those it is federated with. None of these is empty."""
+
+    own: DomainBundle
+    federated: tuple[DomainBundle, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trust:
     """The validation contexts by name, plain and for the SPIFFE validator. Shared by all views of an agent."""
 
     names: Names
+    bundles: Bundles
     plain: Mapping[str, Resource] = field(repr=False)
     spiffe: Mapping[str, Resource] = field(repr=False)
 
@@ -68,24 +77,48 @@ class Trust:
             everything = SpiffeValidator(tuple((b.trust_domain.name, b.pem) for b in filled))
             _put(plain, names.all, everything)
             _put(spiffe, names.all, everything)
-        return cls(names, MappingProxyType(plain), MappingProxyType(spiffe))
+        others = tuple(b for b in filled if b is not own)
+        return cls(names, Bundles(own, others), MappingProxyType(plain), MappingProxyType(spiffe))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Granted:
+    """An identity as one of a caller's entries grants it; `hint` says what the operator means it for."""
+
+    identity: Identity
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class View:
-    """Everything a caller may have. Of one name an identity comes before a bundle, and both before a granted secret."""
+    """Everything a caller may have. Of one name an identity comes before a bundle, and both before a granted secret.
+
+    `granted` has every identity, the default one first if `has_default`; two may have the same SPIFFE ID.
+    """
 
     spiffe_ids: tuple[str, ...] = ()
+    granted: tuple[Granted, ...] = field(default=(), repr=False)
+    bundles: Bundles | None = field(default=None, repr=False)
+    has_default: bool = False
     _certificates: Mapping[str, Resource] = field(default_factory=dict, repr=False)
     _plain: Mapping[str, Resource] = field(default_factory=dict, repr=False)
     _spiffe: Mapping[str, Resource] = field(default_factory=dict, repr=False)
     _secrets: Mapping[str, Resource] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def build(cls, identities: Sequence[Identity], trust: Trust, secrets: Iterable[Resource] = ()) -> View:
+    def build(
+        cls,
+        identities: Sequence[Identity],
+        trust: Trust,
+        secrets: Iterable[Resource] = (),
+        *,
+        hints: Sequence[str] = (),
+        has_default: bool = True,
+    ) -> View:
         """What a caller with `identities` may have, the default one first. No identity: nothing at all (fail closed).
 
-        Of two identities with one SPIFFE ID the first counts.
+        Of two identities with one SPIFFE ID the first counts. `hints` are those of the identities, in their order.
+        Without `has_default` the default one is missing among them, and no other stands in for it.
         """
         if not identities:
             return EMPTY
@@ -93,10 +126,11 @@ class View:
         for identity in identities:
             certificates.setdefault(identity.resource.name, identity.resource)
         owned = tuple(certificates)
-        for alias in trust.names.default:
+        for alias in trust.names.default if has_default else ():
             certificates.setdefault(alias, identities[0].resource.renamed(alias))
         granted = {secret.name: secret for secret in secrets}
-        return cls(owned, certificates, trust.plain, trust.spiffe, granted)
+        hinted = tuple(map(Granted, identities, hints or ("",) * len(identities)))
+        return cls(owned, hinted, trust.bundles, has_default, certificates, trust.plain, trust.spiffe, granted)
 
     def resolve(self, name: str, *, spiffe_validator: bool = False) -> Resource | None:
         """What `name` stands for, or None. `spiffe_validator` asks for bundles in that form instead of plain CAs."""

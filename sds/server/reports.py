@@ -26,7 +26,7 @@ from sds.store.records import ProcessRecord, ReportPosition, ResourceRecord, Str
 from sds.store.unit_of_work import UnitOfWork
 
 ACTIONS = frozenset({"workload.attested", "workload.refused", "secret.nacked", "secret.refused"})
-PROTOCOLS = frozenset({"sotw", "delta", "ads-sotw", "ads-delta"})
+PROTOCOLS = frozenset({"sotw", "delta", "ads-sotw", "ads-delta", "workload-api"})
 MAX_NAME = 128
 MAX_ID = 2048
 MAX_DETAIL = 1024

@@ -161,7 +161,10 @@ class ResourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
-    """One SDS stream of a workload, as its agent reported it. `protocol`: sotw, delta, ads-sotw, ads-delta."""
+    """One stream of a workload, as its agent reported it.
+
+    `protocol`: sotw, delta, ads-sotw, ads-delta or workload-api (where nothing is ever acknowledged).
+    """
 
     agent_id: SpiffeId
     stream_id: str

@@ -15,6 +15,8 @@ class FakeCaller:
         self._wakes: list[Callable[[], None]] = []
         self._names: dict[str, None] = dict.fromkeys(remembered)
         self.gone = ""
+        self.promised = False
+        """Whether an entry matches although the view is empty."""
 
     @property
     def description(self) -> CallerInfo:
@@ -28,6 +30,9 @@ class FakeCaller:
         if self.gone:
             raise AttestationRefused(self.gone)
         return self._view
+
+    def entitled(self) -> bool:
+        return self.promised or bool(self._view)
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         self._wakes.append(wake)
@@ -66,6 +71,7 @@ class FakeCallers:
         self.caller = caller
         self.refusal: Exception | None = None
         self.peers: list[str] = []
+        self.ready = True
 
     async def identify(self, peer: str) -> FakeCaller:
         self.peers.append(peer)

@@ -12,8 +12,11 @@ import grpc
 import pytest
 
 from sds.clock import SystemClock
+from sds.delivery.places import Places
 from sds.delivery.registry import StreamRegistry
 from sds.delivery.service import DeliveryService, DeliverySettings, server_options
+from sds.delivery.session import Surroundings
+from sds.delivery.workload_api import WorkloadApi
 from tests.fakes.delivery import FakeCaller, FakeCallers, RecordingObserver
 from tests.fakes.secrets import view
 
@@ -28,6 +31,7 @@ class Running:
     observer: RecordingObserver
     registry: StreamRegistry
     service: DeliveryService
+    workload_api: WorkloadApi
     server: grpc.aio.Server
     channels: list[grpc.aio.Channel] = field(default_factory=list)
 
@@ -52,13 +56,15 @@ async def serve(path: Path, settings: DeliverySettings = SETTINGS) -> AsyncItera
     caller = FakeCaller(view())
     callers, observer, clock = FakeCallers(caller), RecordingObserver(), SystemClock()
     registry = StreamRegistry("run", clock)
-    service = DeliveryService(callers, observer, registry, clock, settings)
+    places = Places(settings.streams)
+    service = DeliveryService(callers, observer, registry, clock, settings, places)
+    workload_api = WorkloadApi(callers, Surroundings(observer, registry, clock, settings.silent_grace), places)
     server = grpc.aio.server(options=server_options(settings))
-    server.add_generic_rpc_handlers(service.handlers())
+    server.add_generic_rpc_handlers((*service.handlers(), *workload_api.handlers()))
     target = f"unix:{path}"
     server.add_insecure_port(target)
     await server.start()
-    running = Running(target, caller, callers, observer, registry, service, server)
+    running = Running(target, caller, callers, observer, registry, service, workload_api, server)
     try:
         yield running
     finally:
