@@ -20,10 +20,13 @@ from sds.clock import Clock
 from sds.delivery.ports import CallerInfo
 from sds.delivery.registry import StreamChanges, StreamState
 from sds.logs import Logger
+from sds.net.limits import Rate, TokenBuckets
 
 STREAMS_PER_REPORT = 500
 EVENTS_PER_REPORT = 1000
 _NOBODY = CallerInfo()
+_EVENTS_PER_SECOND = 5.0
+"""Of one action and user, once half of the queue came at once: no local process fills the server's audit log."""
 _SHARE = 10
 """Reporting rests this many times as long as it worked: serving comes first."""
 
@@ -91,6 +94,7 @@ class Reporter:
         self._sequence = 0
         self._event_number = 0
         self._events: deque[tuple[int, SeenEvent]] = deque()
+        self._sources = TokenBuckets(Rate(_EVENTS_PER_SECOND, max(1, queue // 2)))
         self._dropped = 0
         self._snapshot_due = True
         self._states: deque[StreamState] = deque()  # taken from the registry and not yet sent
@@ -101,9 +105,10 @@ class Reporter:
         self._dirty.set()
 
     def add(self, event: SeenEvent) -> None:
-        """Queue an event, or count it as dropped when the queue is full."""
+        """Queue an event, or count it as dropped: when the queue is full, or a user causes too many of one action."""
         self._event_number += 1
-        if len(self._events) >= self._queue_size:
+        within = self._sources.take((event.action, event.caller.uid), self._clock.monotonic())
+        if not within or len(self._events) >= self._queue_size:
             self._dropped += 1
             self._observer.dropped(1)
         else:

@@ -19,6 +19,10 @@ TOTAL = "total"
 DESCRIPTORS_PER_CONNECTION = 3
 """The client's, ours to grpcio, and grpcio's; each process behind them takes one more (its pidfd)."""
 
+_RESERVE = 10
+"""A share of one in so many of the open files is for users who have few connections."""
+_FEW = 16
+
 
 class _Limits:
     """New connections of one key only so fast, and so many of its and of all open at once."""
@@ -41,26 +45,32 @@ class _Limits:
     def release(self, key: Hashable) -> None:
         self._caps.release(key)
 
+    def held(self, key: Hashable) -> int:
+        return self._caps.held(key)
+
 
 class LocalAdmission:
     """Counts by user, so that one user's flood leaves room for the others, and counts open files.
 
     `descriptors` is how many open files connections may take up: better to refuse one more than to leave grpcio or
-    the logs without any.
+    the logs without any. However few there are, no user takes them all.
     """
 
-    __slots__ = ("_descriptors", "_limits")
+    __slots__ = ("_descriptors", "_limits", "_reserve")
 
     def __init__(
         self, *, total: int, per_uid: int, clock: Clock, descriptors: int, buckets: TokenBuckets | None = None
     ) -> None:
         self._limits = _Limits(buckets, Caps(total, per_uid), clock)
         self._descriptors = descriptors
+        self._reserve = descriptors // _RESERVE
 
     def admit(self, peer: LocalProcess) -> str | None:
         cost = _descriptors_of(peer)
         if cost > self._descriptors:
             return TOTAL
+        if cost > self._descriptors - self._reserve and self._limits.held(peer.identity.uid) >= _FEW:
+            return PER_PEER
         refusal = self._limits.admit(peer.identity.uid)
         if refusal is None:
             self._descriptors -= cost

@@ -69,6 +69,7 @@ class Kit:
         self.streams = FakeStreams()
         self.link = FakeLink()
         self.dropped = Dropped()
+        self.clock = FakeClock()
         self.reporter = Reporter(
             self.streams,
             self.link,  # type: ignore[arg-type]
@@ -77,7 +78,7 @@ class Kit:
             queue=queue,
             backoff=Backoff(timedelta(milliseconds=10), timedelta(milliseconds=10)),
             observer=self.dropped,
-            clock=FakeClock(),
+            clock=self.clock,
             log=get_logger("test"),
         )
 
@@ -153,14 +154,29 @@ async def test_a_server_that_does_not_know_this_run_gets_a_snapshot() -> None:
 
 async def test_a_full_queue_counts_what_it_drops_and_says_so() -> None:
     kit = Kit(queue=3)
-    for _ in range(10):
-        kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
+    for uid in range(10):
+        kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success", caller=CallerInfo(uid=uid)))
     report = await kit.send()
     assert (len(report.events), report.events_dropped) == (3, 7)
     assert kit.dropped.count == 7
     assert (await kit.send()).events_dropped == 0
-    kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
+    kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success", caller=CallerInfo(uid=11)))
     assert (await kit.send()).events[0].number == 11, "numbers show the gap"
+
+
+async def test_a_user_who_floods_leaves_room_for_the_others_and_is_counted() -> None:
+    kit = Kit(queue=100)
+    for _ in range(500):
+        kit.reporter.add(SeenEvent(EPOCH, "secret.refused", "refused", caller=CALLER))
+    kit.reporter.add(SeenEvent(EPOCH, "secret.nacked", "failure", caller=CALLER))
+    kit.reporter.add(SeenEvent(EPOCH, "secret.refused", "refused", caller=CallerInfo(uid=1001)))
+    report = await kit.send()
+    assert [event.action for event in report.events] == ["secret.refused"] * 50 + ["secret.nacked", "secret.refused"]
+    assert (report.events_dropped, kit.dropped.count) == (450, 450)
+    kit.clock.advance(1)
+    for _ in range(100):
+        kit.reporter.add(SeenEvent(EPOCH, "secret.refused", "refused", caller=CALLER))
+    assert len((await kit.send()).events) == 5
 
 
 async def test_a_report_that_the_server_cannot_read_does_not_block_the_next() -> None:

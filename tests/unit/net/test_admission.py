@@ -10,8 +10,8 @@ from sds.net.process import LocalProcess
 from tests.fakes.clock import FakeClock
 
 
-def process(pid: int) -> LocalProcess:
-    return LocalProcess(Process(pid, uid=1000, gid=1000, start_time=1), pidfd=-1, start_time=lambda _: 1)
+def process(pid: int, uid: int = 1000) -> LocalProcess:
+    return LocalProcess(Process(pid, uid=uid, gid=1000, start_time=1), pidfd=-1, start_time=lambda _: 1)
 
 
 def connect(admission: LocalAdmission, peer: LocalProcess) -> str | None:
@@ -50,6 +50,13 @@ def test_everything_comes_back() -> None:
         disconnect(budget, first)
         disconnect(budget, second)
         disconnect(budget, first)
+
+
+def test_one_user_cannot_take_every_open_file() -> None:
+    budget, greedy = admission(descriptors=1000, total=10_000, per_uid=10_000), process(1)
+    assert [connect(budget, greedy) for _ in range(400)][-1] == PER_PEER
+    assert [connect(budget, process(pid, uid=1001)) for pid in range(2, 12)] == [None] * 10
+    assert connect(budget, greedy) == PER_PEER
 
 
 def test_a_refusal_for_another_reason_takes_nothing() -> None:
