@@ -42,7 +42,7 @@ _EXPECTED = (AgentError, CaError, NetError, AttestationError, HardeningFailed, O
 
 def run(config: AgentConfig, reload: Reload | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
-    # C-core writes a line of its own kind to standard error for every failed handshake; ours are counted.
+    # C-core writes a line of its own kind to standard error for every failed handshake; we say why ours did.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     configure_logging(level=config.log.level, style=config.log.format)
     log = get_logger(__name__)

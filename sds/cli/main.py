@@ -88,10 +88,24 @@ def _let_go_of_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _standard_streams() -> None:
+    """Open to nothing whichever of the three were closed at the start.
+
+    Else the next socket gets such a number: libuv ends the process over that, and log lines go to whoever is connected.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - None until now
+
+
 def main() -> None:
     """The console script."""
+    _standard_streams()
     # C-core reads this when grpc is imported, which no command has done yet. Else it writes lines of its own kind to
-    # standard error, one for each handshake that fails; we count those, and agents say why theirs did.
+    # standard error, one for each handshake that fails; agents say why theirs did.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

@@ -216,6 +216,17 @@ def test_nobody_is_asked_with_yes(sds: Sds, make: Make) -> None:
     assert (status, b"[y/N]" in shown) == (0, False)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_open_to_nothing(sds: Sds, closed: str) -> None:
+    """Some service managers start programs so; a socket as descriptor 2 would be sent the log lines."""
+    shell = ["/bin/sh", "-c", f'exec "$0" entry list {closed}', str(SDS)]
+    env = {**CLEAN, "SDS_ADMIN_SOCKET": str(sds.socket)}
+    assert subprocess.run(shell, env=env, capture_output=True, check=False, timeout=30).returncode == 0
+    code = "import os; from sds.cli.main import _standard_streams as f; f(); f(); assert os.pipe() == (3, 4)"
+    shell = ["/bin/sh", "-c", f'exec "$0" -c "{code}" {closed}', sys.executable]
+    assert subprocess.run(shell, env=CLEAN, check=False, timeout=30).returncode == 0
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str) -> None:
     env = {**CLEAN, "_SDS_COMPLETE": f"source_{shell}"}
