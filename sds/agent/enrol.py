@@ -109,16 +109,16 @@ class Enroller:
         """Raises CannotStart when there is no token to try."""
         path = self._enrolment.join_token_file
         if path is None:
-            raise CannotStart(f"this agent has no valid SVID and no join token: {HOW_TO_ATTEST}")
+            raise CannotStart(f"this agent has no valid SVID and no join token to get one; {HOW_TO_ATTEST}")
         try:
             with path.open("rb") as file:
                 token = file.read(MAX_TOKEN_BYTES + 1).strip()
         except OSError as error:
             raise CannotStart(f"the join token file {path} cannot be read: {error.strerror}") from None
         if not token or len(token) > MAX_TOKEN_BYTES:
-            raise CannotStart(f"the join token file {path} holds no token: {HOW_TO_ATTEST}")
+            raise CannotStart(f"the join token file {path} holds no token; {HOW_TO_ATTEST}")
         if hashlib.sha256(token).digest() in self._refused:
-            raise CannotStart(f"the server has refused the token in {path} before: {HOW_TO_ATTEST}")
+            raise CannotStart(f"the server has refused the token in {path} before; {HOW_TO_ATTEST}")
         return Masked(token)
 
     async def _attest(self, token: Masked[bytes]) -> AgentIdentity:

@@ -98,5 +98,6 @@ def _print(answer: Any, output: Format) -> int:
             continue
         reason = f"  {event.reason}" if event.reason else ""
         what = f"{event.outcome:<8} {event.action:<20} {event.target.kind}:{event.target.id}"
-        say(f"{event.sequence:>8}  {exact(event.time)}  {what}  by {event.actor.kind}:{event.actor.id}{reason}")
+        who = f"{event.actor.kind}:{event.actor.id or event.actor.address}"  # who was refused may have no name yet
+        say(f"{event.sequence:>8}  {exact(event.time)}  {what}  by {who}{reason}")
     return page.last_sequence

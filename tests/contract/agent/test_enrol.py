@@ -84,7 +84,7 @@ async def test_a_server_that_is_too_busy_is_asked_again(node: Node) -> None:
     ("file", "content", "problem"),
     [
         ("token", None, r"token cannot be read: No such file"),
-        ("token", b"  \n", r"holds no token.*sds token create"),
+        ("token", b"  \n", r"holds no token; create a token with `sds token create`"),
         ("token", b"x" * 5000, r"holds no token"),
         ("bundle", None, r"bundle cannot be read: No such file"),
         ("bundle", b"", r"cannot be used"),
