@@ -120,8 +120,8 @@ def translate(code: grpc.StatusCode, details: str) -> AgentError:
         case grpc.StatusCode.UNAVAILABLE if any(sign in details for sign in _UNTRUSTED):
             return ServerUntrusted(
                 "the server's certificate does not verify against the trust bundle, or it is not the server's; "
-                "compare with `sds bundle show`; if the server was made anew, start with an empty data folder, the new bundle "
-                f"and a new token ({text})"
+                "compare with `sds bundle show`; if the server was made anew, start with an empty data folder, "
+                f"the new bundle and a new token ({text})"
             )
         case grpc.StatusCode.UNAUTHENTICATED:
             return CredentialExpired(text)
