@@ -21,7 +21,7 @@ from sds.delivery.view import Bundles, DomainBundle, Granted, View
 _PEM = re.compile(rb"-----BEGIN [A-Z ]+-----(.*?)-----END [A-Z ]+-----", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Part:
     """Something in a message that has a version of its own: an identity's certificate, or a bundle."""
 

@@ -453,3 +453,30 @@ def test_views_are_not_kept_beyond_their_groups(order: list[int]) -> None:
         cache.leave(group, member)
     assert len(cache._views) == 0
     assert cache._views._users == {}
+
+
+def test_a_new_hint_is_a_new_view_with_the_same_certificate(cache: Cache) -> None:
+    cache.apply([entry(hint="internal")])
+    cache.put({"e1": svid(entry())})
+    group, member = join(cache)
+    before = group.view
+    wakes = member.wakes
+    cache.apply([entry(hint="external", revision=2)])
+    assert [granted.hint for granted in (*before.granted, *group.view.granted)] == ["internal", "external"]
+    assert group.view.granted[0].identity is before.granted[0].identity
+    assert member.wakes == wakes + 1
+    cache.apply([entry(hint="external", revision=3)])
+    assert member.wakes == wakes + 1, "nothing that anyone is told has changed"
+
+
+def test_another_identity_is_granted_but_is_not_the_default(cache: Cache) -> None:
+    cache.apply([entry(), entry("e2")])
+    cache.put({"e2": svid(entry("e2"))})
+    group, _ = join(cache)
+    assert (len(group.view.granted), group.view.has_default) == (1, False)
+    cache.put({"e1": svid(entry())})
+    assert [str(granted.identity.spiffe_id) for granted in group.view.granted] == [
+        "spiffe://example.org/e1",
+        "spiffe://example.org/e2",
+    ]
+    assert group.view.has_default
