@@ -108,7 +108,8 @@ class NodeApi:
 
     async def report(self, request: node_pb2.ReportDeliveryRequest, call: Call) -> node_pb2.ReportDeliveryResponse:
         caller = await self._identify(call)
-        resync = await self._reports.take_in(caller, parse_report(request, caller.agent_id, self._clock.now()))
+        now = self._clock.now()
+        resync = await self._reports.take_in(caller, parse_report(request, caller.agent_id, now), now)
         return node_pb2.ReportDeliveryResponse(resync=resync)
 
     async def watch(

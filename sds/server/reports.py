@@ -7,7 +7,7 @@ the transaction that takes a report in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from attestation.spiffe_id import SpiffeId
 from sds._pb.sds.node.v1 import node_pb2
 from sds.audit.event import AuditEvent, Json, Outcome, Target
+from sds.net.limits import Rate, TokenBuckets
 from sds.server import convert
 from sds.server.events import Events, agent_actor, rfc3339
 from sds.server.identity import AgentCaller
@@ -32,6 +33,9 @@ MAX_ID = 2048
 MAX_DETAIL = 1024
 MAX_LISTED = 256
 """SPIFFE IDs, selectors and resources of one stream or event; more are cut."""
+
+SHARE = Rate(per_second=20.0, burst=20_000)
+"""Events of one agent that are audited one by one; of more than that only the number is. Honest agents stay below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +77,20 @@ class ReportObserver(Protocol):
 class Reports:
     """Takes reports in."""
 
-    def __init__(self, store: Transactions, events: Events, observer: ReportObserver) -> None:
+    def __init__(self, store: Transactions, events: Events, observer: ReportObserver, share: Rate = SHARE) -> None:
         self._store = store
         self._events = events
         self._observer = observer
+        self._shares = TokenBuckets(share)
 
-    async def take_in(self, caller: AgentCaller, report: Report) -> bool:
+    def within_share(self, agent_id: SpiffeId, report: Report, now: datetime) -> Report:
+        """`report` without the events that are too many for its agent; they are counted as dropped."""
+        told = tuple(event for event in report.events if self._shares.take(agent_id, now.timestamp()))
+        return replace(report, events=told, events_dropped=report.events_dropped + len(report.events) - len(told))
+
+    async def take_in(self, caller: AgentCaller, report: Report, now: datetime) -> bool:
         """Whether the agent must send a snapshot next. Raises StoreError: nothing was taken in."""
+        report = self.within_share(caller.agent_id, report, now)
 
         def work(uow: UnitOfWork) -> tuple[bool, bool, datetime]:
             known = uow.streams.position(caller.agent_id)
@@ -96,9 +107,9 @@ class Reports:
             uow.streams.set_position(caller.agent_id, ReportPosition(report.run_id, report.sequence))
             return False, gap and not report.snapshot, uow.now
 
-        repeated, resync, now = await self._store.write(work)
+        repeated, resync, stored_at = await self._store.write(work)
         if not repeated:
-            lags = [max(0.0, (now - event.seen_at).total_seconds()) for event in report.events]
+            lags = [max(0.0, (stored_at - event.seen_at).total_seconds()) for event in report.events]
             self._observer.reported(lags, report.events_dropped)
         return resync
 
