@@ -98,6 +98,24 @@ async def test_changes_at_once_are_one_message(running: Running) -> None:
         assert message.svids[0].x509_svid == last.svid.chain[0], "one step, not twenty-one"
 
 
+async def test_a_client_that_does_not_read_is_sent_the_newest_and_little_in_between(running: Running) -> None:
+    large = [AUTHORITY] * 1500  # more than the socket and HTTP/2 take in
+    changes = 30
+    async with Stream(running.channel()) as slow, Stream(running.channel()) as quick:
+        await slow.get()
+        await quick.get()
+        for _ in range(changes):
+            newest = holder()
+            running.caller.change(view(newest, more=large))
+            while (await quick.get()).svids[0].x509_svid != newest.svid.chain[0]:
+                pass
+        read = 1
+        while (await slow.get()).svids[0].x509_svid != newest.svid.chain[0]:
+            read += 1
+        assert read < changes, "what it did not read was not kept for it"
+        await slow.silent()
+
+
 async def test_streams_share_one_encoding(running: Running) -> None:
     channel = running.channel()
     streams = [Stream(channel) for _ in range(20)]
