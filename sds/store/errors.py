@@ -23,6 +23,7 @@ class Reason(StrEnum):
     LOST = "lost"  # no connection, or it broke
     BUSY = "busy"  # too many connections, out of memory, a statement took too long
     CORRUPT = "corrupt"  # not a database, or damaged
+    REPLACED = "replaced"  # the file is not the one that was opened
     CLOSED = "closed"  # this process is shutting down
 
 
@@ -34,6 +35,7 @@ _ADVICE = {
     Reason.LOST: "the database cannot be reached; check that it runs and its URL",
     Reason.BUSY: "the database is overloaded; try again",
     Reason.CORRUPT: "the database is damaged or is no database; restore a backup",
+    Reason.REPLACED: "the database file was moved, deleted or replaced in use; put it back, or restart the server",
     Reason.CLOSED: "the store is closed; this process is shutting down",
 }
 

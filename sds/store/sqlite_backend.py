@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ class SqliteBackend:
         self._on_change = on_change
         self._writer = sqlite_engine(url, limits, readers=0)
         self._reader = sqlite_engine(url, limits, readers=limits.readers)
+        self._path = Path(url.database or "")
+        self._file = _file_at(self._path)
         self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._readers = ThreadPoolExecutor(limits.readers, thread_name_prefix="sds-store-read")
         self._closing = threading.Lock()
@@ -67,7 +70,13 @@ class SqliteBackend:
                 raise StoreUnavailable(Reason.CLOSED)
             self._queue.put(job)
 
+    def _check_file(self) -> None:
+        """SQLite goes on writing to a file that was deleted, and all of it would be lost. Raises StoreUnavailable."""
+        if self._file is None or _file_at(self._path) != self._file:
+            raise StoreUnavailable(Reason.REPLACED)
+
     def _read(self, work: Work[T]) -> T:
+        self._check_file()
         try:
             with self._reader.connect() as connection, connection.begin():
                 return work(connection).value
@@ -109,6 +118,7 @@ class SqliteBackend:
 
     def _transaction(self, jobs: list[Job[Any]]) -> list[Outcome[Any]]:
         """All jobs in one transaction. Whatever this raises, none of it has happened."""
+        self._check_file()
         try:
             with self._writer.connect() as connection, connection.begin():
                 return [(job, self._run(connection, job)) for job in jobs if not job.abandoned]
@@ -129,6 +139,15 @@ class SqliteBackend:
             outcome = diagnose(error).error if isinstance(error, SQLAlchemyError) else error
         connection.exec_driver_sql("RELEASE job")
         return outcome
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file a path names now: its device and inode; None for none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _in_transaction(connection: Connection) -> bool:

@@ -61,6 +61,24 @@ async def test_a_database_locked_by_another_process(sqlite_url: str, clock: Fake
     await store.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_moved_away_while_in_use(sqlite_url: str, clock: FakeClock, *, replaced: bool) -> None:
+    store = open_store(sqlite_url, clock=clock, limits=IMPATIENT)
+    await store.write(lambda unit: unit.settings.put("x", "before"))
+    path = Path(path_of(sqlite_url))
+    away = path.rename(path.with_name("away"))
+    if replaced:
+        path.write_bytes(away.read_bytes())
+    assert set(await asyncio.gather(*(reason_of(store, str(n)) for n in range(5)))) == {Reason.REPLACED}
+    with pytest.raises(StoreUnavailable, match="put it back, or restart"):
+        await store.read(lambda unit: unit.settings.get("x"))
+    assert path.exists() == replaced, "no empty database in its place"
+    away.replace(path)
+    await store.write(lambda unit: unit.settings.put("x", "after"))
+    assert await store.read(lambda unit: unit.settings.get("x")) == "after"
+    await store.close()
+
+
 async def test_a_short_lock_is_waited_for(sqlite_store: Store, sqlite_url: str) -> None:
     other = sqlite3.connect(path_of(sqlite_url), isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
