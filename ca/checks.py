@@ -1,4 +1,20 @@
-"""Judges finished certificates: each leaf against its intent before it leaves, each authority before it is used."""
+"""Judges certificates: each template and each authority before it is used, and a leaf of each batch before it leaves.
+
+Leaves are put together from encoded parts (ca.template). Everything in them is judged as often as it changes, by a
+parser that built nothing:
+
+1. What a template holds and how it joins the parts, once: `check_template` has leaves for sample facts (short and long,
+   RSA and not) read back whole and held against their intents.
+2. Names are the library's own encodings of what ca.profile has judged. A period is held against the authority's once
+   a batch (`check_period`).
+3. What is new in each leaf is a serial, 20 octets of a hash, and a key in the library's own encoding. Their lengths are
+   counted, not stated, so no value of theirs can move anything else. The first leaf of each batch is read back whole
+   and held against its intent (`check_issued`); if it differs, nothing of the batch leaves.
+
+So a lone leaf is always judged whole. To do it for each of a batch would cost more than their signatures, and could
+find only what 1 has found. Signatures are not verified, which would cost three times as much as to make them:
+`check_authority` proves once that key and certificate belong together.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +24,26 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from attestation.entry import RESERVED_PATH
 from attestation.spiffe_id import SpiffeId
-from ca.authority import SigningAuthority
+from ca.authority import Authority, SigningAuthority
 from ca.bundle import TrustBundle
 from ca.csr import VerifiedCsr
 from ca.errors import AuthorityUnavailable, CertificateMismatch, InvalidSvid
 from ca.intent import CertificateIntent
+from ca.keys import RSA_EXPONENT, KeyType, generate
 from ca.lifetime import Validity, floor_second
 from ca.profile import ProfileName
-from ca.serial import serial_hex
+from ca.serial import SERIAL_BITS, serial_hex
+from ca.signer import signature_algorithm
 from ca.svid import parse_svid
-from ca.template import LeafTemplate, sign_all, subject_key_id
+from ca.template import LeafTemplate, ToBeSigned, finished, sign_all, subject_key_id
 from ca.verify import verify_svid
+from ca.weak_keys import MIN_RSA_BITS
 
 THROW_AWAY_PATH = f"{RESERVED_PATH}/throw-away"
 
@@ -37,42 +57,49 @@ _LEAF_EXTENSIONS = [
 ]
 _USAGES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 _NOT_CA = x509.BasicConstraints(ca=False, path_length=None)
-_VALIDITY_TAG = 0x30
-_EXTENSIONS_TAG = 0xA3
+# Serial, path and DNS names of sample leaves: the smallest, one past each length that takes another octet, the largest.
+_SAMPLES = (
+    (1, THROW_AWAY_PATH, ()),
+    (0x80, f"{THROW_AWAY_PATH}/{'a' * 120}", ("a.example.org",)),
+    (0xFF << 64, f"{THROW_AWAY_PATH}/{'b' * 250}", ("*.example.org", "b.example.org")),
+    ((1 << SERIAL_BITS) - 1, f"{THROW_AWAY_PATH}/{'c' * 1500}", tuple(f"{n}.{'c' * 63}.{'c' * 63}" for n in range(64))),
+)
 
 
-def check_issued(
-    leaf: x509.Certificate, der: bytes, intent: CertificateIntent, signing: SigningAuthority, spki: bytes
-) -> None:
-    """Whether `leaf`, whose encoding is `der`, says exactly what `intent` says. Raises CertificateMismatch.
+def check_issued(der: bytes, intent: CertificateIntent, signing: SigningAuthority) -> None:
+    """Whether a leaf says exactly what `intent` says. Raises CertificateMismatch.
 
-    1. Version 3, the intended serial, and the intended times, within the authority's own.
-    2. The issuer is the authority and the key is the requested one. Both are compared as encoded, each in its place
-       (RFC 5280 4.1: issuer before validity, key before extensions), which costs a tenth of decoding them.
+    1. It can be read, has version 3, the intended serial, and the intended times, within the authority's own.
+    2. The issuer is the authority and the key is the requested one.
     3. The extensions are those of X509-SVID appendix A, no more and no fewer.
     4. The names are one URI, the SPIFFE ID, and the intended DNS names in order.
 
-    It reads by the library's parser, not by what built the certificate, and does not verify the signature: that costs
-    more than all else together. `check_authority` proves once that key and authority certificate belong together.
+    It does not verify the signature.
     """
     authority = signing.authority
-    facts = (  # 1
+    try:
+        leaf = x509.load_der_x509_certificate(der)  # 1
+        key, extensions = leaf.public_key(), list(leaf.extensions)
+    except Exception as error:  # whatever a parser throws, the certificate is none
+        raise CertificateMismatch("the certificate cannot be read back") from error
+    check_period(Validity(intent.not_before, intent.not_after), authority)
+    facts = (
         leaf.version is x509.Version.v3
         and leaf.serial_number == int(intent.serial, 16)
-        and authority.not_before <= leaf.not_valid_before_utc == intent.not_before
-        and authority.not_after >= leaf.not_valid_after_utc == intent.not_after
+        and leaf.not_valid_before_utc == intent.not_before
+        and leaf.not_valid_after_utc == intent.not_after
     )
     if not facts:
         raise CertificateMismatch("serial or validity differs from what was intended")
-    if not _follows(der, signing.subject, _VALIDITY_TAG):  # 2
+    if leaf.issuer.public_bytes() != signing.subject:  # 2
         raise CertificateMismatch("the issuer is not the authority")
-    if not _follows(der, spki, _EXTENSIONS_TAG) or hashlib.sha256(spki).hexdigest() != intent.key_hash:
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if hashlib.sha256(spki).hexdigest() != intent.key_hash:
         raise CertificateMismatch("the key differs from the one that was requested")
-    extensions = list(leaf.extensions)
     if [extension.oid for extension in extensions] != _LEAF_EXTENSIONS:  # 3
         raise CertificateMismatch("the extensions are not those of a leaf X.509-SVID")
     constraints, usage, purposes, authority_key, subject_key, names = extensions
-    _check_purpose(constraints, usage, purposes)
+    _check_purpose(constraints, usage, purposes, rsa_key=isinstance(key, rsa.RSAPublicKey))
     if authority_key.value.key_identifier.hex() != authority.id or subject_key.value.digest != subject_key_id(spki):
         raise CertificateMismatch("the key identifiers are not those of the authority and of the key")
     wanted = [x509.UniformResourceIdentifier(str(intent.spiffe_id)), *map(x509.DNSName, intent.dns_names)]
@@ -80,20 +107,23 @@ def check_issued(
         raise CertificateMismatch("the names differ from what was intended")
 
 
-def _follows(der: bytes, part: bytes, next_tag: int) -> bool:
-    """Whether `part` is in `der` and the element after it has the tag `next_tag`."""
-    end = der.find(part) + len(part)
-    return len(part) <= end < len(der) and der[end] == next_tag
+def check_period(validity: Validity, authority: Authority) -> None:
+    """Whether a leaf of this validity lives within its authority's. Raises CertificateMismatch."""
+    if not authority.not_before <= validity.not_before < validity.not_after <= authority.not_after:
+        raise CertificateMismatch("the validity is not within the authority's")
 
 
-def _check_purpose(constraints: x509.Extension[Any], usage: x509.Extension[Any], purposes: x509.Extension[Any]) -> None:
-    key_usage: x509.KeyUsage = usage.value
+def _check_purpose(
+    constraints: x509.Extension[Any], usage: x509.Extension[Any], purposes: x509.Extension[Any], *, rsa_key: bool
+) -> None:
+    # Digital signature, for RSA keys key encipherment, and none of the other seven (RFC 5280 section 4.2.1.3).
+    wanted = x509.KeyUsage(True, False, rsa_key, False, False, False, False, False, False)
     sound = (
         constraints.critical
         and constraints.value == _NOT_CA
         and usage.critical
-        and key_usage.digital_signature
-        and not (key_usage.key_cert_sign or key_usage.crl_sign)
+        and usage.value == wanted
+        and not purposes.critical
         and purposes.value == _USAGES
     )
     if not sound:
@@ -143,24 +173,47 @@ def _check_authority_certificate(signing: SigningAuthority) -> None:
 
 
 def _try_out(signing: SigningAuthority, now: datetime, serial: int) -> None:
-    authority = signing.authority
-    csr = VerifiedCsr.of_own_key(signing.signer.private_key)
-    spiffe_id = SpiffeId(authority.trust_domain, THROW_AWAY_PATH)
+    template = LeafTemplate(signing)
+    check_template(template, signing)
+    csr = VerifiedCsr.of_public_key(signing.signer.public_key)
     moment = floor_second(now)
-    intent = CertificateIntent(
+    intent = _intent(signing, csr, serial, THROW_AWAY_PATH, (), Validity(moment, moment + timedelta(seconds=1)))
+    (der,) = sign_all([_fill(template, intent, csr)], signing.signer)
+    check_issued(der, intent, signing)
+    svid = parse_svid([der, *signing.authority.chain])
+    verify_svid(svid, TrustBundle(signing.authority.trust_domain, (signing.authority.certificate,)), now)
+
+
+def check_template(template: LeafTemplate, signing: SigningAuthority) -> None:
+    """Whether what `template` fills in for sample facts says what was meant. Raises CertificateMismatch.
+
+    The samples are never signed: zeros stand in the signature's place.
+    """
+    algorithm = signature_algorithm(signing.signer.public_key)
+    modulus = (1 << MIN_RSA_BITS) - 1  # nobody's key, but encoded like any other
+    keys = (generate(KeyType.ECDSA_P256).public_key(), rsa.RSAPublicNumbers(RSA_EXPONENT, modulus).public_key())
+    for csr in map(VerifiedCsr.of_public_key, keys):
+        for serial, path, dns_names in _SAMPLES:
+            intent = _intent(signing, csr, serial, path, dns_names, signing.authority.validity)
+            check_issued(finished(_fill(template, intent, csr), algorithm, bytes(64)), intent, signing)
+
+
+def _intent(
+    signing: SigningAuthority, csr: VerifiedCsr, serial: int, path: str, dns_names: tuple[str, ...], validity: Validity
+) -> CertificateIntent:
+    return CertificateIntent(
         serial=serial_hex(serial),
-        spiffe_id=spiffe_id,
+        spiffe_id=SpiffeId(signing.authority.trust_domain, path),
         profile=ProfileName.WORKLOAD,
         key_hash=csr.key_hash,
-        not_before=moment,
-        not_after=moment + timedelta(seconds=1),
-        authority_id=authority.id,
-        dns_names=(),
+        not_before=validity.not_before,
+        not_after=validity.not_after,
+        authority_id=signing.authority.id,
+        dns_names=dns_names,
     )
-    template = LeafTemplate(authority.trust_domain, signing.certificate)
-    validity = Validity(intent.not_before, intent.not_after)
-    (leaf,) = sign_all([template.fill(serial, validity, csr, spiffe_id, ())], signing.signer)
-    der = leaf.public_bytes(Encoding.DER)
-    check_issued(leaf, der, intent, signing, csr.spki)
-    svid = parse_svid([der, *authority.chain])
-    verify_svid(svid, TrustBundle(authority.trust_domain, (authority.certificate,)), now)
+
+
+def _fill(template: LeafTemplate, intent: CertificateIntent, csr: VerifiedCsr) -> ToBeSigned:
+    period = template.period(Validity(intent.not_before, intent.not_after))
+    names = template.names(intent.spiffe_id, intent.dns_names, rsa_key=csr.rsa_key)
+    return template.fill(int(intent.serial, 16), period, csr, names)

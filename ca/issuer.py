@@ -7,47 +7,55 @@ record of what was meant.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache, lru_cache, partial
 from itertools import groupby
+from operator import attrgetter
 from typing import NoReturn
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
+from attestation.spiffe_id import SpiffeId
 from ca.authority import SigningAuthority
-from ca.checks import check_issued
+from ca.checks import check_issued, check_period, check_template
 from ca.errors import AlreadyIssued, AuthorityUnavailable, CaError, CertificateMismatch
 from ca.intent import CertificateIntent, IssuedCertificate, IssueRequest
 from ca.lifetime import clamp
-from ca.profile import IssuancePolicy, check_identity
-from ca.serial import SERIAL_BITS, serial_hex
-from ca.template import LeafTemplate, Unsigned, sign_all
+from ca.profile import IssuancePolicy, ProfileName, check_identity
+from ca.serial import SERIAL_BITS, RandomSerials, serial_hex
+from ca.template import LeafNames, LeafTemplate, ToBeSigned, sign_all
 
+MAX_KNOWN_NAMES = 16_384
+"""How many identities' names stay encoded: about 1 kB each."""
+
+_SERIAL_END = 1 << SERIAL_BITS
 _ONCE = "a prepared certificate is signed at most once; prepare a new one"
 
 
 class Prepared:
     """A checked certificate that lacks its signature. It is signed at most once, and only by its own authority."""
 
-    __slots__ = ("_unsigned", "authority", "intent", "spki")
+    __slots__ = ("_unsigned", "authority", "intent")
 
-    def __init__(self, intent: CertificateIntent, authority: SigningAuthority, unsigned: Unsigned, spki: bytes) -> None:
+    def __init__(self, intent: CertificateIntent, authority: SigningAuthority, unsigned: ToBeSigned) -> None:
         self.intent = intent
         self.authority = authority
-        self.spki = spki
-        self._unsigned = [unsigned]  # a list, because its pop is atomic: two threads cannot both take it
+        self._unsigned = unsigned
 
     @property
     def spent(self) -> bool:
         """Whether it has gone to the key."""
-        return not self._unsigned
+        return not hasattr(self, "_unsigned")
 
-    def take(self) -> Unsigned:
+    def take(self) -> ToBeSigned:
         """Give out the unsigned certificate, once. Raises AlreadyIssued after that."""
         try:
-            return self._unsigned.pop()
-        except IndexError:
+            unsigned = self._unsigned
+            del self._unsigned  # atomic: of two threads that got here, one fails
+        except AttributeError:
             raise AlreadyIssued(_ONCE) from None
+        return unsigned
 
     def __repr__(self) -> str:
         return f"Prepared(serial={self.intent.serial}, spent={self.spent})"
@@ -56,16 +64,67 @@ class Prepared:
         raise TypeError("a prepared certificate cannot be copied: it is signed at most once")
 
 
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """A validity that has been judged, and the template's encoding of it."""
+
+    not_before: datetime
+    not_after: datetime
+    der: bytes
+
+
+class _Desk:
+    """What stays true between batches under one authority: its judged template, and who may have which names."""
+
+    __slots__ = ("_policy", "_template", "fill", "names", "signing")
+
+    def __init__(self, signing: SigningAuthority, policy: IssuancePolicy) -> None:
+        """Raises AuthorityUnavailable if the authority's template does not say what is meant."""
+        self.signing = signing
+        self._policy = policy
+        try:
+            self._template = LeafTemplate(signing)
+            check_template(self._template, signing)
+        except (CertificateMismatch, x509.ExtensionNotFound) as error:
+            problem = f"authority {signing.authority.id} does not issue sound certificates: {error}"
+            raise AuthorityUnavailable(problem) from error
+        self.fill = self._template.fill
+        # Names follow from these arguments alone, which are values. Refusals are not kept.
+        self.names = lru_cache(MAX_KNOWN_NAMES)(self._names)
+
+    def _names(
+        self, profile: ProfileName, spiffe_id: SpiffeId, requested_dns_names: tuple[str, ...], rsa_key: bool
+    ) -> LeafNames:
+        """Raises IssuanceRefused."""
+        check_identity(profile, self.signing.authority.trust_domain, spiffe_id)
+        dns_names = self._policy.profiles[profile].dns_names(requested_dns_names)
+        return self._template.names(spiffe_id, dns_names, rsa_key=rsa_key)
+
+    def period(self, now: datetime, profile: ProfileName, ttl: timedelta | None) -> _Period:
+        """Raises IssuanceRefused, AuthorityUnavailable or CertificateMismatch."""
+        policy = self._policy
+        validity = clamp(
+            now,
+            policy.profiles[profile].lifetime(ttl),
+            self.signing.authority.validity,
+            backdate=policy.backdate,
+            margin=policy.issuer_margin,
+            minimum=policy.issuer_minimum,
+        )
+        check_period(validity, self.signing.authority)
+        return _Period(validity.not_before, validity.not_after, self._template.period(validity))
+
+
 class Issuer:
     """Issues leaves of one trust domain. Calls may block on a remote key: use a worker thread then."""
 
-    __slots__ = ("_policy", "_serial_source", "_templates")
+    __slots__ = ("_desk", "_policy", "_serial_source")
 
     def __init__(self, policy: IssuancePolicy, serial_source: Callable[[], int]) -> None:
-        """`serial_source` gives positive numbers of at most 159 bits, from ca.serial.random_serial over os.urandom."""
+        """`serial_source` gives positive numbers of at most 159 bits: ca.serial.RandomSerials over os.urandom."""
         self._policy = policy
         self._serial_source = serial_source
-        self._templates: dict[str, LeafTemplate] = {}
+        self._desk: _Desk | None = None
 
     def prepare(
         self, requests: Sequence[IssueRequest], authority: SigningAuthority, now: datetime
@@ -74,85 +133,73 @@ class Issuer:
 
         Answers are IssuanceRefused (the CA's limits) or AuthorityUnavailable (not active, or about to expire).
         """
-        if not authority.authority.usable(now):
-            gone = AuthorityUnavailable(f"authority {authority.authority.id} is not active now")
+        try:
+            desk = self._desk_for(authority, now)
+        except AuthorityUnavailable as gone:
             return [gone for _ in requests]
-        template = self._template(authority)
+        serials = self._serials(len(requests))
+        period_of = cache(partial(desk.period, now))
+        authority_id = authority.authority.id
         prepared: list[Prepared | CaError] = []
-        for request in requests:
+        for serial, (profile, spiffe_id, csr, dns_names, ttl) in zip(serials, requests, strict=True):
             try:
-                prepared.append(self._prepare(request, authority, template, now))
+                names = desk.names(profile, spiffe_id, dns_names, csr.rsa_key)
+                period = period_of(profile, ttl)
             except CaError as refusal:
                 prepared.append(refusal)
+                continue
+            intent = CertificateIntent(  # by position: names would cost a third more
+                serial_hex(serial),
+                spiffe_id,
+                profile,
+                csr.key_hash,
+                period.not_before,
+                period.not_after,
+                authority_id,
+                names.dns_names,
+            )
+            prepared.append(Prepared(intent, authority, desk.fill(serial, period.der, csr, names)))
         return prepared
 
     def issue(self, prepared: Sequence[Prepared]) -> list[IssuedCertificate | CaError]:
         """Sign a batch whose intents are durable; one answer for each, in order.
 
-        Raises AlreadyIssued, before any key is used, if one was signed before or comes twice. An answer is
-        CertificateMismatch where the result is not what was intended: then it must not leave.
+        Raises AlreadyIssued, before any key is used, if one was signed before or comes twice. Answers are
+        CertificateMismatch where the result is not what was intended: then none of that authority's may leave.
         """
-        if any(item.spent for item in prepared) or len({id(item) for item in prepared}) != len(prepared):
+        if any(item.spent for item in prepared) or len(set(prepared)) != len(prepared):
             raise AlreadyIssued(_ONCE)
         answers: list[IssuedCertificate | CaError] = []
-        for _, batch in groupby(prepared, key=lambda item: item.authority.authority.id):
-            answers.extend(_issue(list(batch)))
+        for authority, batch in groupby(prepared, key=_AUTHORITY):
+            answers.extend(_issue(authority, list(batch)))
         return answers
 
-    def _prepare(
-        self, request: IssueRequest, authority: SigningAuthority, template: LeafTemplate, now: datetime
-    ) -> Prepared:
-        policy = self._policy
-        profile = policy.profiles[request.profile]
-        check_identity(request.profile, authority.authority.trust_domain, request.spiffe_id)
-        dns_names = profile.dns_names(request.dns_names)
-        validity = clamp(
-            now,
-            profile.lifetime(request.ttl),
-            authority.authority.validity,
-            backdate=policy.backdate,
-            margin=policy.issuer_margin,
-            minimum=policy.issuer_minimum,
-        )
-        serial = self._serial_source()
-        if not 0 < serial < 1 << SERIAL_BITS:
+    def _serials(self, count: int) -> Sequence[int]:
+        source = self._serial_source
+        serials = source.many(count) if isinstance(source, RandomSerials) else [source() for _ in range(count)]
+        if serials and not 0 < min(serials) <= max(serials) < _SERIAL_END:
             raise ValueError("the serial source broke its promise: positive, at most 159 bits")
-        intent = CertificateIntent(
-            serial=serial_hex(serial),
-            spiffe_id=request.spiffe_id,
-            profile=request.profile,
-            key_hash=request.csr.key_hash,
-            not_before=validity.not_before,
-            not_after=validity.not_after,
-            authority_id=authority.authority.id,
-            dns_names=dns_names,
-        )
-        unsigned = template.fill(serial, validity, request.csr, request.spiffe_id, dns_names)
-        return Prepared(intent, authority, unsigned, request.csr.spki)
+        return serials
 
-    def _template(self, authority: SigningAuthority) -> LeafTemplate:
-        template = self._templates.get(authority.authority.id)
-        if template is None:
-            # Few authorities live at a time; the last one's template is enough.
-            template = LeafTemplate(authority.authority.trust_domain, authority.certificate)
-            self._templates = {authority.authority.id: template}
-        return template
+    def _desk_for(self, signing: SigningAuthority, now: datetime) -> _Desk:
+        """Raises AuthorityUnavailable."""
+        if not signing.authority.usable(now):
+            raise AuthorityUnavailable(f"authority {signing.authority.id} is not active now")
+        desk = self._desk
+        if desk is None or desk.signing != signing:
+            desk = self._desk = _Desk(signing, self._policy)  # few authorities live at a time; the last one is enough
+        return desk
 
 
-def _issue(prepared: Sequence[Prepared]) -> list[IssuedCertificate | CaError]:
-    authority = prepared[0].authority
+_AUTHORITY = attrgetter("authority")
+
+
+def _issue(authority: SigningAuthority, prepared: Sequence[Prepared]) -> Sequence[IssuedCertificate | CaError]:
     unsigned = [item.take() for item in prepared]
     try:
         leaves = sign_all(unsigned, authority.signer)
-    except AuthorityUnavailable as gone:
-        return [gone for _ in prepared]
-    return [_finish(item, leaf) for item, leaf in zip(prepared, leaves, strict=True)]
-
-
-def _finish(item: Prepared, leaf: x509.Certificate) -> IssuedCertificate | CaError:
-    der = leaf.public_bytes(Encoding.DER)
-    try:
-        check_issued(leaf, der, item.intent, item.authority, item.spki)
-    except CertificateMismatch as mismatch:
-        return mismatch
-    return IssuedCertificate(item.intent, der, (der, *item.authority.authority.chain))
+        check_issued(leaves[0], prepared[0].intent, authority)  # why the first is enough: ca.checks
+    except (AuthorityUnavailable, CertificateMismatch) as error:
+        return [error] * len(prepared)
+    above = authority.authority.chain
+    return [IssuedCertificate(item.intent, der, (der, *above)) for item, der in zip(prepared, leaves, strict=True)]

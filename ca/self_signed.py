@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from attestation.spiffe_id import TrustDomain
 from ca.authority import Authority, AuthorityKind, AuthorityState
 from ca.keys import KeyType, spki_der
@@ -40,7 +38,7 @@ def self_signed_authority(
         key_ref=key_ref,
         key_type=key_type,
         public_key=spki,
-        certificate=certificate.public_bytes(Encoding.DER),
+        certificate=certificate,
         not_before=validity.not_before,
         not_after=validity.not_after,
         created_at=now,

@@ -1,8 +1,9 @@
-"""Unsigned certificates, exactly by the SPIFFE X509-SVID standard. Everything that is the same for all certificates of
-one profile under one authority is built once.
+"""Certificates before their signature, exactly by the SPIFFE X509-SVID standard, as bytes.
 
-This is the seam behind which a precompiled encoding can take the builder's place: `LeafTemplate.fill` makes an
-`Unsigned`, `sign_all` finishes a batch of them.
+What is the same for all leaves of one authority and one kind of key is encoded once (`LeafTemplate`), what follows from
+an identity once for that identity (`LeafNames`); `fill` only puts serial, times and key between them. Names and
+extension values are `cryptography`'s own encodings; the frame around them is `ca.der`'s. Tests hold every result
+against what `x509.CertificateBuilder` makes of the same facts, byte by byte.
 """
 
 from __future__ import annotations
@@ -10,85 +11,141 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from attestation.spiffe_id import SpiffeId, TrustDomain
+from ca import der
+from ca.authority import SigningAuthority
 from ca.csr import VerifiedCsr
-from ca.keys import PublicKey, signature_hash, spki_der
+from ca.errors import AuthorityUnavailable
+from ca.keys import PublicKey, spki_der
 from ca.lifetime import Validity
-from ca.signer import Signer
+from ca.signer import Signer, signature_algorithm
 
 SKI_BYTES = 20
 MAX_ORGANISATION = 64  # RFC 5280 appendix A.1, ub-organization-name
 
+_V3 = der.tlv(der.VERSION, der.integer(2))
+
+ToBeSigned: TypeAlias = bytes
+"""A TBSCertificate, DER: a certificate that lacks only its signature."""
+
+
+def sign_all(unsigned: Sequence[ToBeSigned], signer: Signer) -> list[bytes]:
+    """Sign a batch, in order: certificates, DER. The only place where an authority's key meets a certificate.
+
+    Raises AuthorityUnavailable if the key does not answer, or not with one signature for each.
+    """
+    algorithm = signature_algorithm(signer.public_key)
+    signatures = signer.sign(unsigned)
+    if len(signatures) != len(unsigned):
+        raise AuthorityUnavailable(f"the key gave {len(signatures)} signatures for {len(unsigned)} certificates")
+    return [finished(tbs, algorithm, signature) for tbs, signature in zip(unsigned, signatures, strict=True)]
+
+
+def finished(unsigned: ToBeSigned, algorithm: bytes, signature: bytes) -> bytes:
+    """The Certificate of RFC 5280 section 4.1, DER."""
+    bits = der.header(der.BIT_STRING, len(signature) + 1)  # and one octet that says: no unused bits
+    length = len(unsigned) + len(algorithm) + len(bits) + 1 + len(signature)
+    return b"".join((der.header(der.SEQUENCE, length), unsigned, algorithm, bits, b"\0", signature))
+
 
 @dataclass(frozen=True, slots=True)
-class Unsigned:
-    """A certificate that lacks only its signature."""
+class LeafNames:
+    """The parts of a leaf that follow from its identity, its profile and the kind of its key, encoded."""
 
-    builder: x509.CertificateBuilder
-
-
-def sign_all(unsigned: Sequence[Unsigned], signer: Signer) -> list[x509.Certificate]:
-    """Sign a batch, in order. The only place where an authority's key meets a certificate."""
-    key = signer.private_key
-    digest = signature_hash(signer.public_key)
-    return [item.builder.sign(key, digest) for item in unsigned]
+    dns_names: tuple[str, ...]
+    subject: bytes
+    extensions: bytes
+    """The extensions up to the octets of the subject key identifier."""
+    alternative_names: bytes
+    """The subject alternative name, which is the last extension."""
 
 
 class LeafTemplate:
     """Fills in leaves of one trust domain under one authority certificate."""
 
-    __slots__ = ("_base", "_organisation", "_rsa_base")
+    __slots__ = ("_extensions", "_issuer", "_organisation", "_rsa_extensions")
 
-    def __init__(self, trust_domain: TrustDomain, issuer: x509.Certificate) -> None:
-        issuer_ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    def __init__(self, signing: SigningAuthority) -> None:
+        extensions = signing.certificate.extensions
+        issuer_ski = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         authority_key = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_ski)
-        self._organisation = _organisation(trust_domain)
-        self._base = _leaf_base(issuer.subject, authority_key, key_encipherment=False)
-        self._rsa_base = _leaf_base(issuer.subject, authority_key, key_encipherment=True)
+        self._organisation = _organisation(signing.authority.trust_domain)
+        self._issuer = signature_algorithm(signing.signer.public_key) + signing.subject
+        self._extensions = _leaf_extensions(authority_key, key_encipherment=False)
+        self._rsa_extensions = _leaf_extensions(authority_key, key_encipherment=True)
 
-    def fill(
-        self, serial: int, validity: Validity, csr: VerifiedCsr, spiffe_id: SpiffeId, dns_names: tuple[str, ...]
-    ) -> Unsigned:
-        """The unsigned leaf; its facts have been judged before (ca.profile, ca.csr, ca.lifetime)."""
-        base = self._rsa_base if isinstance(csr.public_key, rsa.RSAPublicKey) else self._base
-        return Unsigned(
-            base.subject_name(x509.Name([self._organisation, _qualifier(spiffe_id)]))
-            .public_key(csr.public_key)
-            .serial_number(serial)
-            .not_valid_before(validity.not_before)
-            .not_valid_after(validity.not_after)
-            .add_extension(x509.SubjectKeyIdentifier(subject_key_id(csr.spki)), critical=False)
-            .add_extension(_names(spiffe_id, dns_names), critical=False)
+    def period(self, validity: Validity) -> bytes:
+        """Signature algorithm, issuer and validity, encoded. May be kept and used again."""
+        return self._issuer + _encoded(validity)
+
+    def names(self, spiffe_id: SpiffeId, dns_names: tuple[str, ...], *, rsa_key: bool) -> LeafNames:
+        """The encoded names of leaves for `spiffe_id`, whose key is an RSA key or not. May be kept and used again."""
+        subject = x509.Name([self._organisation, _qualifier(spiffe_id)])
+        alternative_names = _extension(_names(spiffe_id, dns_names))
+        constant = self._rsa_extensions if rsa_key else self._extensions
+        length = len(constant) + SKI_BYTES + len(alternative_names)
+        sequence = der.header(der.SEQUENCE, length)
+        start = der.header(der.EXTENSIONS, len(sequence) + length) + sequence
+        return LeafNames(dns_names, subject.public_bytes(), start + constant, alternative_names)
+
+    @staticmethod
+    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+        """The unsigned leaf; its facts have been judged before (ca.profile, ca.csr, ca.lifetime).
+
+        `period` and `names` are of this template, `names` for the kind of the CSR's key.
+        """
+        body = b"".join(
+            (
+                _V3,
+                der.integer(serial),
+                period,
+                names.subject,
+                csr.spki,
+                names.extensions,
+                bytes.fromhex(csr.key_hash[: 2 * SKI_BYTES]),  # subject_key_id(csr.spki)
+                names.alternative_names,
+            )
         )
+        return der.header(der.SEQUENCE, len(body)) + body
+
+
+def _encoded(validity: Validity) -> bytes:
+    """RFC 5280 section 4.1.2.5, DER."""
+    return der.tlv(der.SEQUENCE, der.time(validity.not_before), der.time(validity.not_after))
 
 
 def authority_certificate(
     trust_domain: TrustDomain, public_key: PublicKey, serial: int, validity: Validity
-) -> Unsigned:
+) -> ToBeSigned:
     """A self-signed signing certificate (X509-SVID 3.2): CA, keyCertSign and cRLSign, the trust domain's ID as its URI.
 
     No path length: a nested server may get an intermediate under it.
     """
-    key_id = subject_key_id(spki_der(public_key))
-    name = authority_subject(trust_domain, key_id.hex())
-    return Unsigned(
-        x509.CertificateBuilder()
-        .issuer_name(name)
-        .subject_name(name)
-        .public_key(public_key)
-        .serial_number(serial)
-        .not_valid_before(validity.not_before)
-        .not_valid_after(validity.not_after)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier(key_id), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier(key_id, None, None), critical=False)
-        .add_extension(_names(trust_domain.id, ()), critical=False)
+    spki = spki_der(public_key)
+    key_id = subject_key_id(spki)
+    name = authority_subject(trust_domain, key_id.hex()).public_bytes()
+    extensions = (
+        _extension(x509.BasicConstraints(ca=True, path_length=None), critical=True),
+        _extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True),
+        _extension(x509.SubjectKeyIdentifier(key_id)),
+        _extension(x509.AuthorityKeyIdentifier(key_id, None, None)),
+        _extension(_names(trust_domain.id, ())),
+    )
+    return der.tlv(
+        der.SEQUENCE,
+        _V3,
+        der.integer(serial),
+        signature_algorithm(public_key),
+        name,
+        _encoded(validity),
+        name,
+        spki,
+        der.tlv(der.EXTENSIONS, der.tlv(der.SEQUENCE, *extensions)),
     )
 
 
@@ -131,17 +188,23 @@ def _names(spiffe_id: SpiffeId, dns_names: tuple[str, ...]) -> x509.SubjectAlter
     return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(spiffe_id)), *map(x509.DNSName, dns_names)])
 
 
-def _leaf_base(
-    issuer: x509.Name, authority_key: x509.AuthorityKeyIdentifier, *, key_encipherment: bool
-) -> x509.CertificateBuilder:
+def _leaf_extensions(authority_key: x509.AuthorityKeyIdentifier, *, key_encipherment: bool) -> bytes:
+    """The extensions that all leaves share, and the start of the next one: all of it but the key's identifier."""
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]  # X509-SVID 4.4: both or none
     return (
-        x509.CertificateBuilder()
-        .issuer_name(issuer)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)  # X509-SVID 4.1
-        .add_extension(_key_usage(digital_signature=True, key_encipherment=key_encipherment), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(authority_key, critical=False)
+        _extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)  # X509-SVID 4.1
+        + _extension(_key_usage(digital_signature=True, key_encipherment=key_encipherment), critical=True)
+        + _extension(x509.ExtendedKeyUsage(usages))
+        + _extension(authority_key)
+        + _extension(x509.SubjectKeyIdentifier(bytes(SKI_BYTES)))[:-SKI_BYTES]
+    )
+
+
+def _extension(value: x509.ExtensionType, *, critical: bool = False) -> bytes:
+    """RFC 5280 section 4.1, DER: what is not critical says so by saying nothing."""
+    flag = der.TRUE if critical else b""
+    return der.tlv(
+        der.SEQUENCE, der.oid(value.oid.dotted_string), flag, der.tlv(der.OCTET_STRING, value.public_bytes())
     )
 
 

@@ -14,15 +14,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import SigningAuthority
-from ca.checks import check_authority, check_issued
+from ca.checks import check_authority, check_issued, check_period, check_template
 from ca.csr import VerifiedCsr
 from ca.errors import AuthorityUnavailable, CertificateMismatch
 from ca.intent import CertificateIntent, IssuedCertificate, IssueRequest
 from ca.issuer import Prepared
 from ca.keys import KeyType, PrivateKey, generate
+from ca.lifetime import Validity
 from ca.profile import ProfileName
 from ca.signer import LocalSigner
-from ca.template import Unsigned
+from ca.template import LeafNames, LeafTemplate, ToBeSigned
 from tests.fakes.ca import make_authority, make_issuer, serial_source
 from tests.fakes.clock import EPOCH
 
@@ -86,9 +87,8 @@ class Parts:
         return builder.sign(AUTHORITY.signer.private_key, hashes.SHA256())
 
 
-def judge(parts: Parts, intent: CertificateIntent = INTENT, spki: bytes = CSR.spki) -> None:
-    leaf = parts.leaf()
-    check_issued(leaf, leaf.public_bytes(Encoding.DER), intent, AUTHORITY, spki)
+def judge(parts: Parts, intent: CertificateIntent = INTENT) -> None:
+    check_issued(parts.leaf().public_bytes(Encoding.DER), intent, AUTHORITY)
 
 
 def test_what_was_meant_passes() -> None:
@@ -127,6 +127,11 @@ DEVIATIONS: Mapping[str, Callable[[Parts], None]] = {
     "signs CRLs": change(1, usage(crl_sign=True)),
     "usage not critical": change(1, usage(), False),
     "no usage": no(1),
+    "enciphers with an EC key": change(1, x509.KeyUsage(True, False, True, False, False, False, False, False, False)),
+    "agrees on keys": change(1, x509.KeyUsage(True, False, False, False, True, False, False, False, False)),
+    "purpose critical": change(
+        2, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), True
+    ),
     "server only": change(2, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])),
     "code signing too": change(
         2,
@@ -165,30 +170,115 @@ def test_an_intent_beyond_the_authority_is_found() -> None:
     parts = Parts()
     parts.after = AUTHORITY.authority.not_after + SECOND
     with pytest.raises(CertificateMismatch):
-        judge(parts, replace(INTENT, not_after=parts.after))
+        judge(parts, INTENT._replace(not_after=parts.after))
     parts = Parts()
     parts.before = AUTHORITY.authority.not_before - SECOND
     with pytest.raises(CertificateMismatch):
-        judge(parts, replace(INTENT, not_before=parts.before))
+        judge(parts, INTENT._replace(not_before=parts.before))
+
+
+def test_a_period_lies_within_the_authoritys() -> None:
+    authority = AUTHORITY.authority
+    first, last = authority.not_before, authority.not_after
+    check_period(Validity(first, last), authority)
+    for bad in ((first - SECOND, last), (first, last + SECOND), (last, last), (last, first)):
+        with pytest.raises(CertificateMismatch):
+            check_period(Validity(*bad), authority)
 
 
 def test_a_recorded_hash_of_another_key_is_found() -> None:
     with pytest.raises(CertificateMismatch):
-        judge(Parts(), replace(INTENT, key_hash="00" * 32))
+        judge(Parts(), INTENT._replace(key_hash="00" * 32))
 
 
-def test_a_mismatch_never_leaves_and_holds_nobody_else_up() -> None:
+def test_a_mismatch_never_leaves_and_takes_its_batch_along() -> None:
+    """What builds one leaf wrongly is not trusted with the others."""
     issuer = make_issuer()
     request = IssueRequest(ProfileName.WORKLOAD, ID, CSR)
-    good, meant = issuer.prepare([request, request], AUTHORITY, EPOCH)
+    meant, good = issuer.prepare([request, request], AUTHORITY, EPOCH)
     assert isinstance(good, Prepared)
     assert isinstance(meant, Prepared)
-    (builder,) = [meant.take().builder]
-    evil = Unsigned(builder.add_extension(x509.OCSPNoCheck(), critical=False))
-    swapped = Prepared(meant.intent, AUTHORITY, evil, CSR.spki)
-    first, second = issuer.issue([swapped, good])
-    assert isinstance(first, CertificateMismatch)
-    assert isinstance(second, IssuedCertificate)
+    parts = Parts()
+    parts.extensions.append((x509.OCSPNoCheck(), False))
+    evil = Prepared(meant.intent, AUTHORITY, ToBeSigned(parts.leaf().tbs_certificate_bytes))
+    assert [type(answer) for answer in issuer.issue([evil, good])] == [CertificateMismatch] * 2
+    (other,) = issuer.prepare([request], AUTHORITY, EPOCH)
+    assert isinstance(other, Prepared)
+    (issued,) = issuer.issue([other])
+    assert isinstance(issued, IssuedCertificate)
+
+
+def test_what_cannot_be_read_back_is_found() -> None:
+    der = Parts().leaf().public_bytes(Encoding.DER)
+    for broken in (b"", der[:-1], der + b"\0", der[:4] + b"\x30\x03" + der[6:]):
+        with pytest.raises(CertificateMismatch, match="cannot be read back"):
+            check_issued(broken, INTENT, AUTHORITY)
+
+
+class Template(LeafTemplate):
+    """A sound template, of which each class below gets one thing wrong."""
+
+
+class NoDnsNames(Template):
+    def names(self, spiffe_id: SpiffeId, dns_names: tuple[str, ...], *, rsa_key: bool) -> LeafNames:
+        return super().names(spiffe_id, dns_names[1:], rsa_key=rsa_key)
+
+
+class OneName(Template):
+    def names(self, spiffe_id: SpiffeId, dns_names: tuple[str, ...], *, rsa_key: bool) -> LeafNames:
+        return super().names(ID, dns_names, rsa_key=rsa_key)
+
+
+class WrongUsage(Template):
+    def names(self, spiffe_id: SpiffeId, dns_names: tuple[str, ...], *, rsa_key: bool) -> LeafNames:
+        return super().names(spiffe_id, dns_names, rsa_key=False)
+
+
+class WrongPeriod(Template):
+    def period(self, validity: Validity) -> bytes:
+        return super().period(Validity(validity.not_before, validity.not_after - SECOND))
+
+
+class OneSerial(Template):
+    @staticmethod
+    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+        return LeafTemplate.fill(1, period, csr, names)
+
+
+class OneKey(Template):
+    @staticmethod
+    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+        return LeafTemplate.fill(serial, period, CSR, names)
+
+
+class OneKeyIdentifier(Template):
+    @staticmethod
+    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+        return LeafTemplate.fill(serial, period, csr._replace(key_hash=CSR.key_hash), names)
+
+
+class WrongLength(Template):
+    """Miscounts only what is long."""
+
+    @staticmethod
+    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+        made = LeafTemplate.fill(serial, period, csr, names)
+        return made if len(made) < 5000 else ToBeSigned(made[:3] + bytes([made[3] ^ 1]) + made[4:])
+
+
+def test_a_sound_template_passes() -> None:
+    check_template(Template(AUTHORITY), AUTHORITY)
+
+
+@pytest.mark.parametrize("kind", Template.__subclasses__())
+def test_a_template_that_gets_one_thing_wrong_is_found(kind: type[Template]) -> None:
+    with pytest.raises(CertificateMismatch):
+        check_template(kind(AUTHORITY), AUTHORITY)
+
+
+def test_a_template_of_another_authority_is_found() -> None:
+    with pytest.raises(CertificateMismatch, match="issuer"):
+        check_template(LeafTemplate(make_authority()), AUTHORITY)
 
 
 @pytest.mark.parametrize("key_type", KeyType)

@@ -7,22 +7,27 @@ import hashlib
 import os
 import pickle
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import AuthorityState, SigningAuthority
+from ca.checks import check_authority
 from ca.csr import VerifiedCsr, build_csr, parse_csr
 from ca.errors import AlreadyIssued, AuthorityUnavailable, IssuanceRefused
 from ca.intent import IssuedCertificate, IssueRequest
 from ca.issuer import Issuer, Prepared
-from ca.keys import KeyType, PrivateKey, generate, key_hash
+from ca.keys import KeyType, PrivateKey, PublicKey, generate, key_hash
 from ca.profile import SERVER_DNS, SERVER_PATH, IssuancePolicy, Profile, ProfileName
+from ca.self_signed import self_signed_authority
 from ca.serial import serial_hex
 from ca.signer import LocalSigner
 from tests.fakes.ca import RemoteKey, issue_one, make_authority, make_issuer
@@ -122,7 +127,7 @@ def test_the_longest_names_there_are(key: PrivateKey) -> None:
 def test_the_intent_holds_all_facts_before_the_key_is_used(
     authority: SigningAuthority, request_: IssueRequest, key: PrivateKey
 ) -> None:
-    remote = RemoteKey(authority.signer.private_key)
+    remote = RemoteKey(private_key_of(authority))
     watched = SigningAuthority.open(authority.authority, LocalSigner.of(remote))
     issuer = make_issuer()
     prepared = prepare_one(request_, watched, issuer)
@@ -153,7 +158,7 @@ def test_a_prepared_certificate_is_signed_once(authority: SigningAuthority, requ
 
 
 def test_a_batch_with_a_spent_one_signs_nothing(authority: SigningAuthority, request_: IssueRequest) -> None:
-    remote = RemoteKey(authority.signer.private_key)
+    remote = RemoteKey(private_key_of(authority))
     watched = SigningAuthority.open(authority.authority, LocalSigner.of(remote))
     issuer = make_issuer()
     spent, fresh = prepare_one(request_, watched, issuer), prepare_one(request_, watched, issuer)
@@ -296,9 +301,141 @@ def test_a_source_that_breaks_its_promise_issues_nothing(
         Issuer(IssuancePolicy(), lambda: serial).prepare([request_], authority, EPOCH)
 
 
-def test_intermediates_follow_the_leaf(authority: SigningAuthority, request_: IssueRequest) -> None:
-    from dataclasses import replace  # noqa: PLC0415
+def leaf_of(issued: IssuedCertificate) -> x509.Certificate:
+    return x509.load_der_x509_certificate(issued.der)
 
+
+def names_of(issued: IssuedCertificate) -> list[x509.GeneralName]:
+    return list(leaf_of(issued).extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+
+
+def test_what_is_remembered_of_one_request_is_never_anothers(keys: Mapping[KeyType, PrivateKey]) -> None:
+    """One issuer, and requests that differ in one thing each, twice over: the second time from memory."""
+    authority, issuer = make_authority(), make_issuer()
+    csrs = [VerifiedCsr.of_own_key(keys[key_type]) for key_type in (KeyType.ECDSA_P256, KeyType.RSA_2048)]
+    requests = [
+        IssueRequest(ProfileName.WORKLOAD, SpiffeId(TD, path), csr, dns_names, ttl)
+        for path in ("/web", "/db")
+        for csr in csrs
+        for dns_names in ((), ("a.example.org",), ("b.example.org", "a.example.org"))
+        for ttl in (None, timedelta(hours=2))
+    ]
+    for _ in range(2):
+        prepared = issuer.prepare(requests, authority, EPOCH)
+        issued = issuer.issue([item for item in prepared if isinstance(item, Prepared)])
+        for request, item in zip(requests, issued, strict=True):
+            assert isinstance(item, IssuedCertificate)
+            leaf = leaf_of(item)
+            assert names_of(item)[0].value == str(request.spiffe_id)
+            assert [name.value for name in names_of(item)[1:]] == list(request.dns_names)
+            assert leaf.public_key() == request.csr.public_key
+            usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+            assert usage.key_encipherment is isinstance(leaf.public_key(), rsa.RSAPublicKey)
+            assert leaf.not_valid_after_utc == EPOCH + (request.ttl or timedelta(hours=1))
+
+
+def test_a_refusal_of_one_profile_stays_when_another_has_been_allowed(key: PrivateKey) -> None:
+    authority, issuer = make_authority(), make_issuer()
+    csr, agent = VerifiedCsr.of_own_key(key), SpiffeId(TD, "/sds/agent/1")
+    for _ in range(2):
+        assert isinstance(prepare_one(IssueRequest(ProfileName.AGENT, agent, csr), authority, issuer), Prepared)
+        for refused in (
+            IssueRequest(ProfileName.WORKLOAD, agent, csr),
+            IssueRequest(ProfileName.SERVER, agent, csr),
+            IssueRequest(ProfileName.AGENT, agent, csr, (SERVER_DNS,)),
+        ):
+            (answer,) = issuer.prepare([refused], authority, EPOCH)
+            assert isinstance(answer, IssuanceRefused)
+
+
+def test_the_next_batch_has_its_own_time(authority: SigningAuthority, request_: IssueRequest) -> None:
+    issuer = make_issuer()
+    for hours in range(3):
+        now = EPOCH + timedelta(hours=hours)
+        assert issue_one(request_, authority, now, issuer).intent.not_after == now + timedelta(hours=2)
+
+
+def test_another_certificate_for_the_same_key_is_another_authority(request_: IssueRequest) -> None:
+    """An authority that is certified anew keeps its id, which is its key's."""
+    key, issuer = generate(KeyType.ECDSA_P256), make_issuer()
+    first = make_authority(key=key)
+    again = make_authority(key=key, now=EPOCH + timedelta(seconds=5))
+    renamed = certified_as(again, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "renamed")]))
+    for authority in (first, renamed, first):
+        issued = issue_one(request_, authority, EPOCH + timedelta(hours=1), issuer)
+        assert leaf_of(issued).issuer == authority.certificate.subject
+
+
+def test_an_authority_without_a_key_identifier_issues_nothing(request_: IssueRequest) -> None:
+    authority = make_authority()
+    bare = certified_as(authority, authority.certificate.subject, key_identifier=False)
+    (answer,) = make_issuer().prepare([request_], bare, EPOCH)
+    assert isinstance(answer, AuthorityUnavailable)
+
+
+def test_an_authority_whose_record_differs_from_its_certificate_issues_nothing(request_: IssueRequest) -> None:
+    """Found by the template's own trial, before anything is prepared."""
+    authority = make_authority()
+    bent = SigningAuthority.open(replace(authority.authority, id="00" * 20), authority.signer)
+    (answer,) = make_issuer().prepare([request_], bent, EPOCH)
+    assert isinstance(answer, AuthorityUnavailable)
+    assert "sound certificates" in str(answer)
+
+
+def certified_as(authority: SigningAuthority, name: x509.Name, *, key_identifier: bool = True) -> SigningAuthority:
+    """The same key under another certificate."""
+    record, key = authority.authority, authority.signer.public_key
+    before, after = (when.replace(tzinfo=None) for when in (record.not_before, record.not_after))
+    builder = x509.CertificateBuilder(name, name, key, 1, before, after)
+    if key_identifier:
+        identifier = x509.SubjectKeyIdentifier(bytes.fromhex(record.id))
+        builder = builder.add_extension(identifier, critical=False)
+    certificate = builder.sign(private_key_of(authority), hashes.SHA256()).public_bytes(Encoding.DER)
+    return SigningAuthority.open(replace(record, certificate=certificate), authority.signer)
+
+
+def private_key_of(authority: SigningAuthority) -> PrivateKey:
+    assert isinstance(authority.signer, LocalSigner)
+    return authority.signer.private_key
+
+
+class RemoteSigner:
+    """A key that lives elsewhere and knows nothing but how to sign: what PKCS #11 and Vault Transit offer."""
+
+    def __init__(self, key: PrivateKey) -> None:
+        self._elsewhere = LocalSigner.of(key)
+        self.batches: list[int] = []
+
+    @property
+    def public_key(self) -> PublicKey:
+        return self._elsewhere.public_key
+
+    def sign(self, messages: Sequence[bytes]) -> list[bytes]:
+        self.batches.append(len(messages))
+        return self._elsewhere.sign(messages)
+
+
+@pytest.mark.parametrize("key_type", KeyType)
+def test_a_key_that_only_signs_is_enough(
+    keys: Mapping[KeyType, PrivateKey], key_type: KeyType, request_: IssueRequest
+) -> None:
+    """From its own certificate to a batch of leaves, each batch in one call."""
+    signer = RemoteSigner(keys[key_type])
+    record = self_signed_authority(
+        TD, signer, key_ref="remote:1", key_type=key_type, serial=7, now=EPOCH, lifetime=timedelta(days=1)
+    )
+    authority = SigningAuthority.open(record.activated(EPOCH), signer)
+    check_authority(authority, EPOCH, 8)
+    issuer = make_issuer()
+    prepared = issuer.prepare([request_] * 5, authority, EPOCH)
+    issued = issuer.issue([item for item in prepared if isinstance(item, Prepared)])
+    for item in issued:
+        assert isinstance(item, IssuedCertificate)
+        leaf_of(item).verify_directly_issued_by(authority.certificate)
+    assert signer.batches == [1, 1, 5]
+
+
+def test_intermediates_follow_the_leaf(authority: SigningAuthority, request_: IssueRequest) -> None:
     above = os.urandom(16)
     nested = SigningAuthority.open(replace(authority.authority, chain=(above,)), authority.signer)
     issued = issue_one(request_, nested)
