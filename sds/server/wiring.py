@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from ca.issuer import Issuer
-from ca.serial import random_serial
+from ca.serial import RandomSerials
 from sds.admin.app import create_app
 from sds.admin.gate import Limits as AdminLimits
 from sds.admin.services import AdminServices
@@ -114,7 +114,7 @@ async def _core(config: ServerConfig, clock: Clock, store: Transactions, telemet
     events = Events(socket.gethostname())
     custody = await open_custody(store, KekFile(config.kek.file, os.urandom), config.trust_domain, events, os.urandom)
     policy = options.authority_policy(config)
-    authorities = Authorities(store, custody.manager, policy, _serial, events, clock)
+    authorities = Authorities(store, custody.manager, policy, RandomSerials(os.urandom), events, clock)
     await authorities.ensure()
     bundles = Bundles(config.trust_domain, config.ca.refresh_hint)
     registry = Registry(await load_facts(store, bundles), now=clock.now())
@@ -124,7 +124,7 @@ async def _core(config: ServerConfig, clock: Clock, store: Transactions, telemet
 
 async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) -> Server:
     config, clock, store, registry = core.config, core.clock, core.store, core.registry
-    issuer = Issuer(options.issuance_policy(config), _serial)
+    issuer = Issuer(options.issuance_policy(config), RandomSerials(os.urandom))
     issuance = Issuance(store, issuer, core.authorities, core.events, clock, core.telemetry)
     own_svid = OwnSvid(issuance, lambda: registry.bundle, config.trust_domain, clock)
     await own_svid.renew()
@@ -299,7 +299,3 @@ async def _authorities_changed(core: Core, own_svid: OwnSvid) -> None:
 
 def _append(store: Transactions) -> Callable[[Sequence[AuditEvent]], Awaitable[None]]:
     return lambda events: store.write(lambda uow: uow.audit.append_all(events))
-
-
-def _serial() -> int:
-    return random_serial(os.urandom)
