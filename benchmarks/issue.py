@@ -2,7 +2,8 @@
 
 `python -m benchmarks.issue` starts a real server, lets a load process attest as an agent and send batches of CSRs over
 mTLS, and compares with the crypto floor of the same run (benchmarks.crypto_floor: parse, verify, build, sign, in one
-process and in as many as there are cores), measured before and after. Prints one JSON object.
+process and in as many as there are cores), measured before and after. `--in-process` leaves the server out and measures
+the CA alone (benchmarks.in_process). Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.crypto_floor import make_csrs, measure, measure_parallel
+from benchmarks.in_process import Plan, compare
 from benchmarks.lines import LineProcess
 from benchmarks.machine import cpu_seconds, facts
 from sds.demo.ports import LOOPBACK
@@ -90,10 +92,18 @@ def run(given: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def run_in_process(given: argparse.Namespace) -> dict[str, object]:
+    """With the batches that the server makes of calls unless told otherwise (limits.max_signing_batch)."""
+    plan = Plan(given.seconds, batch=256, identities=1024)
+    return {"benchmark": "issue in process", "batch": plan.batch, **compare(plan), "machine": facts()}
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--in-process", action="store_true", help="the CA alone, against verify or keygen and one sign")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--batch", type=int, default=100, help="CSRs in one call")
     parser.add_argument("--calls", type=int, default=8, help="calls in flight")
     parser.add_argument("--database", default="", help="a database URL instead of SQLite")
-    print(json.dumps(run(parser.parse_args()), indent=2))
+    arguments = parser.parse_args()
+    print(json.dumps(run_in_process(arguments) if arguments.in_process else run(arguments), indent=2))
