@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 PRIVATE_UMASK = 0o077
+_TOGETHER = 0.5
+"""Seconds in which signals that end the process count as one."""
 
 
 class HardeningFailed(Exception):
@@ -145,15 +147,21 @@ class Systemd:
 def signals(stop: asyncio.Event, reload: Callable[[], None]) -> Iterator[None]:
     """In this block SIGTERM and SIGINT set `stop`, and SIGHUP calls `reload` on the loop.
 
-    The second SIGTERM or SIGINT takes its default effect, so a process that hangs while draining can be ended.
+    A second SIGTERM or SIGINT takes its default effect, so a process that hangs while draining can be ended. One that
+    comes with the first is the same: timeout(1), make and terminals tell the process and its group.
     """
     loop = asyncio.get_running_loop()
     ending = (signal.SIGTERM, signal.SIGINT)
+    timers: list[asyncio.TimerHandle] = []
+
+    def let_go() -> None:
+        for number in ending:
+            loop.remove_signal_handler(number)
 
     def end() -> None:
         stop.set()
-        for number in ending:
-            loop.remove_signal_handler(number)
+        if not timers:
+            timers.append(loop.call_later(_TOGETHER, let_go))
 
     for number in ending:
         loop.add_signal_handler(number, end)
@@ -161,5 +169,7 @@ def signals(stop: asyncio.Event, reload: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         for number in (*ending, signal.SIGHUP):
             loop.remove_signal_handler(number)
