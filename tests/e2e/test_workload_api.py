@@ -79,6 +79,13 @@ async def test_a_source_has_the_svid_and_follows_rotations_and_entries(world: Wo
         both = await program.until(lambda said: len(said["ids"]) == 2)
         assert both["ids"] == [world.id("web"), world.id("db")], "the default stays the default"
         assert both["verified"] == [True, True]
+
+        async def reported() -> bool:
+            streams = [s for s in await world.stack.streams() if s["protocol"] == "workload-api"]
+            sent = [{r["sent_serial"] for r in s["resources"]} for s in streams]
+            return len(sent) == 2 and all(set(both["serials"]) <= serials for serials in sent)
+
+        await eventually(reported)
         await program.ask("mtls")
         seen = await program.until(lambda said: "server saw" in said)
         assert seen == {"server saw": world.id("db"), "client saw": world.id("web")}
