@@ -146,8 +146,11 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Party:
+    """An event's actor or target; only actors have an address."""
+
     kind: str
     id: str
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
