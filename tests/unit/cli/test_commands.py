@@ -19,6 +19,8 @@ from attestation.selector import parse_selectors
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import parse_pem, parse_spiffe_json
 from sds.admin.services import AdminCall, AgentInfo, ProcessInfo, ResourceInfo, StreamInfo
+from sds.cli.audit import _print as print_events
+from sds.cli.options import Format
 from sds.clock import SystemClock
 from sds.store.errors import Reason, StoreUnavailable
 from tests.fakes.admin_server import AUTHORITY, Running
@@ -195,6 +197,16 @@ def test_streams(sds: Sds, running: Running) -> None:
 def test_kek(sds: Sds) -> None:
     assert "Wrapped 3 keys under 00000002 instead of 00000001." in sds("kek", "rotate").stdout
     assert sds.json("kek", "rotate") == {"old_id": "00000002", "new_id": "00000003", "rewrapped": 3}
+
+
+def test_who_was_refused_without_a_name_is_told_by_address(capsys: pytest.CaptureFixture[str]) -> None:
+    actor = {"kind": "agent", "id": "", "address": "192.0.2.7"}
+    event = {
+        "sequence": 7, "id": "e", "time": "2030-01-01T00:00:00Z", "action": "agent.attest", "outcome": "refused",
+        "actor": actor, "target": {"kind": "agent", "id": ""}, "reason": "used", "request_id": "", "node": "", "details": {},
+    }  # fmt: skip
+    assert print_events({"events": [event], "last_sequence": 7}, Format.TABLE) == 7
+    assert "by agent:192.0.2.7  used" in capsys.readouterr().out
 
 
 def test_audit_tail(sds: Sds, running: Running) -> None:
