@@ -60,25 +60,25 @@ class Caps:
         self._total = 0
         self._by_key: dict[Hashable, int] = {}
 
-    def acquire(self, key: Hashable) -> str | None:
-        """Count one more for `key`. None when it fits, else which cap it met: "total" or "key"."""
+    def acquire(self, key: Hashable, count: int = 1) -> str | None:
+        """Count `count` more for `key`, all or none. None when they fit, else which cap was met: "total" or "key"."""
         held = self._by_key.get(key, 0)
-        if held >= self._per_key:
+        if held + count > self._per_key:
             return "key"
-        if self._total >= self._total_cap:
+        if self._total + count > self._total_cap:
             return "total"
-        self._by_key[key] = held + 1
-        self._total += 1
+        self._by_key[key] = held + count
+        self._total += count
         return None
 
-    def release(self, key: Hashable) -> None:
-        """Give one back that `acquire` granted."""
+    def release(self, key: Hashable, count: int = 1) -> None:
+        """Give back what `acquire` granted."""
         held = self._by_key[key]
-        if held == 1:
+        if held == count:
             del self._by_key[key]
         else:
-            self._by_key[key] = held - 1
-        self._total -= 1
+            self._by_key[key] = held - count
+        self._total -= count
 
     @property
     def open(self) -> int:

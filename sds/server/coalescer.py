@@ -20,7 +20,7 @@ class Overloaded(Exception):
     """Too much is waiting already, or the coalescer is closed; nothing was done."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Submission(Generic[J, R]):
     jobs: Sequence[J]
     done: asyncio.Future[Sequence[R]]
@@ -65,14 +65,27 @@ class Coalescer(Generic[J, R]):
         if self._closed or self._waiting_jobs + len(jobs) > self._max_waiting:
             raise Overloaded("too many requests are waiting; try again later")
         done: asyncio.Future[Sequence[R]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Submission(jobs, done))
+        submission = _Submission(jobs, done)
+        self._waiting.append(submission)
         self._waiting_jobs += len(jobs)
         if self._workers < self._limit:
             self._workers += 1
             worker = asyncio.create_task(self._run(), name="coalescer")
             self._running.add(worker)
             worker.add_done_callback(self._running.discard)
-        return await done
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self._withdraw(submission)
+            raise
+
+    def _withdraw(self, submission: _Submission[J, R]) -> None:
+        """Make room at once: who asks and goes away again and again must not keep others out."""
+        try:
+            self._waiting.remove(submission)
+        except ValueError:  # a worker has taken it
+            return
+        self._waiting_jobs -= len(submission.jobs)
 
     async def close(self) -> None:
         """Refuse new submissions and wait until everything that waits has been worked off."""

@@ -8,6 +8,7 @@ the store fails the batch as unavailable, with nothing handed out.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ca.issuer import Issuer, Prepared
 from ca.profile import ProfileName
 from sds.clock import Clock
 from sds.logs import get_logger
+from sds.net.limits import Caps
 from sds.server.coalescer import Coalescer, Overloaded
 from sds.server.events import Events, agent_actor
 from sds.server.identity import AgentCaller
@@ -75,6 +77,9 @@ NOT_AUTHORIZED = NotSigned(SignCode.NOT_AUTHORIZED, "no such entry for this agen
 CHANGED = NotSigned(SignCode.UNAVAILABLE, "the entry has just changed; ask again")
 STORE_DOWN = "the certificate could not be recorded, so none was issued; try again later"
 OVERLOADED = NotSigned(SignCode.UNAVAILABLE, "too many requests are waiting for a signature; try again later")
+TOO_MANY_OF_ONE = NotSigned(
+    SignCode.UNAVAILABLE, "too many requests of this agent are waiting for a signature; try again later"
+)
 
 
 class AuthorizedState(Protocol):
@@ -117,6 +122,7 @@ class BatchSigner:
         *,
         max_batch: int,
         max_waiting: int,
+        max_of_one_agent: int,
         max_csr_bytes: int,
     ) -> None:
         self._store = store
@@ -129,14 +135,23 @@ class BatchSigner:
         self._observer = observer
         self._max_csr_bytes = max_csr_bytes
         self._queue: Coalescer[SignJob, Answer] = Coalescer(self._sign, max_batch=max_batch, max_waiting=max_waiting)
+        # The queue has the limit for all together; what the workers have taken still counts for its agent.
+        self._shares = Caps(sys.maxsize, max_of_one_agent)
         self._log = get_logger(__name__)
 
     async def sign(self, jobs: Sequence[SignJob]) -> Sequence[Answer]:
-        """One answer for each job, in order. Raises nothing but what is a bug."""
+        """One answer for each job, in order; all are of one agent. Raises nothing but what is a bug."""
+        if not jobs:
+            return ()
+        agent_id = jobs[0].caller.agent_id
+        if self._shares.acquire(agent_id, len(jobs)) is not None:
+            return [TOO_MANY_OF_ONE] * len(jobs)
         try:
             return await self._queue.submit(jobs)
         except Overloaded:
             return [OVERLOADED] * len(jobs)
+        finally:
+            self._shares.release(agent_id, len(jobs))
 
     async def close(self) -> None:
         """Finish what is under way; later calls are answered as overloaded."""

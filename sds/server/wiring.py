@@ -168,6 +168,7 @@ def _signer(core: Core, issuer: Issuer, executor: ThreadPoolExecutor) -> BatchSi
         core.telemetry,
         max_batch=limits.max_signing_batch,
         max_waiting=limits.max_signing_queue,
+        max_of_one_agent=max(limits.max_signing_queue // 4, limits.max_csr_batch),
         max_csr_bytes=limits.max_csr_bytes,
     )
 

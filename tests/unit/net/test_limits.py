@@ -68,6 +68,18 @@ def test_caps_count_by_key_and_in_total() -> None:
     assert caps.held("a") == 0
 
 
+def test_several_are_granted_together_or_not_at_all() -> None:
+    caps = Caps(total=7, per_key=4)
+    assert [caps.acquire("a", 5), caps.acquire("a", 3), caps.acquire("a", 2)] == ["key", None, "key"]
+    assert [caps.acquire("b", 4), caps.acquire("c", 1)] == [None, "total"]
+    assert (caps.open, caps.held("a"), caps.held("c")) == (7, 3, 0)
+    caps.release("a", 2)
+    assert caps.held("a") == 1
+    caps.release("a")
+    caps.release("b", 4)
+    assert caps.open == 0
+
+
 @pytest.mark.parametrize(
     ("host", "key"),
     [

@@ -110,6 +110,24 @@ async def test_a_caller_that_goes_away_withdraws_what_no_worker_has_taken() -> N
     assert work.batches == [[1], [3]]
 
 
+async def test_a_caller_that_goes_away_makes_room_at_once() -> None:
+    work = Work()
+    work.go.clear()
+    coalescer = make(work, max_waiting=5)
+    running = asyncio.create_task(coalescer.submit([1]))
+    await asyncio.sleep(0.01)
+    for _ in range(10):
+        gone = asyncio.create_task(coalescer.submit([2, 3, 4, 5]))
+        await asyncio.sleep(0)
+        assert coalescer.waiting == 4
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert coalescer.waiting == 0
+    work.go.set()
+    assert await running == [2]
+
+
 async def test_a_caller_that_goes_away_does_not_disturb_a_batch_under_way() -> None:
     work = Work()
     work.go.clear()

@@ -28,7 +28,7 @@ from sds.server.enrolment import Enrolment, TokenClaim
 from sds.server.events import Events, system_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import Issuance
-from sds.server.signing import BatchSigner, NotSigned, SignCode, Signed, SignJob
+from sds.server.signing import NOT_AUTHORIZED, BatchSigner, NotSigned, SignCode, Signed, SignJob
 from sds.store.errors import Reason, StoreUnavailable
 from sds.store.records import NO_PROCESS, CertificateStatus
 from sds.store.store import Store
@@ -216,6 +216,7 @@ class Bench:
             self.counts,
             max_batch=100,
             max_waiting=1000,
+            max_of_one_agent=250,
             max_csr_bytes=16_384,
         )
 
@@ -259,6 +260,20 @@ async def test_no_transaction_for_what_nobody_may_have(store: Store, events: Eve
     bench = Bench(counted, events, clock)
     await bench.signer.sign([job("unknown"), SignJob(CALLER, "web", b"rubbish", NO_PROCESS)])
     assert counted.fail == -1
+
+
+async def test_one_agent_cannot_fill_the_queue(store: Store, events: Events, clock: FakeClock) -> None:
+    bench = Bench(store, events, clock)
+    theirs = replace(CALLER, agent_id=SpiffeId(TRUST_DOMAIN, "/sds/agent/hostile"))
+    rubbish = [SignJob(theirs, "web", b"", NO_PROCESS)] * 50
+    flood = asyncio.gather(*(bench.signer.sign(rubbish) for _ in range(40)))
+    await asyncio.sleep(0)
+    (ours,) = await bench.signer.sign([job()])
+    assert isinstance(ours, Signed)
+    codes = [{answer.code for answer in answers if isinstance(answer, NotSigned)} for answers in await flood]
+    assert codes == [{SignCode.NOT_AUTHORIZED}] * 5 + [{SignCode.UNAVAILABLE}] * 35
+    (again,) = await bench.signer.sign(rubbish[:1])
+    assert again == NOT_AUTHORIZED
 
 
 async def test_closing_refuses_and_finishes(store: Store, events: Events, clock: FakeClock) -> None:
