@@ -84,7 +84,10 @@ class ServerMetrics:
             outcome=OUTCOMES,
         )
         self.refusals = Counters(
-            "sds_server_refusals", "Calls refused for who made them.", r, action=("agent.attest", "node.call", "other")
+            "sds_server_refusals",
+            "Calls refused for who made them, and entries asked for by agents that they are not for.",
+            r,
+            action=("agent.attest", "node.call", "certificate.issue", "other"),
         )
         self.calls = Counters("sds_server_calls", "gRPC calls that ended.", r, method=METHODS, status=STATUSES)
         seconds = Histogram(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
@@ -22,11 +23,13 @@ from sds.server.refusals import Refusal, RefusalLog
 from sds.server.registry import Registry
 from sds.server.reports import Reports, parse_report
 from sds.server.rpc import Call, CallRefused, ServerStream, Unary
-from sds.server.signing import BatchSigner, SignJob
+from sds.server.signing import NOT_AUTHORIZED, Answer, BatchSigner, NotSigned, SignCode, SignJob
 from sds.server.watch import Update, WatchEnded, Watcher
 
 SERVICE = "sds.node.v1.Node"
 MAX_EPOCH_BYTES = 128
+MAX_ENTRY_ID = 128
+"""Characters of an entry ID that does not exist, as the audit log shows it."""
 IDENTITY_CHECK = 5.0
 """Seconds between two looks at a silent stream's caller. A ban or a deletion wakes the stream at once."""
 
@@ -102,6 +105,7 @@ class NodeApi:
             )
         jobs = [SignJob(caller, item.entry_id, item.csr, convert.process(item.process)) for item in request.items]
         answers = await self._signer.sign(jobs)
+        await self._note_unauthorized(caller, jobs, answers)
         return node_pb2.SignX509SvidsResponse(
             results=[convert.sign_result(job.entry_id, answer) for job, answer in zip(jobs, answers, strict=True)]
         )
@@ -160,6 +164,29 @@ class NodeApi:
             watcher.close()
             self._watches.release(caller.agent_id)
             self._observer.watches(self._registry.watchers, self._registry.agents_watching)
+
+    async def _note_unauthorized(self, caller: AgentCaller, jobs: Sequence[SignJob], answers: Sequence[Answer]) -> None:
+        """Audit what `caller` asked for and may not have: each entry once, however often the call names it."""
+        entries = {
+            convert.text(job.entry_id, MAX_ENTRY_ID)
+            for job, answer in zip(jobs, answers, strict=True)
+            if isinstance(answer, NotSigned) and answer.code is SignCode.NOT_AUTHORIZED
+        }
+        if not entries:
+            return
+        actor = agent_actor(caller.agent_id, caller.address)
+        refusals = [
+            Refusal(
+                action="certificate.issue",
+                actor=actor,
+                target=Target("entry", entry_id),
+                reason=NOT_AUTHORIZED.message,
+                request_id=caller.request_id,
+                source=actor.id,
+            )
+            for entry_id in sorted(entries)
+        ]
+        await asyncio.gather(*map(self._refusals.note, refusals))
 
     async def _identify(self, call: Call) -> AgentCaller:
         """Who calls. A sound certificate of one who may not call is audited: somebody tries what he should not."""

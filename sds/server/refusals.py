@@ -35,6 +35,8 @@ class Refusal:
     reason: str
     request_id: str = ""
     details: Mapping[str, Json] = field(default_factory=dict)
+    source: str = ""
+    """What a flood is bounded by, if the caller is known for sure; else it is the address."""
 
 
 class RefusalCounter(Protocol):
@@ -67,9 +69,10 @@ class RefusalLog:
         """Count and audit one refusal; returns when its event is durable, or was summed up. Never raises."""
         self._counter.refused(refusal.action)
         now = self._clock.monotonic()
-        source = (refusal.action, address_key(refusal.actor.address) or refusal.actor.id)
+        origin = refusal.source or address_key(refusal.actor.address) or refusal.actor.id
+        source = (refusal.action, origin)
         if self._sources.take(source, now) and self._all.take("", now):
-            self._log.warning(refusal.action, outcome="refused", reason=refusal.reason, address=refusal.actor.address)
+            self._warn(refusal, reason=refusal.reason)
             await self._submit(self._event(refusal))
         elif source in self._sums or len(self._sums) < _MAX_SUMS:
             first, count = self._sums.get(source, (refusal, 0))
@@ -79,13 +82,17 @@ class RefusalLog:
         """Write the sums of what was too much to write one by one."""
         sums, self._sums = self._sums, {}
         for refusal, count in sums.values():
-            self._log.warning(refusal.action, outcome="refused", repeats=count, address=refusal.actor.address)
+            self._warn(refusal, repeats=count)
             details = {**refusal.details, "repeats": count}
             await self._submit(self._event(replace(refusal, details=details, request_id="")))
 
     async def close(self) -> None:
         await self.flush()
         await self._writer.close()
+
+    def _warn(self, refusal: Refusal, **facts: object) -> None:
+        actor = refusal.actor
+        self._log.warning(refusal.action, outcome="refused", actor=actor.id, address=actor.address, **facts)
 
     def _event(self, refusal: Refusal) -> AuditEvent:
         return self._events.make(

@@ -118,6 +118,24 @@ async def test_a_mixed_batch_answers_each_item_in_order(node: Node) -> None:
     assert all(result.error.message for result in results[1:9])
 
 
+async def test_asking_for_the_entry_of_another_is_audited_and_a_flood_of_it_is_summed_up(node: Node) -> None:
+    agent, other = await node.attest(), await node.attest(OTHER_AGENT)
+    ours, theirs = await node.entry("/ours"), await node.entry("/theirs", OTHER_AGENT)
+    results = await sign(node, agent, (theirs["id"], csr()), (ours["id"], csr()), (theirs["id"], csr()))
+    assert codes(results) == [E.CODE_NOT_AUTHORIZED, 0, E.CODE_NOT_AUTHORIZED]
+    (told,) = await node.events("certificate.issue", outcome="refused")
+    assert told["target"] == {"kind": "entry", "id": theirs["id"]}
+    assert told["actor"] == {"kind": "agent", "id": AGENT, "address": "127.0.0.1"}
+    assert told["reason"] == "no such entry for this agent"
+    await sign(node, agent, *((f"{n}\x1b[31m" + "x" * 1000, b"") for n in range(400)))
+    told_all = await node.events("certificate.issue", outcome="refused")
+    assert 1 < len(told_all) <= 20
+    assert all(len(one["target"]["id"]) <= 128 and one["target"]["id"].isprintable() for one in told_all)
+    assert await node.metric("sds_server_refusals_total", action="certificate.issue") == 401
+    await sign(node, other, (ours["id"], csr()))  # from the same address, and told all the same
+    assert (await node.events("certificate.issue", outcome="refused"))[-1]["actor"]["id"] == OTHER_AGENT
+
+
 async def test_a_change_is_in_force_when_the_administrator_is_answered(node: Node) -> None:
     """No certificate under a deleted or older entry, although requests come without a pause."""
     agent = await node.attest()
