@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attestation.workload.unix import UnixConfig
+from ca.keys import KeyType
 from sds.agent.backoff import Backoff
 from sds.agent.dial import LinkOptions
 from sds.agent.issuer import IssuerOptions
@@ -27,7 +28,10 @@ def link(config: AgentConfig) -> LinkOptions:
 
 def issuer(config: AgentConfig) -> IssuerOptions:
     return IssuerOptions(
-        batch=config.upstream.sign_batch, jitter_share=config.svid.renewal_jitter, warm_for=config.svid.warm_for
+        key_type=KeyType(config.svid.key_type),
+        batch=config.upstream.sign_batch,
+        jitter_share=config.svid.renewal_jitter,
+        warm_for=config.svid.warm_for,
     )
 
 

@@ -17,6 +17,7 @@ from sds.config.types import (
     Duration,
     FileMode,
     FilePath,
+    KeyTypeName,
     Number,
     RemoteAddress,
     Section,
@@ -105,8 +106,13 @@ class AttestorsSection(Section):
 
 
 class SvidSection(Section):
-    """How the workloads' certificates are kept fresh."""
+    """The workloads' certificates: their keys, and how they are kept fresh."""
 
+    key_type: KeyTypeName = key(
+        "Key type of the workloads' certificates: `ecdsa-p256`, `ecdsa-p384`, `ed25519`, `rsa-2048`, `rsa-3072` or "
+        "`rsa-4096`. Not every sidecar takes every one: see key-types.md.",
+        default="ecdsa-p256",
+    )
     warm_for: Duration = key(
         "How long a certificate is kept and renewed after its last stream closed.", default=timedelta(minutes=10)
     )

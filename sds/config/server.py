@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
@@ -18,6 +18,7 @@ from sds.config.types import (
     DatabaseUrl,
     Duration,
     FilePath,
+    KeyTypeName,
     ListenAddress,
     Number,
     Section,
@@ -31,8 +32,6 @@ _DATA_DIR = Path("/var/lib/sds/server")
 _LISTEN = Address("127.0.0.1", 8443)
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-
-KeyTypeName = Literal["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]
 
 
 class DatabaseSection(Section):

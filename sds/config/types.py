@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
@@ -140,6 +140,7 @@ Number = Annotated[float, BeforeValidator(_no_bool)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path)]
 FileMode = Annotated[int, PlainValidator(_mode)]
+KeyTypeName = Literal["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]
 DatabaseUrl = Annotated[Masked[str], PlainValidator(_database_url), PlainSerializer(str)]
 
 

@@ -332,8 +332,9 @@ def test_the_reference_is_current() -> None:
 
 
 def test_key_types_are_the_authoritys() -> None:
-    field = dict(walk(ServerConfig))["ca.key_type"]
-    assert set(field.annotation.__args__) == {kind.value for kind in KeyType}  # type: ignore[union-attr]
+    for model, dotted in ((ServerConfig, "ca.key_type"), (AgentConfig, "svid.key_type")):
+        field = dict(walk(model))[dotted]
+        assert set(field.annotation.__args__) == {kind.value for kind in KeyType}  # type: ignore[union-attr]
 
 
 def test_every_default_can_be_written_and_read_back() -> None:

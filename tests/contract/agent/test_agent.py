@@ -17,8 +17,15 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3 import discovery_pb2
 
+from ca.keys import KeyType
 from sds.agent.agent import Agent
 from sds.agent.datadir import DataFolder
 from sds.agent.errors import CannotStart, IdentityUnusable
@@ -30,6 +37,13 @@ from tests.fakes.node_server import AGENT_ID, TOKEN, FakeNodeServer
 
 TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 ME = f"unix:uid:{os.getuid()}"
+KINDS = {
+    KeyType.ECDSA_P256: EllipticCurvePrivateKey,
+    KeyType.ECDSA_P384: EllipticCurvePrivateKey,
+    KeyType.ED25519: Ed25519PrivateKey,
+    KeyType.RSA_2048: RSAPrivateKey,
+}
+SIZES = {KeyType.ECDSA_P256: 256, KeyType.ECDSA_P384: 384, KeyType.RSA_2048: 2048}
 
 
 @pytest.fixture
@@ -136,6 +150,21 @@ async def test_a_sidecar_is_served_and_rotated(world: World) -> None:
         await world.server.put("e1", "/web", ME, dns=("a.example",))
         second = await sidecar.get("default")
         assert first.version_info != second.version_info
+        await sidecar.close()
+
+
+@pytest.mark.parametrize("key_type", [KeyType.ECDSA_P256, KeyType.ECDSA_P384, KeyType.ED25519, KeyType.RSA_2048])
+async def test_the_keys_are_of_the_configured_type(world: World, key_type: KeyType) -> None:
+    """The longer RSA keys take seconds to make and differ in nothing else."""
+    async with world.running(**{"svid.key_type": key_type.value}):
+        sidecar = Sidecar(world.socket)
+        await sidecar.ask("default")
+        secret = Secret.FromString((await sidecar.get("default")).resources[0].value).tls_certificate
+        key = load_pem_private_key(secret.private_key.inline_bytes, None)
+        leaf = load_pem_x509_certificate(secret.certificate_chain.inline_bytes)
+        assert isinstance(key, KINDS[key_type])
+        assert isinstance(key, Ed25519PrivateKey) or key.key_size == SIZES[key_type]
+        assert leaf.public_key() == key.public_key()
         await sidecar.close()
 
 
