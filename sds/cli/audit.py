@@ -89,14 +89,14 @@ def _print(answer: Any, output: Format) -> int:
     """Print a page of events; the sequence number to go on from."""
     from sds.cli import models  # noqa: PLC0415
     from sds.cli.output import print_json_line, say  # noqa: PLC0415
-    from sds.cli.text import exact  # noqa: PLC0415
+    from sds.cli.text import exact, short  # noqa: PLC0415
 
     page = models.read(models.EventPage, answer)
     for event, raw in zip(page.events, answer["events"], strict=True):
         if output is Format.JSON:
             print_json_line(raw)
             continue
-        reason = f"  {event.reason}" if event.reason else ""
+        reason = f"  {short(event.reason)}" if event.reason else ""
         what = f"{event.outcome:<8} {event.action:<20} {event.target.kind}:{event.target.id}"
         who = f"{event.actor.kind}:{event.actor.id or event.actor.address}"  # who was refused may have no name yet
         say(f"{event.sequence:>8}  {exact(event.time)}  {what}  by {who}{reason}")

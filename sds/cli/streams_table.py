@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sds.cli.models import Resource, Stream
 from sds.cli.output import print_table
-from sds.cli.text import moment
+from sds.cli.text import moment, short
 from sds.clock import SystemClock
 
 _VERSION = 12  # characters of a digest that tell versions apart
@@ -17,7 +17,7 @@ def state(resource: Resource) -> str:
     if not resource.sent_version:
         return "waiting"
     if resource.nacked_version == resource.sent_version:
-        return f"refused: {resource.nack_detail}" if resource.nack_detail else "refused"
+        return f"refused: {short(resource.nack_detail)}" if resource.nack_detail else "refused"
     return "acked" if resource.acked_version == resource.sent_version else "sent"
 
 

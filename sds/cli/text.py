@@ -6,12 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 from sds.durations import format_duration
 
+LONGEST_DETAIL = 80
+"""Characters of an error that somebody else worded, in a table."""
+
 
 def clean(text: str) -> str:
     """`text` with control and other unprintable characters escaped: they could move the cursor or hide a line."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def short(text: str, most: int = LONGEST_DETAIL) -> str:
+    """`text`, cut where it is longer than a table can bear; JSON output has it whole."""
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def exact(when: datetime) -> str:

@@ -167,6 +167,7 @@ def test_streams(sds: Sds, running: Running) -> None:
         resource("ROOTCA", "b", "a"),
         resource("bad", "c", "", "c", "no\x1b way"),
         resource("later"),
+        resource("long", "d", "", "d", "x" * 1024),
     )
     now = SystemClock().now()
     one = StreamInfo(
@@ -183,9 +184,11 @@ def test_streams(sds: Sds, running: Running) -> None:
         ["ROOTCA", "sent", "b"],
         ["bad", "refused: no\\x1b way", "c"],
         ["later", "waiting", "-"],
+        ["long", f"refused: {'x' * 79}\N{HORIZONTAL ELLIPSIS}", "d"],
         ["-", "silent", "-"],
     ]
-    assert len(sds.json("agent", "streams")["streams"]) == 2
+    (found, _) = sds.json("agent", "streams")["streams"]
+    assert found["resources"][-1]["nack_detail"] == "x" * 1024
     assert len(sds.json("agent", "streams", "--spiffe-id", "spiffe://example.org/w")["streams"]) == 1
     running.fakes.streams.rows = []
     assert sds("agent", "streams").stderr == "There are no streams.\n"
@@ -207,6 +210,11 @@ def test_who_was_refused_without_a_name_is_told_by_address(capsys: pytest.Captur
     }  # fmt: skip
     assert print_events({"events": [event], "last_sequence": 7}, Format.TABLE) == 7
     assert "by agent:192.0.2.7  used" in capsys.readouterr().out
+    event["reason"] = "x" * 1024
+    print_events({"events": [event], "last_sequence": 7}, Format.TABLE)
+    assert f"  {'x' * 79}\N{HORIZONTAL ELLIPSIS}\n" in capsys.readouterr().out
+    print_events({"events": [event], "last_sequence": 7}, Format.JSON)
+    assert json.loads(capsys.readouterr().out)["reason"] == "x" * 1024
 
 
 def test_audit_tail(sds: Sds, running: Running) -> None:
