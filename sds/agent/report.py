@@ -34,9 +34,9 @@ _SHARE = 10
 class Streams(Protocol):
     """The part of a StreamRegistry that is used here."""
 
-    def snapshot(self) -> tuple[StreamState, ...]: ...
+    def start_over(self) -> None: ...
 
-    def changes(self) -> StreamChanges: ...
+    def changes(self, limit: int) -> StreamChanges: ...
 
 
 class Connection(Protocol):
@@ -97,7 +97,7 @@ class Reporter:
         self._sources = TokenBuckets(Rate(_EVENTS_PER_SECOND, max(1, queue // 2)))
         self._dropped = 0
         self._snapshot_due = True
-        self._states: deque[StreamState] = deque()  # taken from the registry and not yet sent
+        self._behind = False  # the last report could not hold all that there was to tell
         self._unsent: node_pb2.ReportDeliveryRequest | None = None
 
     def touch(self) -> None:
@@ -133,7 +133,8 @@ class Reporter:
                 delay = self._backoff.delay(failures, self._clock.jitter())
                 await asyncio.sleep(delay.total_seconds())
                 continue
-            await asyncio.sleep(max(self._interval, _SHARE * (loop.time() - started)))
+            rest = _SHARE * (loop.time() - started)
+            await asyncio.sleep(rest if self._behind else max(self._interval, rest))
 
     async def send(self, link: NodeLink) -> None:
         """Send one report, the unsent one first. Raises AgentError; then it is kept for the next time."""
@@ -151,7 +152,7 @@ class Reporter:
         self._unsent = None
         if answer.resync:
             self._snapshot_due = True
-        if self._snapshot_due or self._states or self._events:
+        if self._snapshot_due or self._behind:
             self._dirty.set()
 
     def _lost(self, request: node_pb2.ReportDeliveryRequest) -> None:
@@ -160,24 +161,20 @@ class Reporter:
         self._snapshot_due = True
 
     def _next(self) -> node_pb2.ReportDeliveryRequest:
-        closed: tuple[str, ...] = ()
-        snapshot = False
-        if self._snapshot_due or not self._states:
-            changes = self._streams.changes()
-            snapshot = self._snapshot_due or changes.snapshot
-            self._states = deque(self._streams.snapshot() if snapshot else changes.streams)
-            closed = () if snapshot else changes.closed
+        if self._snapshot_due:
+            self._streams.start_over()
             self._snapshot_due = False
+        changes = self._streams.changes(STREAMS_PER_REPORT)
         self._sequence += 1
-        states = [self._states.popleft() for _ in range(min(len(self._states), STREAMS_PER_REPORT))]
         events = [self._events.popleft() for _ in range(min(len(self._events), EVENTS_PER_REPORT))]
         dropped, self._dropped = self._dropped, 0
+        self._behind = changes.more or bool(self._events)
         return node_pb2.ReportDeliveryRequest(
             run_id=self._run_id,
             sequence=self._sequence,
-            snapshot=snapshot,
-            streams=[stream_message(state) for state in states],
-            closed_stream_ids=closed,
+            snapshot=changes.snapshot,
+            streams=[stream_message(state) for state in changes.streams],
+            closed_stream_ids=changes.closed,
             events=[event_message(number, event) for number, event in events],
             events_dropped=dropped,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Protocol
 
 from sds.clock import Clock
@@ -14,7 +15,7 @@ from sds.delivery.subscription import Slot
 from sds.delivery.text import clean_name
 
 MAX_CLOSED = 10_000
-"""Closed streams kept for the next `changes()`; with more, that is a snapshot instead."""
+"""Closed streams kept for `changes()`; with more, it starts over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class StreamChanges:
-    """What is new since the last `changes()`. A snapshot has all streams, and those not in it are closed."""
+    """What is new since the last `changes()`. `snapshot`: whatever was told before is void. `more`: more is waiting."""
 
     snapshot: bool
     streams: tuple[StreamState, ...]
     closed: tuple[str, ...]
+    more: bool
 
 
 class Core(Protocol):
@@ -88,7 +90,7 @@ class LiveStream:
 class StreamRegistry:
     """Keeps the open streams. `changes()` has one consumer; a stream that changed often in between costs it once."""
 
-    __slots__ = ("_changed", "_clock", "_closed", "_number", "_run_id", "_streams")
+    __slots__ = ("_changed", "_clock", "_closed", "_number", "_run_id", "_starts_over", "_streams")
 
     def __init__(self, run_id: str, clock: Clock) -> None:
         """`run_id` sets this run's stream IDs apart from those of every other run: short, random, printable ASCII."""
@@ -96,8 +98,9 @@ class StreamRegistry:
         self._clock = clock
         self._number = 0
         self._streams: dict[str, LiveStream] = {}
-        self._changed: set[LiveStream] = set()
-        self._closed: set[str] = set()
+        self._changed: dict[LiveStream, None] = {}  # in the order in which they changed
+        self._closed: dict[str, None] = {}
+        self._starts_over = False
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -109,29 +112,44 @@ class StreamRegistry:
 
     def add(self, stream: LiveStream) -> None:
         self._streams[stream.id] = stream
-        self._changed.add(stream)
+        self._changed[stream] = None
 
     def touch(self, stream: LiveStream) -> None:
         """Something of `stream` changed."""
-        self._changed.add(stream)
+        self._changed[stream] = None
 
     def remove(self, stream: LiveStream) -> None:
         del self._streams[stream.id]
-        self._changed.discard(stream)
+        self._changed.pop(stream, None)
         if len(self._closed) <= MAX_CLOSED:
-            self._closed.add(stream.id)
+            self._closed[stream.id] = None
 
     def snapshot(self) -> tuple[StreamState, ...]:
         """All open streams as of now."""
         return self._states(self._streams.values())
 
-    def changes(self) -> StreamChanges:
-        """What changed since the last call; the caller keeps it until its reader has it."""
-        changed, self._changed = self._changed, set()
-        closed, self._closed = self._closed, set()
-        if len(closed) > MAX_CLOSED:
-            return StreamChanges(snapshot=True, streams=self.snapshot(), closed=())
-        return StreamChanges(snapshot=False, streams=self._states(changed), closed=tuple(sorted(closed)))
+    def start_over(self) -> None:
+        """Whoever reads `changes()` has lost what it was told: tell everything that is open once more."""
+        self._changed = dict.fromkeys(self._streams.values())
+        self._closed.clear()
+        self._starts_over = True
+
+    def changes(self, limit: int) -> StreamChanges:
+        """What changed since the last call, oldest first: at most `limit` streams and as many closed ones.
+
+        With thousands of streams all of it at once would hold up the loop; the rest stays for the next call. A stream
+        that has closed is not told as open any more. The caller keeps the answer until its reader has it.
+        """
+        if len(self._closed) > MAX_CLOSED:
+            self.start_over()
+        snapshot, self._starts_over = self._starts_over, False
+        changed, closed = tuple(islice(self._changed, limit)), tuple(islice(self._closed, limit))
+        for stream in changed:
+            del self._changed[stream]
+        for stream_id in closed:
+            del self._closed[stream_id]
+        more = bool(self._changed or self._closed)
+        return StreamChanges(snapshot, self._states(changed), closed, more)
 
     def _states(self, streams: Iterable[LiveStream]) -> tuple[StreamState, ...]:
         """Monotonic seconds become wall-clock times here, so a stepped clock bends no figure in between."""

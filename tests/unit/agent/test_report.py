@@ -26,16 +26,22 @@ def stream(number: int) -> StreamState:
 
 
 class FakeStreams:
+    """A registry whose changes are put in by hand."""
+
     def __init__(self) -> None:
         self.open: tuple[StreamState, ...] = ()
-        self.changed = StreamChanges(snapshot=False, streams=(), closed=())
+        self.changed: list[StreamState] = []
+        self.closed: list[str] = []
+        self.starts_over = False
 
-    def snapshot(self) -> tuple[StreamState, ...]:
-        return self.open
+    def start_over(self) -> None:
+        self.changed, self.closed, self.starts_over = list(self.open), [], True
 
-    def changes(self) -> StreamChanges:
-        changed, self.changed = self.changed, StreamChanges(snapshot=False, streams=(), closed=())
-        return changed
+    def changes(self, limit: int) -> StreamChanges:
+        snapshot, self.starts_over = self.starts_over, False
+        streams, self.changed = self.changed[:limit], self.changed[limit:]
+        closed, self.closed = self.closed[:limit], self.closed[limit:]
+        return StreamChanges(snapshot, tuple(streams), tuple(closed), more=bool(self.changed or self.closed))
 
 
 class FakeLink:
@@ -65,7 +71,7 @@ class Dropped:
 
 
 class Kit:
-    def __init__(self, queue: int = 100) -> None:
+    def __init__(self, queue: int = 100, interval: timedelta = timedelta(milliseconds=10)) -> None:
         self.streams = FakeStreams()
         self.link = FakeLink()
         self.dropped = Dropped()
@@ -74,7 +80,7 @@ class Kit:
             self.streams,
             self.link,  # type: ignore[arg-type]
             "run",
-            interval=timedelta(milliseconds=10),
+            interval=interval,
             queue=queue,
             backoff=Backoff(timedelta(milliseconds=10), timedelta(milliseconds=10)),
             observer=self.dropped,
@@ -99,7 +105,7 @@ async def test_the_first_report_of_a_run_is_a_snapshot_and_later_ones_are_change
     first = await kit.send()
     assert (first.run_id, first.sequence, first.snapshot) == ("run", 1, True)
     assert [state.id for state in first.streams] == ["run-1"]
-    kit.streams.changed = StreamChanges(snapshot=False, streams=(stream(2),), closed=("run-1",))
+    kit.streams.changed, kit.streams.closed = [stream(2)], ["run-1"]
     second = await kit.send()
     assert (second.sequence, second.snapshot) == (2, False)
     assert [state.id for state in second.streams] == ["run-2"]
@@ -188,17 +194,31 @@ async def test_a_report_that_the_server_cannot_read_does_not_block_the_next() ->
     assert (report.snapshot, report.sequence, report.events_dropped) == (True, 2, 1)
 
 
-async def test_large_states_go_out_in_pieces_and_closings_in_order() -> None:
+async def test_large_states_go_out_in_pieces() -> None:
     kit = Kit()
     total = 2 * STREAMS_PER_REPORT + 10
     kit.streams.open = tuple(stream(number) for number in range(total))
     first = await kit.send()
-    kit.streams.changed = StreamChanges(snapshot=False, streams=(), closed=("run-5",))
+    kit.streams.closed = [f"run-{number}" for number in range(STREAMS_PER_REPORT + 1)]
     second, third = await kit.send(), await kit.send()
     assert [len(report.streams) for report in (first, second, third)] == [STREAMS_PER_REPORT, STREAMS_PER_REPORT, 10]
     assert [report.snapshot for report in (first, second, third)] == [True, False, False]
-    assert not second.closed_stream_ids
-    assert (await kit.send()).closed_stream_ids == ["run-5"], "after the stream itself, or it would come back to life"
+    assert [state.id for report in (first, second, third) for state in report.streams] == [
+        f"run-{number}" for number in range(total)
+    ]
+    assert [len(report.closed_stream_ids) for report in (first, second, third)] == [0, STREAMS_PER_REPORT, 1]
+
+
+async def test_the_next_piece_does_not_wait_for_the_interval() -> None:
+    kit = Kit(interval=timedelta(hours=1))
+    kit.streams.open = tuple(stream(number) for number in range(3 * STREAMS_PER_REPORT))
+    running = asyncio.create_task(kit.reporter.run())
+    kit.reporter.touch()
+    await until(lambda: sum(len(request.streams) for request in kit.link.requests) == 3 * STREAMS_PER_REPORT)
+    kit.reporter.touch()
+    await asyncio.sleep(0.05)
+    assert len(kit.link.requests) == 3, "but what comes after that does"
+    running.cancel()
 
 
 async def test_many_events_go_out_in_pieces() -> None:

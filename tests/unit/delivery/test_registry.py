@@ -71,16 +71,45 @@ def test_changes_are_told_once_and_each_stream_once():
     clock = FakeClock()
     registry = StreamRegistry("run", clock)
     first, second = open_stream(registry, clock), open_stream(registry, clock)
-    assert [state.id for state in sorted(registry.changes().streams, key=lambda s: s.id)] == ["run-1", "run-2"]
-    assert registry.changes() == module.StreamChanges(snapshot=False, streams=(), closed=())
+    assert [state.id for state in registry.changes(10).streams] == ["run-1", "run-2"]
+    assert registry.changes(10) == module.StreamChanges(snapshot=False, streams=(), closed=(), more=False)
     registry.touch(second)
     registry.touch(second)
     registry.touch(first)
     registry.remove(first)
-    changes = registry.changes()
+    changes = registry.changes(10)
     assert [state.id for state in changes.streams] == ["run-2"]
     assert changes.closed == ("run-1",)
     assert len(registry) == 1
+
+
+def test_of_many_changes_the_oldest_are_told_first_and_the_rest_stays():
+    clock = FakeClock()
+    registry = StreamRegistry("run", clock)
+    streams = [open_stream(registry, clock) for _ in range(7)]
+    first = registry.changes(3)
+    assert ([state.id for state in first.streams], first.closed, first.more) == (["run-1", "run-2", "run-3"], (), True)
+    for number in (6, 2, 1, 0):
+        registry.remove(streams[number])
+    registry.touch(streams[3])
+    second = registry.changes(3)
+    assert [state.id for state in second.streams] == ["run-4", "run-5", "run-6"], "run-7 is not open any more"
+    assert (second.closed, second.more) == (("run-7", "run-3", "run-2"), True)
+    last = registry.changes(3)
+    assert (last.streams, last.closed, last.more) == ((), ("run-1",), False)
+
+
+def test_starting_over_tells_all_that_is_open_in_pieces_too():
+    clock = FakeClock()
+    registry = StreamRegistry("run", clock)
+    streams = [open_stream(registry, clock) for _ in range(3)]
+    registry.changes(10)
+    registry.remove(streams[0])
+    registry.start_over()
+    first, second = registry.changes(1), registry.changes(1)
+    assert [[state.id for state in changes.streams] for changes in (first, second)] == [["run-2"], ["run-3"]]
+    assert (first.snapshot, first.closed, first.more) == (True, (), True)
+    assert (second.snapshot, second.more) == (False, False)
 
 
 def test_with_nobody_asking_closed_streams_do_not_pile_up():
@@ -89,10 +118,10 @@ def test_with_nobody_asking_closed_streams_do_not_pile_up():
     kept = open_stream(registry, clock)
     for _ in range(module.MAX_CLOSED + 5):
         registry.remove(open_stream(registry, clock))
-    changes = registry.changes()
-    assert changes.snapshot
+    changes = registry.changes(10)
+    assert (changes.snapshot, changes.closed) == (True, ())
     assert [state.id for state in changes.streams] == [kept.id]
-    assert not registry.changes().snapshot
+    assert not registry.changes(10).snapshot
 
 
 def test_ids_of_two_runs_never_meet():
