@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from sds.net.listen import listen_tcp
 from sds.net.relay import Connection, Relay
 from sds.net.seams import RelayObserver
 from sds.net.tcp import TcpPeer, TcpPeers
-from sds.server.rpc import Service
+from sds.server.rpc import Context, Service
 from sds.server.tls import RotatingTls
 from sds.store.records import AgentRecord
 
@@ -88,6 +89,41 @@ class AgentConnections:
                 del self._by_agent[agent_id]
 
 
+class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health has no types
+    """The standard's service (grpc.health.v1), whose watches end with the listener instead of holding it up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watches: set[asyncio.Task[None]] = set()
+        self._ended = False
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802 - gRPC's name
+        """As grpc_health does it, until `end`: then a last word, and UNAVAILABLE."""
+        if not self._ended:
+            watch = asyncio.create_task(super().Watch(request, context))
+            self._watches.add(watch)
+            try:
+                await asyncio.wait({watch})
+            finally:
+                watch.cancel()
+                self._watches.discard(watch)
+            if not watch.cancelled():  # only ever because of an error
+                await watch
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD):  # for one that does not read
+                await context.write(health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING))
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; connect again")
+
+    async def end(self) -> None:
+        """Nothing is served here any more: say so to whoever asks, and end all watches."""
+        self._ended = True
+        watches = tuple(self._watches)
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        await self.enter_graceful_shutdown()
+
+
 class Listener:
     """Built before anything is served; `start` binds and serves, `stop` drains."""
 
@@ -108,7 +144,7 @@ class Listener:
         self._observer = observer
         self._clock = clock
         self._relays: list[Relay[TcpPeer]] = []
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._services = services
         self._server: grpc.aio.Server | None = None
 
@@ -164,10 +200,10 @@ class Listener:
         return sum(len(relay) for relay in self._relays)
 
     async def drain(self) -> None:
-        """Accept no more, and tell health watchers; what is open goes on."""
+        """Accept no more, and tell who asks for our health; what is open goes on."""
         for relay in self._relays:
             relay.stop_accepting()
-        await self._health.enter_graceful_shutdown()
+        await self._health.end()
 
     async def stop(self, grace: timedelta) -> None:
         """Let calls that are under way finish for `grace`, then cut what is left."""

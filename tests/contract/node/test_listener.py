@@ -102,6 +102,25 @@ async def test_health_on_both_listeners_and_no_reflection(node: Node) -> None:
         assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
+async def test_health_watches_are_told_of_the_end_and_do_not_hold_it_up() -> None:
+    async with running(grpc__drain_timeout="60s") as node:
+        agent = await node.attest()
+        request = health_pb2.HealthCheckRequest(service="")
+        watches = [
+            health_pb2_grpc.HealthStub(channel).Watch(request)
+            for channel in (node.channel(agent), node.channel(agent), node.channel())
+        ]
+        for watch in watches:
+            assert (await next_message(watch)).status == health_pb2.HealthCheckResponse.SERVING
+        watches.pop().cancel()  # one that has gone before
+        async with asyncio.timeout(10):
+            await node.server.stop()
+        for watch in watches:
+            assert (await next_message(watch)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            code, _ = await status_of(watch.read())
+            assert code is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_reflection_when_configured() -> None:
     async with running(grpc__reflection="true") as node:
         stub = reflection_pb2_grpc.ServerReflectionStub(node.channel())
