@@ -28,8 +28,9 @@ STATUSES = (
     "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL", "other",
 )  # fmt: skip
 """gRPC status codes that the server answers with."""
-REFUSED_CONNECTIONS = ("rate", "total", "per_peer", "no_credentials", "banned", "handshake", "other")
-IGNORED = ("unknown_type", "too_many_names", "bad_name", "not_granted", "file_name", "other")
+REFUSED_CONNECTIONS = ("rate", "total", "per_peer", "no_credentials", "other")
+"""`rate`, `total` and `per_peer`: which limit was met. `no_credentials`: the kernel could not tell who it was."""
+IGNORED = ("unknown_type", "not_granted", "other")
 
 
 class Counters:
