@@ -1,0 +1,73 @@
+"""What the admin API needs from the server: Protocols and domain values, implemented in `sds.server`. One file a noun.
+
+Errors that every method may raise, and what `problems.py` makes of them:
+`sds.store.errors`: NotFound 404, AlreadyExists 409, Conflict 412, StoreUnavailable 503;
+`sds.admin.errors`: InvalidInput 422, TooManyRequests 429; `attestation.errors`: Invalid... 422;
+`ca.errors`: AuthorityUnavailable 503, IssuanceRefused 409, KeyUnwrapFailed 503. Anything else is a 500 without detail.
+
+Methods that change something take an `AdminCall` first: its actor and request id belong into the audit event, which is
+appended in the transaction of the change (fail closed).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sds.admin.services.agents import AgentAdmin, AgentInfo, AgentQuery
+from sds.admin.services.audit import AuditAdmin, AuditQuery, AuditRow
+from sds.admin.services.common import AdminCall, Page
+from sds.admin.services.entries import (
+    ApplyAction,
+    ApplyChange,
+    ApplyItem,
+    CreatedEntry,
+    DeletedEntry,
+    EntryAdmin,
+    EntryQuery,
+    PruneScope,
+)
+from sds.admin.services.streams import ProcessInfo, ResourceInfo, StreamAdmin, StreamInfo, StreamQuery
+from sds.admin.services.trust import BundleAdmin, IssuedToken, KekAdmin, KekRotation, TokenAdmin
+
+__all__ = [
+    "AdminCall",
+    "AdminServices",
+    "AgentAdmin",
+    "AgentInfo",
+    "AgentQuery",
+    "ApplyAction",
+    "ApplyChange",
+    "ApplyItem",
+    "AuditAdmin",
+    "AuditQuery",
+    "AuditRow",
+    "BundleAdmin",
+    "CreatedEntry",
+    "DeletedEntry",
+    "EntryAdmin",
+    "EntryQuery",
+    "IssuedToken",
+    "KekAdmin",
+    "KekRotation",
+    "Page",
+    "ProcessInfo",
+    "PruneScope",
+    "ResourceInfo",
+    "StreamAdmin",
+    "StreamInfo",
+    "StreamQuery",
+    "TokenAdmin",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminServices:
+    """All of it, handed to `create_app`."""
+
+    entries: EntryAdmin
+    agents: AgentAdmin
+    streams: StreamAdmin
+    tokens: TokenAdmin
+    bundle: BundleAdmin
+    kek: KekAdmin
+    audit: AuditAdmin

@@ -1,0 +1,56 @@
+"""Agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from attestation.selector import Selectors
+from attestation.spiffe_id import SpiffeId
+from sds.admin.services.common import AdminCall, Page
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """An attested agent. `banned_at` None: not banned. `connected`: it watches this server now, as far as known."""
+
+    spiffe_id: SpiffeId
+    attestation_type: str
+    selectors: Selectors
+    serial: str  # hex, of its current SVID
+    not_after: datetime
+    attested_at: datetime
+    renewed_at: datetime | None = None
+    last_seen: datetime | None = None
+    banned_at: datetime | None = None
+    banned_reason: str = ""
+    address: str = ""
+    version: str = ""
+    connected: bool = False
+    entries: int = 0
+    streams: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentQuery:
+    banned: bool | None = None
+    attestation_type: str | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+class AgentAdmin(Protocol):
+    """Agents. All raise NotFound for an agent that never attested or was deleted."""
+
+    async def find(self, query: AgentQuery) -> Page[AgentInfo]: ...
+
+    async def get(self, spiffe_id: SpiffeId) -> AgentInfo: ...
+
+    async def ban(self, call: AdminCall, spiffe_id: SpiffeId, reason: str) -> AgentInfo:
+        """Ends its streams and calls, and refuses it (and any new attestation of its ID) from now on. Idempotent."""
+        ...
+
+    async def delete(self, call: AdminCall, spiffe_id: SpiffeId) -> AgentInfo:
+        """Forgets it, ban included: its SVID is refused from now on, but it may attest again. Returns what stood."""
+        ...

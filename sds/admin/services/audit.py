@@ -1,0 +1,40 @@
+"""The audit log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from sds.admin.services.common import AdminCall
+from sds.audit.event import AuditEvent
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """An audit event and its place in the log."""
+
+    sequence: int
+    event: AuditEvent
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Ascending by sequence. `after` None: the newest `limit` events; else the first `limit` ones after it."""
+
+    after: int | None = None
+    limit: int = 100
+    action: str | None = None  # exact, or a prefix that ends in a dot: "entry."
+    outcome: str | None = None
+    actor: str | None = None
+    target: str | None = None
+
+
+class AuditAdmin(Protocol):
+    async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
+        """Matching events; if there are none and `wait` > 0, waits that long for one (long poll), then ()."""
+        ...
+
+    async def refused(self, call: AdminCall, action: str, target: str, reason: str) -> None:
+        """Records that a write was refused (outcome "refused"), in a transaction of its own."""
+        ...
