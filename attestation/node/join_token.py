@@ -23,7 +23,7 @@ PREFIX = "sds_join_"
 _TOKEN = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{43}")
 _MAX_PAYLOAD = 256
 
-REFUSAL = "the join token is unknown, used or expired; make a new one with `sds token create`"
+REFUSAL = "the join token is unknown, used or expired"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from attestation.node.join_token import REFUSAL
 from attestation.spiffe_id import SpiffeId
 from ca.authority import SigningAuthority
 from ca.bundle import TrustBundle
@@ -171,7 +172,7 @@ class FakeNodeServer:
         await _mishap(self.mishaps.attest, context)
         agent_id = self.tokens.pop(request.payload.decode(), None)
         if agent_id is None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the join token is unknown, used or expired")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, REFUSAL)
             raise AssertionError
         return node_pb2.AttestResponse(svid=self._agent_svid(agent_id, request.csr), bundle=self._bundle())
 
