@@ -33,6 +33,10 @@ class DataFolder:
             self._lock = _lock(self.path / _LOCK)
             for leftover in self.path.glob(f"*{_TEMPORARY}*"):
                 leftover.unlink()
+        except FileExistsError:
+            raise DataFolderUnusable(
+                f"the data folder {self.path} is no folder; remove what lies there or choose another with --data-dir"
+            ) from None
         except OSError as error:
             raise DataFolderUnusable(f"the data folder {self.path} cannot be used: {error.strerror}") from error
 

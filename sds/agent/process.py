@@ -91,8 +91,10 @@ class _Process:
 
     async def _serve(self, agent: Agent, stop: asyncio.Event) -> None:
         watchdog = asyncio.create_task(self._watchdog())
+        serving = False
         try:
             await agent.start()
+            serving = True
             self._log.info(
                 "serving",
                 version=__version__,
@@ -106,10 +108,12 @@ class _Process:
             await agent.serve(stop)
         finally:
             self._systemd.stopping()
-            self._log.info("draining", seconds=self._config.drain_timeout.total_seconds())
+            if serving:  # a start that failed is told of by its reason alone
+                self._log.info("draining", seconds=self._config.drain_timeout.total_seconds())
             await agent.stop()
             watchdog.cancel()
-            self._log.info("stopped")
+            if serving:
+                self._log.info("stopped")
 
     def _hang_up(self) -> None:
         """SIGHUP. A second one while the first is worked on changes nothing."""

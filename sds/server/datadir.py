@@ -26,6 +26,10 @@ class DataDir:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = path.stat()
+        except FileExistsError:
+            raise DataDirUnusable(
+                f"the data folder {path} is no folder; remove what lies there or choose another with --data-dir"
+            ) from None
         except OSError as error:
             raise DataDirUnusable(f"the data folder {path} cannot be made: {error.strerror}") from None
         if found.st_uid not in (0, os.geteuid()):

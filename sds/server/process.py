@@ -87,8 +87,10 @@ class _Process:
 
     async def _serve(self, server: Server, stop: asyncio.Event) -> None:
         watchdog = asyncio.create_task(self._watchdog())
+        serving = False
         try:
             await server.start()
+            serving = True
             self._server = server
             collect_garbage_seldom()
             self._log.info(
@@ -104,10 +106,12 @@ class _Process:
             await server.serve(stop)
         finally:
             self._systemd.stopping()
-            self._log.info("draining", seconds=self._config.grpc.drain_timeout.total_seconds())
+            if serving:  # a start that failed is told of by its reason alone
+                self._log.info("draining", seconds=self._config.grpc.drain_timeout.total_seconds())
             await server.stop()
             watchdog.cancel()
-            self._log.info("stopped")
+            if serving:
+                self._log.info("stopped")
 
     def _hang_up(self) -> None:
         """SIGHUP. A second one while the first is worked on changes nothing."""

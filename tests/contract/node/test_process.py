@@ -44,14 +44,16 @@ class Running:
 
 
 @asynccontextmanager
-async def server(folder: Path, *arguments: str, **environment: str) -> AsyncIterator[Running]:
+async def server(
+    folder: Path, *arguments: str, listen: str = "127.0.0.1:0", **environment: str
+) -> AsyncIterator[Running]:
     command = [sys.executable, "-m", "sds.cli.main", "server", "run", *arguments]
     process = await asyncio.create_subprocess_exec(
         *command,
         "--data-dir",
         str(folder / "s"),
         "--listen",
-        "127.0.0.1:0",
+        listen,
         "--attest-listen",
         "127.0.0.1:0",
         stderr=asyncio.subprocess.PIPE,
@@ -92,6 +94,23 @@ async def test_a_port_that_is_taken(folder: Path) -> None:
             assert await running.ended() == 1
     assert not list(folder.glob("s/grpc-*"))
     assert not (folder / "s/admin.sock").exists()
+
+
+async def test_a_start_that_fails_late_says_only_why(folder: Path) -> None:
+    """The agents' ports are opened last; nothing was served that could be drained."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with server(folder, *DOMAIN, listen=f"127.0.0.1:{port}") as running:
+            assert f"127.0.0.1:{port}" in (await running.said("the server cannot start"))["reason"]
+            assert await running.ended() == 1
+            assert not {"draining", "stopped"} & {line["event"] for line in running.lines}
+
+
+async def test_a_file_in_the_data_folders_place(folder: Path) -> None:
+    (folder / "s").write_text("mine")
+    async with server(folder, *DOMAIN) as running:
+        assert "is no folder" in (await running.said("the server cannot start"))["reason"]
+        assert await running.ended() == 1
 
 
 async def test_hostile_handshakes_write_no_foreign_lines(folder: Path) -> None:

@@ -67,6 +67,13 @@ def test_a_killed_agent_holds_no_lock(path: Path) -> None:
     DataFolder(path).close()
 
 
+def test_a_file_where_the_folder_should_be_is_called_so(path: Path) -> None:
+    path.write_text("mine")
+    with pytest.raises(DataFolderUnusable, match=f"{path} is no folder"):
+        DataFolder(path)
+    assert path.read_text() == "mine"
+
+
 @pytest.mark.parametrize("bits", [0o755, 0o750, 0o701, 0o770])
 def test_a_folder_that_is_open_to_others_is_refused(path: Path, bits: int) -> None:
     path.mkdir()
