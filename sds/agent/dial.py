@@ -29,6 +29,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a snapshot of 100,000 entries
 
 _NODE = "/sds.node.v1.Node/"
 _ATTEST = "/sds.node.v1.NodeAttestation/Attest"
+_HUNG_UP = ("Socket closed", "Connection reset by peer", "Broken pipe", "ndpoint closing")
 _UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 
 M = TypeVar("M", bound=Message)
@@ -111,6 +112,13 @@ async def attest(
             return await _answer(call(request, timeout=options.call_timeout.total_seconds()), node_pb2.AttestResponse)
         except (CredentialExpired, AgentRefused) as error:
             raise AttestationFailed(str(error)) from None
+        except ServerUnreachable as error:
+            if any(sign in str(error) for sign in _HUNG_UP):
+                raise ServerUnreachable(
+                    f"{error}; is {address} the server's --attest-listen address? On its other port it hangs up on "
+                    "agents that have no SVID yet"
+                ) from None
+            raise
 
 
 def translate(code: grpc.StatusCode, details: str) -> AgentError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import stat
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -67,6 +69,7 @@ class Enroller:
         self._clock = clock
         self._log = log
         self._token_poll = token_poll
+        self._warned = False  # about the token file's mode
         self._refused: set[bytes] = set()  # digests of tokens that are no use any more
 
     async def first(self) -> AgentIdentity:
@@ -113,13 +116,25 @@ class Enroller:
         try:
             with path.open("rb") as file:
                 token = file.read(MAX_TOKEN_BYTES + 1).strip()
+                mode = os.fstat(file.fileno()).st_mode
         except OSError as error:
             raise CannotStart(f"the join token file {path} cannot be read: {error.strerror}") from None
         if not token or len(token) > MAX_TOKEN_BYTES:
             raise CannotStart(f"the join token file {path} holds no token; {HOW_TO_ATTEST}")
         if hashlib.sha256(token).digest() in self._refused:
             raise CannotStart(f"the server has refused the token in {path} before; {HOW_TO_ATTEST}")
+        self._warn(path, mode)
         return Masked(token)
+
+    def _warn(self, path: Path, mode: int) -> None:
+        """Not refused: secrets mounted by others are often readable by a group that has nobody else in it."""
+        if mode & (stat.S_IRGRP | stat.S_IROTH) and not self._warned:
+            self._warned = True
+            self._log.warning(
+                "others may read the join token file, and whoever uses the token first is this agent; chmod 600 it",
+                path=str(path),
+                mode=f"{stat.S_IMODE(mode):04o}",
+            )
 
     async def _attest(self, token: Masked[bytes]) -> AgentIdentity:
         """Raises AgentError."""

@@ -66,6 +66,7 @@ class Node:
     def write_token(self, token: str = TOKEN) -> Path:
         path = self.folder / "token"
         path.write_text(token + "\n")
+        path.chmod(0o600)
         return path
 
     def enroller(self, **changes: object) -> Enroller:

@@ -39,8 +39,9 @@ async def test_the_stored_bundle_serves_when_none_is_given(node: Node) -> None:
 
 async def test_a_used_token_ends_the_start_with_what_to_do(node: Node) -> None:
     await node.identity()
-    with pytest.raises(CannotStart, match=r"unknown, used or expired.*sds token create"):
+    with pytest.raises(CannotStart, match=r"unknown, used or expired.*sds token create") as caught:
         await node.enroller().first()
+    assert str(caught.value).count("sds token create") == 1, "said once: by the agent"
     assert len(node.server.seen.attests) == 2, "a refusal is not tried again"
 
 
@@ -65,6 +66,7 @@ async def test_a_server_that_is_away_is_waited_for(node: Node) -> None:
         async with asyncio.timeout(10):
             assert str((await attesting).svid.spiffe_id) == AGENT_ID
     assert "cannot be reached" in lines[0]["event"]
+    assert "--attest-listen" not in lines[0]["reason"]
     assert TOKEN not in str(lines)
 
 
@@ -102,6 +104,40 @@ async def test_files_that_are_no_use_are_named(node: Node, file: str, content: b
         (node.folder / file).write_bytes(content)
     with pytest.raises(CannotStart, match=problem):
         await node.enroller().first()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604])
+async def test_a_token_that_others_may_read_is_warned_of_once(node: Node, mode: int) -> None:
+    node.write_bundle()
+    node.write_token().chmod(mode)
+    with capture_logs() as lines:
+        enroller = node.enroller()
+        await enroller.first()
+        with pytest.raises(CannotStart):
+            await enroller.first()
+    (line,) = lines
+    assert (line["log_level"], line["path"], line["mode"]) == ("warning", str(node.folder / "token"), f"{mode:04o}")
+    assert "chmod 600" in line["event"]
+
+
+async def test_a_private_token_is_nothing_to_warn_of(node: Node) -> None:
+    with capture_logs() as lines:
+        await node.identity()
+    assert not lines
+
+
+async def test_the_other_port_of_the_server_is_told_from_a_server_that_is_away(node: Node) -> None:
+    """Its mTLS port hangs up on who has no certificate, and that may happen for ever."""
+    node.write_bundle()
+    node.write_token()
+    with capture_logs() as lines:
+        attesting = asyncio.create_task(node.enroller(address=node.server.address).first())
+        async with asyncio.timeout(10):
+            while not lines:
+                await asyncio.sleep(0.01)
+        attesting.cancel()
+        await asyncio.wait({attesting})
+    assert f"is {node.server.address} the server's --attest-listen address" in lines[0]["reason"]
 
 
 async def test_without_a_token_or_a_bundle_the_error_says_what_to_do(node: Node) -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
+from sds import __version__
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.cache import Cache
 from sds.agent.renew import OwnSvid
@@ -76,6 +77,7 @@ async def test_it_resumes_after_an_outage_and_keeps_what_it_knew_meanwhile(node:
     assert upstream.status.connected
     last = node.server.seen.watches[-1]
     assert (last.resume_revision, last.resume_epoch) == (known, "epoch-1")
+    assert last.agent_version == __version__
     assert node.told.connections[0] is True
     assert False in node.told.connections
     assert node.told.connections[-1] is True
