@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 PRIVATE_UMASK = 0o077
-_TOGETHER = 0.5
+_TOGETHER = 1.0
 """Seconds in which signals that end the process count as one."""
 
 

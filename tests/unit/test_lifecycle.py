@@ -170,6 +170,6 @@ class TestSignals:
             assert process.stdout.readline() == "draining\n"
             process.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(1)  # one that comes with the first, as timeout(1) sends it, counts as the first
+                process.wait(1.5)  # one that comes with the first, as timeout(1) sends it, counts as the first
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == -signal.SIGTERM
