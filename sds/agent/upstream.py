@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from ca.bundle import TrustBundle
+from sds import __version__
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
 from sds.agent.backoff import Backoff
@@ -139,7 +140,9 @@ class Upstream:
     async def _follow(self, link: NodeLink) -> None:
         """Apply what the server says until the identity is another one. Raises AgentError."""
         revision, epoch = self._resume
-        request = node_pb2.WatchAuthorizedRequest(resume_revision=revision, resume_epoch=epoch)
+        request = node_pb2.WatchAuthorizedRequest(
+            resume_revision=revision, resume_epoch=epoch, agent_version=__version__
+        )
         asked = self._clock.monotonic()
         async with aclosing(link.watch(request)) as stream:
             message = await self._next(stream)

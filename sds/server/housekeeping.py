@@ -15,6 +15,7 @@ from sds.server.identity import AgentCaller
 from sds.server.refusals import RefusalLog
 from sds.server.registry import Registry
 from sds.server.transactions import Transactions
+from sds.store.errors import StoreError
 from sds.store.unit_of_work import UnitOfWork
 
 CHANGES_KEPT = timedelta(days=1)
@@ -28,19 +29,36 @@ WARN_SHARE = 6
 
 
 class LastSeen:
-    """When each agent was last heard of; written now and then, because nothing is decided by it."""
+    """When each agent was last heard of, and as which version; written now and then, as nothing is decided by it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._times: dict[SpiffeId, datetime] = {}
+        self._versions: dict[SpiffeId, str] = {}
 
     def note(self, caller: AgentCaller) -> None:
         self._times[caller.agent_id] = self._clock.now()
 
+    def note_version(self, caller: AgentCaller, version: str) -> None:
+        """What an agent says it is, fit to show."""
+        self.note(caller)
+        self._versions[caller.agent_id] = version
+
     async def flush(self, store: Transactions) -> None:
         times, self._times = self._times, {}
-        if times:
-            await store.write(lambda uow: uow.agents.seen(times.items()))
+        versions, self._versions = self._versions, {}
+
+        def work(uow: UnitOfWork) -> None:
+            uow.agents.seen(times.items())
+            uow.agents.running(versions.items())
+
+        if not times and not versions:
+            return
+        try:
+            await store.write(work)
+        except StoreError:
+            self._versions = {**versions, **self._versions}  # told once a stream, while the times come again
+            raise
 
 
 class Housekeeping:

@@ -28,6 +28,7 @@ from sds.server.watch import Update, WatchEnded, Watcher
 
 SERVICE = "sds.node.v1.Node"
 MAX_EPOCH_BYTES = 128
+MAX_VERSION = 64
 MAX_ENTRY_ID = 128
 """Characters of an entry ID that does not exist, as the audit log shows it."""
 IDENTITY_CHECK = 5.0
@@ -45,12 +46,13 @@ class NodeObserver(Protocol):
 
 
 class NodeApi:
-    """Handlers behind `rpc.Service`. `seen` is told of every call of a welcome agent."""
+    """Handlers behind `rpc.Service`. `seen` is told of every call of a welcome agent, `running` of its version."""
 
     def __init__(
         self,
         check: CallerCheck,
         seen: Callable[[AgentCaller], None],
+        running: Callable[[AgentCaller, str], None],
         registry: Registry,
         enrolment: Enrolment,
         signer: BatchSigner,
@@ -65,6 +67,7 @@ class NodeApi:
     ) -> None:
         self._check = check
         self._seen = seen
+        self._running = running
         self._registry = registry
         self._enrolment = enrolment
         self._signer = signer
@@ -123,6 +126,8 @@ class NodeApi:
         caller = await self._identify(call)
         if len(request.resume_epoch) > MAX_EPOCH_BYTES:
             raise CallRefused(grpc.StatusCode.INVALID_ARGUMENT, "resume_epoch is none that this server gave out")
+        if request.agent_version:
+            self._running(caller, convert.text(request.agent_version, MAX_VERSION))
         with self._watching(caller, request) as watcher:
             heard = self._clock.monotonic()
             first = True

@@ -201,7 +201,7 @@ def _listeners(
     core.registry.on_agent(connections.agent_changed)
     enrolment = Enrolment(issuance, core.events, clock, config.trust_domain, limits.max_csr_bytes)
     attest_api = _attest_api(core, enrolment, refusals, address_of)
-    node_api = _node_api(core, enrolment, signer, refusals, note, address_of)
+    node_api = _node_api(core, enrolment, signer, refusals, note, seen.note_version, address_of)
     for name, service, methods in (
         ("main", NODE_SERVICE, node_api.methods),
         ("attest", ATTEST_SERVICE, attest_api.methods),
@@ -239,12 +239,14 @@ def _node_api(
     signer: BatchSigner,
     refusals: RefusalLog,
     note: Callable[[AgentCaller], None],
+    note_version: Callable[[AgentCaller, str], None],
     address_of: Callable[[str], str],
 ) -> NodeApi:
     config, limits = core.config, core.config.limits
     return NodeApi(
         CallerCheck(core.registry, AgentRecords(core.store), config.trust_domain, core.clock, address_of),
         note,
+        note_version,
         core.registry,
         enrolment,
         signer,

@@ -115,6 +115,14 @@ class Agents:
             statement = update(agents).where(agents.c.spiffe_id == bindparam("agent"))
             self._tx.note(statement.values(last_seen=bindparam("seen")), rows)
 
+    def running(self, versions: Iterable[tuple[SpiffeId, str]]) -> None:
+        """Note which version agents say they are; unknown ones are skipped. Neither audited nor in the feed."""
+        rows = [{"agent": str(spiffe_id), "running": version} for spiffe_id, version in versions]
+        if rows:
+            rows.sort(key=lambda row: row["agent"])  # in one order everywhere, as above
+            statement = update(agents).where(agents.c.spiffe_id == bindparam("agent"))
+            self._tx.note(statement.values(version=bindparam("running")), rows)
+
 
 def _from_row(row: Row[Any]) -> AgentRecord:
     return AgentRecord(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,19 @@ async def test_policy_narrows_the_rules() -> None:
             assert (answer.status_code == 201) is allowed
             if not allowed:
                 assert answer.json()["problems"] == [{"field": "x509_ttl", "problem": "this server allows 1m to 2h"}]
+
+
+async def test_an_agent_shows_the_version_that_it_says_it_is(folder: Path) -> None:
+    async with running(folder) as node:
+        agent, other = await node.attest(), await node.attest(OTHER_AGENT)
+        for identity, version in ((agent, "1.2.3"), (other, "\x1b[31m" * 1000)):
+            request = node_pb2.WatchAuthorizedRequest(agent_version=version)
+            await next_message(node.node(identity).WatchAuthorized(request))
+    async with running(folder) as node:  # written now and then, and at the end
+        assert (await node.api("GET", agent_path(AGENT)))["version"] == "1.2.3"
+        shown = (await node.api("GET", agent_path(OTHER_AGENT)))["version"]
+        assert len(shown) == 64
+        assert shown.isprintable()
 
 
 async def test_apply_is_all_or_nothing_and_its_dry_run_tells_the_truth(node: Node) -> None:

@@ -59,6 +59,14 @@ async def test_having_been_seen_is_neither_audited_nor_told(store: Store) -> Non
     assert (await store.read(lambda unit: unit.changes.state())).newest == 1
 
 
+async def test_versions_are_neither_audited_nor_told(store: Store) -> None:
+    await change(store, lambda unit: unit.agents.upsert(agent()))
+    await store.write(lambda unit: unit.agents.running([(OTHER_AGENT, "9"), (AGENT, "1.2.3")]))
+    await store.write(lambda unit: unit.agents.running([]))
+    assert await store.read(lambda unit: unit.agents.all()) == (agent(version="1.2.3"),)
+    assert (await store.read(lambda unit: unit.changes.state())).newest == 1
+
+
 async def test_lists_are_filtered_and_paged(store: Store) -> None:
     ids = [spiffe(f"/sds/agent/join_token/{n}") for n in (1, 2, 3, 10)]
     for identifier in ids:

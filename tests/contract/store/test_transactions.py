@@ -48,6 +48,7 @@ AUDITED = {
 }
 UNAUDITED = {
     "agents.seen": lambda unit: unit.agents.seen([(AGENT, EPOCH)]),
+    "agents.running": lambda unit: unit.agents.running([(AGENT, "1")]),
     "tokens.purge": lambda unit: unit.tokens.purge(EPOCH),
     "certificates.mark_issued": lambda unit: unit.certificates.mark_issued([("01", b"der")]),
     "certificates.purge": lambda unit: unit.certificates.purge(EPOCH),

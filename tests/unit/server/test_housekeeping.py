@@ -16,7 +16,7 @@ from sds.server.housekeeping import CHANGES_KEPT, STREAMS_KEPT, TOKENS_KEPT, Hou
 from sds.server.identity import AgentCaller
 from sds.server.refusals import RefusalLog
 from sds.server.registry import Registry
-from sds.store.errors import NotFound, TokenRefused
+from sds.store.errors import NotFound, Reason, StoreUnavailable, TokenRefused
 from sds.store.records import NO_PROCESS, AgentRecord, StreamRecord
 from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
@@ -93,6 +93,19 @@ async def test_when_agents_were_last_heard_of(world: World) -> None:
     assert (await world.store.read(lambda uow: uow.agents.get(LIVELY))).last_seen == EPOCH + timedelta(seconds=100)
     with pytest.raises(NotFound):
         await world.store.read(lambda uow: uow.agents.get(GONE))
+
+
+async def test_a_version_is_written_later_if_the_database_fails(world: World) -> None:
+    class Down:
+        async def write(self, work: object) -> None:
+            raise StoreUnavailable(Reason.LOCKED)
+
+    await world.agent(LIVELY)
+    world.seen.note_version(AgentCaller(LIVELY, "aa", EPOCH, EPOCH, 0, "", "", ""), "1.2.3")
+    with pytest.raises(StoreUnavailable):
+        await world.seen.flush(Down())  # type: ignore[arg-type]
+    await world.house.write_last_seen()
+    assert (await world.store.read(lambda uow: uow.agents.get(LIVELY))).version == "1.2.3"
 
 
 async def test_streams_of_silent_and_deleted_agents_go(world: World) -> None:

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esds/_pb/sds/node/v1/node.proto\x12\x0bsds.node.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\";\n\rAttestRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\"Z\n\x0e\x41ttestResponse\x12#\n\x04svid\x18\x01 \x01(\x0b\x32\x15.sds.node.v1.X509Svid\x12#\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x13.sds.node.v1.Bundle\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"Y\n\rRenewResponse\x12#\n\x04svid\x18\x01 \x01(\x0b\x32\x15.sds.node.v1.X509Svid\x12#\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x13.sds.node.v1.Bundle\"g\n\x08X509Svid\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x19\n\x11\x63\x65rtificate_chain\x18\x02 \x03(\x0c\x12-\n\tnot_after\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x06\x42undle\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x18\n\x10x509_authorities\x18\x02 \x03(\x0c\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12/\n\x0crefresh_hint\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"G\n\x16WatchAuthorizedRequest\x12\x17\n\x0fresume_revision\x18\x01 \x01(\x04\x12\x14\n\x0cresume_epoch\x18\x02 \x01(\t\"\xe3\x01\n\x17WatchAuthorizedResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12$\n\x08upserted\x18\x04 \x03(\x0b\x32\x12.sds.node.v1.Entry\x12\x19\n\x11removed_entry_ids\x18\x05 \x03(\t\x12#\n\x06\x62undle\x18\x06 \x01(\x0b\x32\x13.sds.node.v1.Bundle\x12/\n\x0bserver_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xae\x02\n\x05\x45ntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x11\n\tspiffe_id\x18\x03 \x01(\t\x12\x11\n\tselectors\x18\x04 \x03(\t\x12\x30\n\rx509_svid_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tdns_names\x18\x06 \x03(\t\x12\x0c\n\x04hint\x18\x07 \x01(\t\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x14SignX509SvidsRequest\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.sds.node.v1.SignItem\"T\n\x08SignItem\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12)\n\x07process\x18\x03 \x01(\x0b\x32\x18.sds.node.v1.ProcessInfo\"5\n\x0bProcessInfo\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0b\n\x03uid\x18\x02 \x01(\r\x12\x0c\n\x04path\x18\x03 \x01(\t\"A\n\x15SignX509SvidsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.sds.node.v1.SignResult\"\x90\x01\n\nSignResult\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x16\n\x0e\x65ntry_revision\x18\x02 \x01(\x04\x12%\n\x04svid\x18\x03 \x01(\x0b\x32\x15.sds.node.v1.X509SvidH\x00\x12\'\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x16.sds.node.v1.SignErrorH\x00\x42\x08\n\x06result\"\xbc\x01\n\tSignError\x12)\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1b.sds.node.v1.SignError.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\"s\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ODE_NOT_AUTHORIZED\x10\x01\x12\x14\n\x10\x43ODE_CSR_REFUSED\x10\x02\x12\x14\n\x10\x43ODE_UNAVAILABLE\x10\x03\x12\x10\n\x0c\x43ODE_REFUSED\x10\x04\"\xd5\x01\n\x15ReportDeliveryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12)\n\x07streams\x18\x04 \x03(\x0b\x32\x18.sds.node.v1.StreamState\x12\x19\n\x11\x63losed_stream_ids\x18\x05 \x03(\t\x12*\n\x06\x65vents\x18\x06 \x03(\x0b\x32\x1a.sds.node.v1.DeliveryEvent\x12\x16\n\x0e\x65vents_dropped\x18\x07 \x01(\x04\"\xd9\x01\n\x0bStreamState\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12)\n\x07process\x18\x03 \x01(\x0b\x32\x18.sds.node.v1.ProcessInfo\x12\x12\n\nspiffe_ids\x18\x04 \x03(\t\x12-\n\tresources\x18\x05 \x03(\x0b\x32\x1a.sds.node.v1.ResourceState\x12-\n\topened_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07node_id\x18\x07 \x01(\t\"\xfd\x01\n\rResourceState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0csent_version\x18\x02 \x01(\t\x12\x15\n\racked_version\x18\x03 \x01(\t\x12\x16\n\x0enacked_version\x18\x04 \x01(\t\x12\x13\n\x0bnack_detail\x18\x05 \x01(\t\x12+\n\x07sent_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x61\x63ked_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x61\x63ked_serial\x18\x08 \x01(\t\x12\x13\n\x0bsent_serial\x18\t \x01(\t\"\x82\x02\n\rDeliveryEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0f\n\x07outcome\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12)\n\x07process\x18\x06 \x01(\x0b\x32\x18.sds.node.v1.ProcessInfo\x12\x11\n\tstream_id\x18\x07 \x01(\t\x12\x10\n\x08resource\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x11\n\tselectors\x18\n \x03(\t\x12\x12\n\nspiffe_ids\x18\x0b \x03(\t\"(\n\x16ReportDeliveryResponse\x12\x0e\n\x06resync\x18\x01 \x01(\x08\x32T\n\x0fNodeAttestation\x12\x41\n\x06\x41ttest\x12\x1a.sds.node.v1.AttestRequest\x1a\x1b.sds.node.v1.AttestResponse2\xd9\x02\n\x04Node\x12>\n\x05Renew\x12\x19.sds.node.v1.RenewRequest\x1a\x1a.sds.node.v1.RenewResponse\x12^\n\x0fWatchAuthorized\x12#.sds.node.v1.WatchAuthorizedRequest\x1a$.sds.node.v1.WatchAuthorizedResponse0\x01\x12V\n\rSignX509Svids\x12!.sds.node.v1.SignX509SvidsRequest\x1a\".sds.node.v1.SignX509SvidsResponse\x12Y\n\x0eReportDelivery\x12\".sds.node.v1.ReportDeliveryRequest\x1a#.sds.node.v1.ReportDeliveryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esds/_pb/sds/node/v1/node.proto\x12\x0bsds.node.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\";\n\rAttestRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\"Z\n\x0e\x41ttestResponse\x12#\n\x04svid\x18\x01 \x01(\x0b\x32\x15.sds.node.v1.X509Svid\x12#\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x13.sds.node.v1.Bundle\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"Y\n\rRenewResponse\x12#\n\x04svid\x18\x01 \x01(\x0b\x32\x15.sds.node.v1.X509Svid\x12#\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x13.sds.node.v1.Bundle\"g\n\x08X509Svid\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x19\n\x11\x63\x65rtificate_chain\x18\x02 \x03(\x0c\x12-\n\tnot_after\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x06\x42undle\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x18\n\x10x509_authorities\x18\x02 \x03(\x0c\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12/\n\x0crefresh_hint\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"^\n\x16WatchAuthorizedRequest\x12\x17\n\x0fresume_revision\x18\x01 \x01(\x04\x12\x14\n\x0cresume_epoch\x18\x02 \x01(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\"\xe3\x01\n\x17WatchAuthorizedResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12$\n\x08upserted\x18\x04 \x03(\x0b\x32\x12.sds.node.v1.Entry\x12\x19\n\x11removed_entry_ids\x18\x05 \x03(\t\x12#\n\x06\x62undle\x18\x06 \x01(\x0b\x32\x13.sds.node.v1.Bundle\x12/\n\x0bserver_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xae\x02\n\x05\x45ntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x11\n\tspiffe_id\x18\x03 \x01(\t\x12\x11\n\tselectors\x18\x04 \x03(\t\x12\x30\n\rx509_svid_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tdns_names\x18\x06 \x03(\t\x12\x0c\n\x04hint\x18\x07 \x01(\t\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x14SignX509SvidsRequest\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.sds.node.v1.SignItem\"T\n\x08SignItem\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12)\n\x07process\x18\x03 \x01(\x0b\x32\x18.sds.node.v1.ProcessInfo\"5\n\x0bProcessInfo\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0b\n\x03uid\x18\x02 \x01(\r\x12\x0c\n\x04path\x18\x03 \x01(\t\"A\n\x15SignX509SvidsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.sds.node.v1.SignResult\"\x90\x01\n\nSignResult\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x16\n\x0e\x65ntry_revision\x18\x02 \x01(\x04\x12%\n\x04svid\x18\x03 \x01(\x0b\x32\x15.sds.node.v1.X509SvidH\x00\x12\'\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x16.sds.node.v1.SignErrorH\x00\x42\x08\n\x06result\"\xbc\x01\n\tSignError\x12)\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1b.sds.node.v1.SignError.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\"s\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ODE_NOT_AUTHORIZED\x10\x01\x12\x14\n\x10\x43ODE_CSR_REFUSED\x10\x02\x12\x14\n\x10\x43ODE_UNAVAILABLE\x10\x03\x12\x10\n\x0c\x43ODE_REFUSED\x10\x04\"\xd5\x01\n\x15ReportDeliveryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12)\n\x07streams\x18\x04 \x03(\x0b\x32\x18.sds.node.v1.StreamState\x12\x19\n\x11\x63losed_stream_ids\x18\x05 \x03(\t\x12*\n\x06\x65vents\x18\x06 \x03(\x0b\x32\x1a.sds.node.v1.DeliveryEvent\x12\x16\n\x0e\x65vents_dropped\x18\x07 \x01(\x04\"\xd9\x01\n\x0bStreamState\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12)\n\x07process\x18\x03 \x01(\x0b\x32\x18.sds.node.v1.ProcessInfo\x12\x12\n\nspiffe_ids\x18\x04 \x03(\t\x12-\n\tresources\x18\x05 \x03(\x0b\x32\x1a.sds.node.v1.ResourceState\x12-\n\topened_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07node_id\x18\x07 \x01(\t\"\xfd\x01\n\rResourceState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0csent_version\x18\x02 \x01(\t\x12\x15\n\racked_version\x18\x03 \x01(\t\x12\x16\n\x0enacked_version\x18\x04 \x01(\t\x12\x13\n\x0bnack_detail\x18\x05 \x01(\t\x12+\n\x07sent_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x61\x63ked_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x61\x63ked_serial\x18\x08 \x01(\t\x12\x13\n\x0bsent_serial\x18\t \x01(\t\"\x82\x02\n\rDeliveryEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0f\n\x07outcome\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12)\n\x07process\x18\x06 \x01(\x0b\x32\x18.sds.node.v1.ProcessInfo\x12\x11\n\tstream_id\x18\x07 \x01(\t\x12\x10\n\x08resource\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x11\n\tselectors\x18\n \x03(\t\x12\x12\n\nspiffe_ids\x18\x0b \x03(\t\"(\n\x16ReportDeliveryResponse\x12\x0e\n\x06resync\x18\x01 \x01(\x08\x32T\n\x0fNodeAttestation\x12\x41\n\x06\x41ttest\x12\x1a.sds.node.v1.AttestRequest\x1a\x1b.sds.node.v1.AttestResponse2\xd9\x02\n\x04Node\x12>\n\x05Renew\x12\x19.sds.node.v1.RenewRequest\x1a\x1a.sds.node.v1.RenewResponse\x12^\n\x0fWatchAuthorized\x12#.sds.node.v1.WatchAuthorizedRequest\x1a$.sds.node.v1.WatchAuthorizedResponse0\x01\x12V\n\rSignX509Svids\x12!.sds.node.v1.SignX509SvidsRequest\x1a\".sds.node.v1.SignX509SvidsResponse\x12Y\n\x0eReportDelivery\x12\".sds.node.v1.ReportDeliveryRequest\x1a#.sds.node.v1.ReportDeliveryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,37 +46,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BUNDLE']._serialized_start=490
   _globals['_BUNDLE']._serialized_end=613
   _globals['_WATCHAUTHORIZEDREQUEST']._serialized_start=615
-  _globals['_WATCHAUTHORIZEDREQUEST']._serialized_end=686
-  _globals['_WATCHAUTHORIZEDRESPONSE']._serialized_start=689
-  _globals['_WATCHAUTHORIZEDRESPONSE']._serialized_end=916
-  _globals['_ENTRY']._serialized_start=919
-  _globals['_ENTRY']._serialized_end=1221
-  _globals['_SIGNX509SVIDSREQUEST']._serialized_start=1223
-  _globals['_SIGNX509SVIDSREQUEST']._serialized_end=1283
-  _globals['_SIGNITEM']._serialized_start=1285
-  _globals['_SIGNITEM']._serialized_end=1369
-  _globals['_PROCESSINFO']._serialized_start=1371
-  _globals['_PROCESSINFO']._serialized_end=1424
-  _globals['_SIGNX509SVIDSRESPONSE']._serialized_start=1426
-  _globals['_SIGNX509SVIDSRESPONSE']._serialized_end=1491
-  _globals['_SIGNRESULT']._serialized_start=1494
-  _globals['_SIGNRESULT']._serialized_end=1638
-  _globals['_SIGNERROR']._serialized_start=1641
-  _globals['_SIGNERROR']._serialized_end=1829
-  _globals['_SIGNERROR_CODE']._serialized_start=1714
-  _globals['_SIGNERROR_CODE']._serialized_end=1829
-  _globals['_REPORTDELIVERYREQUEST']._serialized_start=1832
-  _globals['_REPORTDELIVERYREQUEST']._serialized_end=2045
-  _globals['_STREAMSTATE']._serialized_start=2048
-  _globals['_STREAMSTATE']._serialized_end=2265
-  _globals['_RESOURCESTATE']._serialized_start=2268
-  _globals['_RESOURCESTATE']._serialized_end=2521
-  _globals['_DELIVERYEVENT']._serialized_start=2524
-  _globals['_DELIVERYEVENT']._serialized_end=2782
-  _globals['_REPORTDELIVERYRESPONSE']._serialized_start=2784
-  _globals['_REPORTDELIVERYRESPONSE']._serialized_end=2824
-  _globals['_NODEATTESTATION']._serialized_start=2826
-  _globals['_NODEATTESTATION']._serialized_end=2910
-  _globals['_NODE']._serialized_start=2913
-  _globals['_NODE']._serialized_end=3258
+  _globals['_WATCHAUTHORIZEDREQUEST']._serialized_end=709
+  _globals['_WATCHAUTHORIZEDRESPONSE']._serialized_start=712
+  _globals['_WATCHAUTHORIZEDRESPONSE']._serialized_end=939
+  _globals['_ENTRY']._serialized_start=942
+  _globals['_ENTRY']._serialized_end=1244
+  _globals['_SIGNX509SVIDSREQUEST']._serialized_start=1246
+  _globals['_SIGNX509SVIDSREQUEST']._serialized_end=1306
+  _globals['_SIGNITEM']._serialized_start=1308
+  _globals['_SIGNITEM']._serialized_end=1392
+  _globals['_PROCESSINFO']._serialized_start=1394
+  _globals['_PROCESSINFO']._serialized_end=1447
+  _globals['_SIGNX509SVIDSRESPONSE']._serialized_start=1449
+  _globals['_SIGNX509SVIDSRESPONSE']._serialized_end=1514
+  _globals['_SIGNRESULT']._serialized_start=1517
+  _globals['_SIGNRESULT']._serialized_end=1661
+  _globals['_SIGNERROR']._serialized_start=1664
+  _globals['_SIGNERROR']._serialized_end=1852
+  _globals['_SIGNERROR_CODE']._serialized_start=1737
+  _globals['_SIGNERROR_CODE']._serialized_end=1852
+  _globals['_REPORTDELIVERYREQUEST']._serialized_start=1855
+  _globals['_REPORTDELIVERYREQUEST']._serialized_end=2068
+  _globals['_STREAMSTATE']._serialized_start=2071
+  _globals['_STREAMSTATE']._serialized_end=2288
+  _globals['_RESOURCESTATE']._serialized_start=2291
+  _globals['_RESOURCESTATE']._serialized_end=2544
+  _globals['_DELIVERYEVENT']._serialized_start=2547
+  _globals['_DELIVERYEVENT']._serialized_end=2805
+  _globals['_REPORTDELIVERYRESPONSE']._serialized_start=2807
+  _globals['_REPORTDELIVERYRESPONSE']._serialized_end=2847
+  _globals['_NODEATTESTATION']._serialized_start=2849
+  _globals['_NODEATTESTATION']._serialized_end=2933
+  _globals['_NODE']._serialized_start=2936
+  _globals['_NODE']._serialized_end=3281
 # @@protoc_insertion_point(module_scope)

@@ -66,12 +66,14 @@ class Bundle(_message.Message):
     def __init__(self, trust_domain: _Optional[str] = ..., x509_authorities: _Optional[_Iterable[bytes]] = ..., sequence: _Optional[int] = ..., refresh_hint: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchAuthorizedRequest(_message.Message):
-    __slots__ = ("resume_revision", "resume_epoch")
+    __slots__ = ("resume_revision", "resume_epoch", "agent_version")
     RESUME_REVISION_FIELD_NUMBER: _ClassVar[int]
     RESUME_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     resume_revision: int
     resume_epoch: str
-    def __init__(self, resume_revision: _Optional[int] = ..., resume_epoch: _Optional[str] = ...) -> None: ...
+    agent_version: str
+    def __init__(self, resume_revision: _Optional[int] = ..., resume_epoch: _Optional[str] = ..., agent_version: _Optional[str] = ...) -> None: ...
 
 class WatchAuthorizedResponse(_message.Message):
     __slots__ = ("revision", "epoch", "snapshot", "upserted", "removed_entry_ids", "bundle", "server_time")
