@@ -155,7 +155,10 @@ class ServerLimits(Section):
     max_csr_bytes: Count = key("Size of one CSR.", default=16_384, ge=1_024, le=1_048_576)
     max_message_bytes: Count = key("Size of one gRPC message.", default=4_194_304, ge=65_536, le=67_108_864)
     max_signing_queue: Count = key(
-        "Requests that may wait for a signature; more are refused as unavailable.", default=20_000, ge=1
+        "Requests that may wait for a signature, a quarter of them of one agent (or one full call, where that is "
+        "more); more are refused as unavailable.",
+        default=20_000,
+        ge=1,
     )
     max_signing_batch: Count = key("Requests signed in one database transaction.", default=256, ge=1, le=10_000)
     max_admin_body_bytes: Count = key("Size of one admin API request.", default=16_777_216, ge=65_536)
