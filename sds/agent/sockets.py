@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from sds.config import AgentConfig
 from sds.net.listen import UnixListener, listen_tcp, listen_unix
@@ -38,3 +40,17 @@ def open_sockets(config: AgentConfig) -> Sockets:
         health = listen_tcp(address.host, address.port) if address else []
         undo.pop_all()
         return Sockets(public, admin, health)
+
+
+def closed_folder(path: Path, mode: int) -> Path | None:
+    """The folder on the way to the socket `path` that only its owner may pass, though `mode` invites others; or None.
+
+    Connecting takes search permission on every folder (path_resolution(7)); what an ACL grants shows in the group bits.
+    """
+    if not mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return None
+    folder = path.absolute().parent.resolve()
+    for each in reversed([folder, *folder.parents]):
+        if not each.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH):
+            return each
+    return None

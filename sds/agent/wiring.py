@@ -30,7 +30,7 @@ from sds.agent.observe import ConnectionObserver, ServerObserver, StreamObserver
 from sds.agent.peer import LocalCallers
 from sds.agent.renew import OwnSvid
 from sds.agent.report import Reporter
-from sds.agent.sockets import Sockets, open_sockets
+from sds.agent.sockets import Sockets, closed_folder, open_sockets
 from sds.agent.status import AgentStatus, Constants
 from sds.agent.upstream import Upstream
 from sds.clock import Clock
@@ -78,6 +78,13 @@ async def build(config: AgentConfig, clock: Clock, folder: DataFolder, descripto
     log = get_logger("sds.agent")
     sockets = open_sockets(config)
     try:
+        if (closed := closed_folder(config.socket, config.socket_mode)) is not None:
+            log.warning(
+                "sidecars of other users cannot reach the socket, for only its owner may pass this folder; put the "
+                "socket elsewhere with --socket (e.g. /run/sds/sds.sock), or set socket_mode to 0600 if that is meant",
+                folder=str(closed),
+                socket=str(config.socket),
+            )
         enroller, identity = await _identity(config, clock, folder, log)
         core = _core(config, clock, folder, log, enroller, identity)
         return _assemble(core, sockets, descriptors)
