@@ -77,7 +77,7 @@ class TestDigests:
 MOUNTINFO = b"""\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
 23 22 0:5 / /dev rw,nosuid - devtmpfs devtmpfs rw
-40 22 0:50 / /home/m/a\\040-\\040b rw,nosuid,nodev - fuse.sshfs host:/x rw,user_id=1000
+40 22 0:50 / /srv/m/a\\040-\\040b rw,nosuid,nodev - fuse.sshfs host:/x rw,user_id=1000
 garbage
 """
 
