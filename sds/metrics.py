@@ -67,7 +67,12 @@ class ServerMetrics:
     """What `sds server` tells Prometheus. Hot paths call the bound methods kept here."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        r = registry
+        self._issuing(registry)
+        self._calls(registry)
+        self._store(registry)
+        self._callers(registry)
+
+    def _issuing(self, r: CollectorRegistry) -> None:
         self.issued = Counters(
             "sds_server_issued", "Certificates issued or refused.", r, profile=PROFILES, outcome=OUTCOMES
         )
@@ -90,6 +95,8 @@ class ServerMetrics:
             r,
             action=("agent.attest", "node.call", "certificate.issue", "other"),
         )
+
+    def _calls(self, r: CollectorRegistry) -> None:
         self.calls = Counters("sds_server_calls", "gRPC calls that ended.", r, method=METHODS, status=STATUSES)
         seconds = Histogram(
             "sds_server_call_seconds", "Time of a gRPC call.", ("method",), buckets=DURATION_BUCKETS, registry=r
@@ -99,6 +106,8 @@ class ServerMetrics:
         self.agents_connected = _gauge(
             "sds_server_agents_connected", "Agents with a WatchAuthorized stream open now.", r
         )
+
+    def _store(self, r: CollectorRegistry) -> None:
         self.change_to_watch = Histogram(
             "sds_server_change_to_watch_seconds",
             "From the commit of a change to its message on a watch stream.",
@@ -131,6 +140,8 @@ class ServerMetrics:
         self.reported_events_dropped = _counter(
             "sds_server_reported_events_dropped", "Events that agents had to drop before they could report them.", r
         )
+
+    def _callers(self, r: CollectorRegistry) -> None:
         self.admin_requests = Counters(
             "sds_server_admin_requests",
             "Requests to the admin API.",
