@@ -16,7 +16,7 @@ from sds.agent.datadir import DataFolder
 from sds.agent.errors import AgentError
 from sds.agent.wiring import build
 from sds.clock import Clock, SystemClock
-from sds.config import AgentConfig, ConfigError, changed_keys, fingerprint
+from sds.config import AgentConfig, ConfigError, fingerprint
 from sds.lifecycle import (
     HardeningFailed,
     Systemd,
@@ -26,8 +26,9 @@ from sds.lifecycle import (
     raise_nofile,
     signals,
 )
-from sds.logs import configure_logging, get_logger, set_level
+from sds.logs import configure_logging, get_logger
 from sds.net.errors import NetError
+from sds.reload import Reloader, feed_watchdog
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -64,11 +65,10 @@ def run(config: AgentConfig, reload: Reload | None = None) -> int:
 class _Process:
     def __init__(self, config: AgentConfig, reload: Reload | None, clock: Clock) -> None:
         self._config = config
-        self._reload = reload
         self._clock = clock
         self._systemd = Systemd(os.environ, os.getpid())
         self._log = get_logger(__name__)
-        self._reloading: asyncio.Task[None] | None = None
+        self._reloader = Reloader(config, reload, self._systemd, clock)
 
     async def run(self) -> None:
         disable_core_dumps()
@@ -77,7 +77,7 @@ class _Process:
         if not descriptors.enough:
             self._log.warning("few open files are allowed", reason=descriptors.advice)
         stop = asyncio.Event()
-        with signals(stop, self._hang_up):
+        with signals(stop, self._reloader.hang_up):
             folder = DataFolder(self._config.data_dir)
             building = asyncio.create_task(build(self._config, self._clock, folder, descriptors.achieved))
             stopping = asyncio.create_task(stop.wait())
@@ -90,7 +90,7 @@ class _Process:
             await self._serve(building.result(), stop)
 
     async def _serve(self, agent: Agent, stop: asyncio.Event) -> None:
-        watchdog = asyncio.create_task(self._watchdog())
+        watchdog = asyncio.create_task(feed_watchdog(self._systemd))
         serving = False
         try:
             await agent.start()
@@ -114,34 +114,3 @@ class _Process:
             watchdog.cancel()
             if serving:
                 self._log.info("stopped")
-
-    def _hang_up(self) -> None:
-        """SIGHUP. A second one while the first is worked on changes nothing."""
-        if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.create_task(self._read_again(), name="reload")
-
-    async def _read_again(self) -> None:
-        if self._reload is None:
-            self._log.warning("SIGHUP: there is no configuration that could be read again")
-            return
-        self._systemd.reloading(int(self._clock.monotonic() * 1_000_000))
-        try:
-            new = await asyncio.to_thread(self._reload)
-        except Exception as error:  # noqa: BLE001  # whoever reads it says in his own way what is wrong
-            problems = [str(problem) for problem in getattr(error, "problems", ())]
-            self._log.error("the configuration stays as it was", reason=str(error), problems=problems)
-        else:
-            taken, left = changed_keys(self._config, new)
-            set_level(new.log.level)
-            self._log.info("reloaded the configuration", changed=taken)
-            if left:
-                self._log.warning("these keys have changed but need a restart", keys=left)
-            self._config = self._config.model_copy(update={"log": new.log})
-        self._systemd.ready()
-
-    async def _watchdog(self) -> None:
-        """Tells systemd that the event loop still turns."""
-        interval = self._systemd.watchdog_interval
-        while interval:
-            self._systemd.watchdog()
-            await asyncio.sleep(interval)

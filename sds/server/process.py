@@ -12,7 +12,7 @@ from attestation.errors import AttestationError
 from ca.errors import CaError
 from sds import __version__
 from sds.clock import Clock, SystemClock
-from sds.config import ConfigError, ServerConfig, changed_keys, fingerprint
+from sds.config import ConfigError, ServerConfig, fingerprint
 from sds.lifecycle import (
     HardeningFailed,
     Systemd,
@@ -22,8 +22,9 @@ from sds.lifecycle import (
     raise_nofile,
     signals,
 )
-from sds.logs import configure_logging, get_logger, set_level
+from sds.logs import configure_logging, get_logger
 from sds.net.errors import NetError
+from sds.reload import Reloader, feed_watchdog
 from sds.server.datadir import DataDir, DataDirUnusable
 from sds.server.server import BackgroundTaskEnded, Server
 from sds.server.wiring import build
@@ -61,12 +62,11 @@ def run(config: ServerConfig, reload: Reload | None = None) -> int:
 class _Process:
     def __init__(self, config: ServerConfig, reload: Reload | None, clock: Clock) -> None:
         self._config = config
-        self._reload = reload
         self._clock = clock
         self._systemd = Systemd(os.environ, os.getpid())
         self._log = get_logger(__name__)
-        self._reloading: asyncio.Task[None] | None = None
         self._server: Server | None = None
+        self._reloader = Reloader(config, reload, self._systemd, clock, self._reconfigure)
 
     async def run(self) -> None:
         config = self._config
@@ -76,7 +76,7 @@ class _Process:
         if not descriptors.enough:
             self._log.warning("few open files are allowed", reason=descriptors.advice)
         stop = asyncio.Event()
-        with signals(stop, self._hang_up):
+        with signals(stop, self._reloader.hang_up):
             data_dir = DataDir(config.data_dir)
             try:
                 server = await build(config, self._clock, data_dir)
@@ -86,7 +86,7 @@ class _Process:
             await self._serve(server, stop)
 
     async def _serve(self, server: Server, stop: asyncio.Event) -> None:
-        watchdog = asyncio.create_task(self._watchdog())
+        watchdog = asyncio.create_task(feed_watchdog(self._systemd))
         serving = False
         try:
             await server.start()
@@ -113,44 +113,6 @@ class _Process:
             if serving:
                 self._log.info("stopped")
 
-    def _hang_up(self) -> None:
-        """SIGHUP. A second one while the first is worked on changes nothing."""
-        if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.create_task(self._read_again(), name="reload")
-
-    async def _read_again(self) -> None:
-        if self._reload is None:
-            self._log.warning("SIGHUP: there is no configuration that could be read again")
-            return
-        self._systemd.reloading(int(self._clock.monotonic() * 1_000_000))
-        try:
-            new = await asyncio.to_thread(self._reload)
-        except Exception as error:  # noqa: BLE001 - whoever reads it says in his own way what is wrong
-            problems = [str(problem) for problem in getattr(error, "problems", ())]
-            self._log.error("the configuration stays as it was", reason=str(error), problems=problems)
-        else:
-            taken, left = changed_keys(self._config, new)
-            self._config = _with(self._config, new, taken)
-            set_level(self._config.log.level)
-            if self._server is not None:
-                self._server.reconfigure(self._config)
-            self._log.info("reloaded the configuration", changed=taken)
-            if left:
-                self._log.warning("these keys have changed but need a restart", keys=left)
-        self._systemd.ready()
-
-    async def _watchdog(self) -> None:
-        """Tells systemd that the event loop still turns."""
-        interval = self._systemd.watchdog_interval
-        while interval:
-            self._systemd.watchdog()
-            await asyncio.sleep(interval)
-
-
-def _with(config: ServerConfig, new: ServerConfig, keys: list[str]) -> ServerConfig:
-    """`config` with these keys of `new`; the others stay, so that they are named again until the restart."""
-    for dotted in keys:
-        section, _, name = dotted.partition(".")
-        table = getattr(config, section).model_copy(update={name: getattr(getattr(new, section), name)})
-        config = config.model_copy(update={section: table})
-    return config
+    def _reconfigure(self, config: ServerConfig) -> None:
+        if self._server is not None:
+            self._server.reconfigure(config)
