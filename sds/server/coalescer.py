@@ -92,6 +92,8 @@ class Coalescer(Generic[J, R]):
         self._closed = True
         while self._running:
             await asyncio.gather(*self._running)
+            # Since Python 3.12 gathering what is already done does not yield, and the callbacks need a turn to discard.
+            await asyncio.sleep(0)
 
     async def _run(self) -> None:
         try:
