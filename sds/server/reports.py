@@ -17,11 +17,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from attestation.spiffe_id import SpiffeId
 from sds._pb.sds.node.v1 import node_pb2
 from sds.audit.event import AuditEvent, Json, Outcome, Target
+from sds.logs import get_logger
 from sds.net.limits import Rate, TokenBuckets
 from sds.server import convert
 from sds.server.events import Events, agent_actor, rfc3339
 from sds.server.identity import AgentCaller
 from sds.server.rpc import CallRefused
+from sds.server.runs import Runs
 from sds.server.transactions import Transactions
 from sds.store.records import ProcessRecord, ReportPosition, ResourceRecord, StreamRecord
 from sds.store.unit_of_work import UnitOfWork
@@ -82,6 +84,8 @@ class Reports:
         self._events = events
         self._observer = observer
         self._shares = TokenBuckets(share)
+        self._runs = Runs()
+        self._log = get_logger(__name__)
 
     def within_share(self, agent_id: SpiffeId, report: Report, now: datetime) -> Report:
         """`report` without the events that are too many for its agent; they are counted as dropped."""
@@ -91,8 +95,15 @@ class Reports:
     async def take_in(self, caller: AgentCaller, report: Report, now: datetime) -> bool:
         """Whether the agent must send a snapshot next. Raises StoreError: nothing was taken in."""
         report = self.within_share(caller.agent_id, report, now)
+        duplicate = self._runs.duplicate(caller.agent_id, report.run_id, now)
+        if duplicate:
+            self._log.error(
+                "an agent's identity is in use twice", agent_id=str(caller.agent_id), address=caller.address
+            )
 
         def work(uow: UnitOfWork) -> tuple[bool, bool, datetime]:
+            if duplicate:
+                uow.audit.append(self._duplicate(caller, report, uow.now))
             known = uow.streams.position(caller.agent_id)
             same_run = known is not None and known.run_id == report.run_id
             if known is not None and same_run and report.sequence <= known.sequence:
@@ -112,6 +123,19 @@ class Reports:
             lags = [max(0.0, (stored_at - event.seen_at).total_seconds()) for event in report.events]
             self._observer.reported(lags, report.events_dropped)
         return resync
+
+    def _duplicate(self, caller: AgentCaller, report: Report, now: datetime) -> AuditEvent:
+        actor = agent_actor(caller.agent_id, caller.address)
+        return self._events.make(
+            now,
+            "agent.duplicate",
+            actor,
+            Target("agent", actor.id),
+            outcome=Outcome.FAILURE,
+            reason="two processes report under one identity, so its data folder was copied: ban the agent, attest anew",
+            request_id=caller.request_id,
+            details={"run": report.run_id},
+        )
 
     def _audited(self, caller: AgentCaller, report: Report, now: datetime) -> list[AuditEvent]:
         actor = agent_actor(caller.agent_id, caller.address)

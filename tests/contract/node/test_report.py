@@ -167,3 +167,14 @@ async def test_banning_an_agent_takes_its_streams_out_of_the_view(node: Node) ->
     await report(node, agent, 1, snapshot=True, streams=[stream("s1")])
     await node.api("POST", f"{agent_path(AGENT)}/ban", {"reason": ""})
     assert await streams(node) == []
+
+
+async def test_a_copied_identity_is_noticed(node: Node) -> None:
+    agent, other = await node.attest(), await node.attest(OTHER_AGENT)
+    for sequence in (1, 2, 3):
+        await report(node, agent, sequence, run="run-1", snapshot=True)
+        await report(node, agent, sequence, run="run-2", snapshot=True)
+        await report(node, other, sequence, run="run-2", snapshot=True)
+    (event,) = await node.events("agent.duplicate")
+    assert (event["outcome"], event["target"]["id"]) == ("failure", AGENT)
+    assert "ban the agent" in event["reason"]
