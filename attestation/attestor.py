@@ -1,4 +1,4 @@
-"""The two plugin families that prove facts. An attestor returns facts and never decides (design rule 9)."""
+"""The two plugin families that prove facts. An attestor returns facts and never decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which attestors there are: explicit tables, name to factory (design rule 8)."""
+"""Which attestors there are: explicit tables, name to factory."""
 
 from __future__ import annotations
 

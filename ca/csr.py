@@ -1,5 +1,5 @@
 """Certificate signing requests (PKCS #10, RFC 2986). Only the public key is taken from one; whoever asks says nothing
-about himself that counts, because his identity comes from attestation (design rule 9).
+about himself that counts, because his identity comes from attestation.
 
 Nearly all requests are those of our own agents, which differ in a point and a signature only. `parse_csr` knows their
 octets by heart and parses everything else.

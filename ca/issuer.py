@@ -1,4 +1,4 @@
-"""Issuing in two acts: `prepare` checks and builds, `issue` is the only user of the key (design rule 5).
+"""Issuing in two acts: `prepare` checks and builds, `issue` is the only user of the key.
 
 Between the two the caller stores the intents and their audit events in one transaction; a crash at any point leaves a
 record of what was meant.

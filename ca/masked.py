@@ -1,4 +1,4 @@
-"""A value that must not be seen: only `reveal()` gives it out (design rule 12)."""
+"""A value that must not be seen: only `reveal()` gives it out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the node protocol's messages to domain values. Protobuf travels no further in than this (design rule 11)."""
+"""From the node protocol's messages to domain values. Protobuf travels no further in than this."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration: one TOML file, environment overrides and flags into frozen, typed models (design rule 15)."""
+"""Configuration: one TOML file, environment overrides and flags into frozen, typed models."""
 
 from sds.config.agent import AgentConfig
 from sds.config.load import AGENT_PREFIX, SERVER_PREFIX, env_name, load_agent_config, load_server_config

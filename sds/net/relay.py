@@ -1,4 +1,4 @@
-"""The relay between a public listener and grpcio's own socket (design.md, "Local callers").
+"""The relay between a public listener and grpcio's own socket.
 
 grpcio tells a handler nothing about a Unix socket's peer and cannot limit who connects. So we accept, learn who it is,
 admit or refuse, and pass bytes to the backend from a client socket with a name of its own. `context.peer()` then names

@@ -1,4 +1,4 @@
-"""Between domain values and the node protocol's messages. Protobuf travels no further in than this (design rule 11)."""
+"""Between domain values and the node protocol's messages. Protobuf travels no further in than this."""
 
 from __future__ import annotations
 

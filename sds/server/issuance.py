@@ -1,4 +1,4 @@
-"""Issuing one certificate in two acts with its record: for agents and for the server itself (design rule 5)."""
+"""Issuing one certificate in two acts with its record: for agents and for the server itself."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ STATUS: Mapping[type[Exception], grpc.StatusCode] = {
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
-"""Every other exception is INTERNAL without detail (design rule 13)."""
+"""Every other exception is INTERNAL without detail."""
 
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:

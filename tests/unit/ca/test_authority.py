@@ -55,7 +55,7 @@ def test_a_self_signed_authority_is_a_signing_certificate(
 
 
 def test_each_authority_has_a_subject_of_its_own() -> None:
-    """Design, 'Authorities'; SPIRE #4415."""
+    """Else a verifier has to try each authority of that name (SPIRE #4415)."""
     assert len({make_authority().certificate.subject for _ in range(5)}) == 5
 
 

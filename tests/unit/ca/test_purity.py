@@ -1,4 +1,4 @@
-"""The deciding modules decide: they neither read the clock, nor draw, nor log, nor wait (design rule 2)."""
+"""The deciding modules decide: they neither read the clock, nor draw, nor log, nor wait."""
 
 from __future__ import annotations
 
