@@ -26,7 +26,7 @@ from sds.admin.services.entries import (
     EntryQuery,
     PruneScope,
 )
-from sds.admin.services.streams import ProcessInfo, ResourceInfo, StreamAdmin, StreamInfo, StreamQuery
+from sds.admin.services.streams import ProcessInfo, StreamAdmin, StreamInfo, StreamQuery
 from sds.admin.services.trust import BundleAdmin, IssuedToken, KekAdmin, KekRotation, TokenAdmin
 
 __all__ = [
@@ -52,7 +52,6 @@ __all__ = [
     "Page",
     "ProcessInfo",
     "PruneScope",
-    "ResourceInfo",
     "StreamAdmin",
     "StreamInfo",
     "StreamQuery",

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from attestation.spiffe_id import SpiffeId
 from sds.admin.services.common import Page
+from sds.store.records import ResourceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,21 +16,6 @@ class ProcessInfo:
     pid: int
     uid: int
     path: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceInfo:
-    """What one stream holds of one resource. Versions and serials are "" where there is none."""
-
-    name: str
-    sent_version: str = ""
-    acked_version: str = ""
-    nacked_version: str = ""
-    nack_detail: str = ""
-    sent_at: datetime | None = None
-    acked_at: datetime | None = None
-    sent_serial: str = ""
-    acked_serial: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +32,7 @@ class StreamInfo:
     spiffe_ids: tuple[str, ...]
     node_id: str
     opened_at: datetime
-    resources: tuple[ResourceInfo, ...]
+    resources: tuple[ResourceRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)

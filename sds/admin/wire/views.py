@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sds.admin.services import AgentInfo, AuditRow, IssuedToken, KekRotation, ResourceInfo, StreamInfo
+from sds.admin.services import AgentInfo, AuditRow, IssuedToken, KekRotation, StreamInfo
 from sds.admin.wire.common import DurationField, Input, Output, SpiffeIdField, TextField, TimeOut
+from sds.store.records import ResourceRecord
 
 
 class TokenIn(Input):
@@ -160,7 +161,7 @@ def stream_out(stream: StreamInfo) -> StreamOut:
     )
 
 
-def _resource_out(resource: ResourceInfo) -> ResourceOut:
+def _resource_out(resource: ResourceRecord) -> ResourceOut:
     return ResourceOut(
         name=resource.name,
         sent_version=resource.sent_version,

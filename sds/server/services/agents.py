@@ -13,13 +13,12 @@ from sds.admin.services import (
     AgentQuery,
     Page,
     ProcessInfo,
-    ResourceInfo,
     StreamInfo,
     StreamQuery,
 )
 from sds.audit.event import Json, Target
 from sds.server.services.common import Desk
-from sds.store.records import AgentRecord, ResourceRecord, StreamFilter, StreamRecord
+from sds.store.records import AgentRecord, StreamFilter, StreamRecord
 from sds.store.unit_of_work import UnitOfWork
 
 
@@ -124,19 +123,5 @@ def _stream(record: StreamRecord) -> StreamInfo:
         spiffe_ids=record.spiffe_ids,
         node_id=record.node_id,
         opened_at=record.opened_at,
-        resources=tuple(map(_resource, record.resources)),
-    )
-
-
-def _resource(record: ResourceRecord) -> ResourceInfo:
-    return ResourceInfo(
-        name=record.name,
-        sent_version=record.sent_version,
-        acked_version=record.acked_version,
-        nacked_version=record.nacked_version,
-        nack_detail=record.nack_detail,
-        sent_at=record.sent_at,
-        acked_at=record.acked_at,
-        sent_serial=record.sent_serial,
-        acked_serial=record.acked_serial,
+        resources=record.resources,
     )

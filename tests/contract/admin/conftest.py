@@ -15,7 +15,7 @@ import pytest
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import TrustBundle
-from sds.admin.services import AdminServices, AgentInfo, ProcessInfo, ResourceInfo, StreamInfo
+from sds.admin.services import AdminServices, AgentInfo, ProcessInfo, StreamInfo
 from sds.server.custody import open_custody
 from sds.server.events import Events
 from sds.server.kek_file import KekFile
@@ -62,7 +62,7 @@ class Faked:
         )
 
     async def reported(self, agent_id: SpiffeId, stream_id: str, spiffe_id: str) -> None:
-        resources = (ResourceInfo("default", "v2", "v1", sent_at=EPOCH),)
+        resources = (ResourceRecord("default", "v2", "v1", sent_at=EPOCH),)
         process = ProcessInfo(7, 1000, "/usr/bin/envoy")
         stream = StreamInfo(stream_id, agent_id, "delta", process, (spiffe_id,), "n", EPOCH, resources)
         self.fakes.streams.rows.append(stream)

@@ -262,6 +262,7 @@ async def test_a_replica_that_has_not_heard_of_the_entry_yet_is_asked_again(kit:
     await kit.node.server.put("e1", "/web", "unix:uid:1")
     kit.come()
     await until(lambda: kit.cache.held)
+    assert not answers, "it was told no once"
 
 
 async def test_one_bad_item_harms_only_itself(kit: Kit) -> None:

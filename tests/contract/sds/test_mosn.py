@@ -120,7 +120,10 @@ async def test_fetch(running: Running):
     assert running.observer.of("refused") == [("nope", NOT_GRANTED)]
 
 
-async def test_plain_cas_unless_the_node_says_otherwise(running: Running):
+async def test_bundles_are_plain_cas_that_mosn_can_read(running: Running):
     async with Mosn(running.channel(), identity=node("mosn", interval="1")) as mosn:
         await mosn.require("ROOTCA")
         await mosn.until_holds("ROOTCA")
+        context = mosn.secrets["ROOTCA"].validation_context
+        assert context.trusted_ca.inline_bytes
+        assert not context.HasField("custom_validator_config")

@@ -14,7 +14,8 @@ import pytest
 from attestation.selector import parse_selectors
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import parse_pem, parse_spiffe_json
-from sds.admin.services import AgentInfo, ProcessInfo, ResourceInfo, StreamInfo
+from sds.admin.services import AgentInfo, ProcessInfo, StreamInfo
+from sds.store.records import ResourceRecord
 from tests.fakes.admin_server import AUTHORITY, Running
 from tests.fakes.admin_services import TD
 from tests.fakes.clock import EPOCH
@@ -44,7 +45,7 @@ def stream(number: int, agent_id: SpiffeId = AGENT, spiffe_id: str = "spiffe://e
         spiffe_ids=(spiffe_id,),
         node_id="node",
         opened_at=EPOCH,
-        resources=(ResourceInfo("default", "v1", "v1", sent_at=EPOCH, acked_at=EPOCH, acked_serial="0b"),),
+        resources=(ResourceRecord("default", "v1", "v1", sent_at=EPOCH, acked_at=EPOCH, acked_serial="0b"),),
     )
 
 

@@ -18,11 +18,12 @@ import pytest
 from attestation.selector import parse_selectors
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import parse_pem, parse_spiffe_json
-from sds.admin.services import AdminCall, AgentInfo, ProcessInfo, ResourceInfo, StreamInfo
+from sds.admin.services import AdminCall, AgentInfo, ProcessInfo, StreamInfo
 from sds.cli.audit import _print as print_events
 from sds.cli.options import Format
 from sds.clock import SystemClock
 from sds.store.errors import Reason, StoreUnavailable
+from sds.store.records import ResourceRecord
 from tests.fakes.admin_server import AUTHORITY, Running
 from tests.fakes.admin_services import TD
 from tests.unit.cli.conftest import Sds
@@ -157,8 +158,8 @@ def test_agent_show_ban_delete(sds: Sds) -> None:
         assert "a SPIFFE ID starts with" in sds("agent", command, "nonsense", code=1).stderr
 
 
-def resource(name: str, sent: str = "", acked: str = "", nacked: str = "", detail: str = "") -> ResourceInfo:
-    return ResourceInfo(name, sent, acked, nacked, detail, acked_serial="0b" if acked else "")
+def resource(name: str, sent: str = "", acked: str = "", nacked: str = "", detail: str = "") -> ResourceRecord:
+    return ResourceRecord(name, sent, acked, nacked, detail, acked_serial="0b" if acked else "")
 
 
 def test_streams(sds: Sds, running: Running) -> None:
