@@ -108,6 +108,13 @@ class AdminClient:
             note(
                 f"{method} {answer.request.url.raw_path.decode()}: {answer.status_code} in {took:.1f} ms ({request_id})"
             )
+        if answer.status_code >= 500 and not answer.headers.get("content-type", "").startswith("application/"):
+            # The HTTP server's own words, not the API's: it is being stopped while it answers.
+            raise CliError(
+                ExitCode.UNREACHABLE,
+                f"{self._socket} broke off while it answered ({answer.status_code})",
+                advice=f"Is `{self._program}` being stopped? Its log says more.",
+            )
         if answer.status_code >= 400:
             raise self._refused(answer)
         return answer
