@@ -108,7 +108,7 @@ class AdminClient:
             note(
                 f"{method} {answer.request.url.raw_path.decode()}: {answer.status_code} in {took:.1f} ms ({request_id})"
             )
-        if answer.status_code >= 500 and not answer.headers.get("content-type", "").startswith("application/"):
+        if answer.status_code >= 500 and answer.headers.get("content-type", "").startswith("text/plain"):
             # The HTTP server's own words, not the API's: it is being stopped while it answers.
             raise CliError(
                 ExitCode.UNREACHABLE,
