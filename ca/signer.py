@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from ca import der
+from ca.errors import AuthorityUnavailable
 from ca.keys import PrivateKey, PublicKey, signature_hash
 
 # RFC 5280 4.1.1.2 with the parameters that each algorithm's standard wants: absent for ECDSA (RFC 5758 3.2) and
@@ -21,6 +24,19 @@ _ED25519 = der.tlv(der.SEQUENCE, der.oid("1.3.101.112"))
 _RSA_SHA256 = der.tlv(der.SEQUENCE, der.oid("1.2.840.113549.1.1.11"), b"\x05\x00")
 
 
+PSS = padding.PSS(padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA256.digest_size)
+"""RFC 7518 section 3.5: MGF1 with the same digest, and a salt as long as the digest."""
+
+
+class Scheme(StrEnum):
+    """By which algorithm a key signs, where its kind leaves a choice."""
+
+    X509 = "x509"
+    """The one that `signature_algorithm` names; for tokens, too, where the kind of key has only one."""
+    PSS_SHA256 = "pss-sha256"
+    """RSASSA-PSS with SHA-256, of RSA keys only (PS256 of RFC 7518)."""
+
+
 class Signer(Protocol):
     """An authority's key. Signing may block (a remote key): call it off the event loop."""
 
@@ -29,11 +45,12 @@ class Signer(Protocol):
         """The public half."""
         ...
 
-    def sign(self, messages: Sequence[bytes]) -> list[bytes]:
+    def sign(self, messages: Sequence[bytes], *, scheme: Scheme = Scheme.X509) -> list[bytes]:
         """One signature for each message, in order, by the algorithm that `signature_algorithm` names.
 
-        That is ECDSA as DER, Ed25519, or RSA PKCS #1 v1.5, with the digest of `ca.keys.signature_hash`. A batch,
-        because a remote key signs many times more a second in batches. Raises AuthorityUnavailable.
+        That is ECDSA as DER, Ed25519, or RSA PKCS #1 v1.5, with the digest of `ca.keys.signature_hash`; or what
+        `scheme` says. A batch, because a remote key signs many times more a second in batches. Raises
+        AuthorityUnavailable, also for a scheme that the key does not have.
         """
         ...
 
@@ -48,6 +65,12 @@ def signature_algorithm(public_key: PublicKey) -> bytes:
     return _RSA_SHA256
 
 
+def check_scheme(public_key: PublicKey, scheme: Scheme) -> None:
+    """Whether this kind of key signs by `scheme`. Raises AuthorityUnavailable."""
+    if scheme is Scheme.PSS_SHA256 and not isinstance(public_key, rsa.RSAPublicKey):
+        raise AuthorityUnavailable("only an RSA key signs by RSASSA-PSS")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class LocalSigner:
     """A key in this process's memory."""
@@ -59,8 +82,9 @@ class LocalSigner:
     def of(cls, private_key: PrivateKey) -> LocalSigner:
         return cls(private_key, private_key.public_key())
 
-    def sign(self, messages: Sequence[bytes]) -> list[bytes]:
+    def sign(self, messages: Sequence[bytes], *, scheme: Scheme = Scheme.X509) -> list[bytes]:
         key = self.private_key
+        check_scheme(self.public_key, scheme)
         if isinstance(key, ed25519.Ed25519PrivateKey):
             return [key.sign(message) for message in messages]
         digest = signature_hash(key)
@@ -69,7 +93,8 @@ class LocalSigner:
             # hashlib is so much quicker than OpenSSL's interface for digests that it shows beside a P-256 signature.
             algorithm, hashed = ec.ECDSA(Prehashed(digest)), getattr(hashlib, digest.name)
             return [key.sign(hashed(message).digest(), algorithm) for message in messages]
-        return [key.sign(message, padding.PKCS1v15(), digest) for message in messages]
+        padded = PSS if scheme is Scheme.PSS_SHA256 else padding.PKCS1v15()
+        return [key.sign(message, padded, digest) for message in messages]
 
     def __repr__(self) -> str:
         return "LocalSigner(***)"

@@ -29,7 +29,7 @@ from ca.keys import KeyType, PrivateKey, PublicKey, generate, key_hash
 from ca.profile import SERVER_DNS, SERVER_PATH, IssuancePolicy, Profile, ProfileName
 from ca.self_signed import self_signed_authority
 from ca.serial import serial_hex
-from ca.signer import LocalSigner
+from ca.signer import LocalSigner, Scheme
 from tests.fakes.ca import RemoteKey, issue_one, make_authority, make_issuer
 from tests.fakes.clock import EPOCH
 
@@ -410,9 +410,9 @@ class RemoteSigner:
     def public_key(self) -> PublicKey:
         return self._elsewhere.public_key
 
-    def sign(self, messages: Sequence[bytes]) -> list[bytes]:
+    def sign(self, messages: Sequence[bytes], *, scheme: Scheme = Scheme.X509) -> list[bytes]:
         self.batches.append(len(messages))
-        return self._elsewhere.sign(messages)
+        return self._elsewhere.sign(messages, scheme=scheme)
 
 
 @pytest.mark.parametrize("key_type", KeyType)

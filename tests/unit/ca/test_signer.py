@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
+from ca.errors import AuthorityUnavailable
 from ca.keys import KeyType, PrivateKey, PublicKey, signature_hash
-from ca.signer import LocalSigner
+from ca.signer import PSS, LocalSigner, Scheme
 from tests.fakes.ca import RemoteKey
 
 
@@ -39,3 +42,17 @@ def test_a_stand_in_for_a_remote_key_signs(key: PrivateKey) -> None:
     (signature,) = signer.sign([b"message"])
     verify(key.public_key(), signature, b"message")
     assert remote.signatures == 1
+
+
+@pytest.mark.parametrize("key_type", KeyType)
+def test_pss_is_for_rsa_keys_alone(keys: Mapping[KeyType, PrivateKey], key_type: KeyType) -> None:
+    signer = LocalSigner.of(keys[key_type])
+    if not isinstance(signer.public_key, rsa.RSAPublicKey):
+        with pytest.raises(AuthorityUnavailable, match="only an RSA key"):
+            signer.sign([b"message"], scheme=Scheme.PSS_SHA256)
+        return
+    messages = [b"one", b"two"]
+    for message, signature in zip(messages, signer.sign(messages, scheme=Scheme.PSS_SHA256), strict=True):
+        signer.public_key.verify(signature, message, PSS, hashes.SHA256())
+        with pytest.raises(InvalidSignature):
+            signer.public_key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())

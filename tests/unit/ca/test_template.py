@@ -18,7 +18,7 @@ from ca.errors import AuthorityUnavailable
 from ca.keys import KeyType, PrivateKey, PublicKey
 from ca.lifetime import Validity
 from ca.serial import SERIAL_BITS
-from ca.signer import LocalSigner
+from ca.signer import LocalSigner, Scheme
 from ca.template import LeafTemplate, ToBeSigned, authority_certificate, sign_all
 from tests.fakes.ca import make_authority
 from tests.fakes.clock import EPOCH
@@ -178,7 +178,7 @@ class Careless:
     def public_key(self) -> PublicKey:
         return self._signer.public_key
 
-    def sign(self, messages: Sequence[bytes]) -> list[bytes]:
+    def sign(self, messages: Sequence[bytes], *, scheme: Scheme = Scheme.X509) -> list[bytes]:
         return [*self._signer.sign(messages), b"one too many"][: len(messages) + self._more]
 
 

@@ -22,7 +22,7 @@ from ca.errors import AuthorityUnavailable
 from ca.issuer import Issuer
 from ca.keys import KeyType, PublicKey, generate
 from ca.profile import IssuancePolicy
-from ca.signer import Signer
+from ca.signer import Scheme, Signer
 from sds.audit.event import AuditEvent, Target
 from sds.server.enrolment import Enrolment, TokenClaim
 from sds.server.events import Events, system_actor
@@ -58,11 +58,11 @@ class Flaky:
     def public_key(self) -> PublicKey:
         return self.inner.public_key
 
-    def sign(self, messages: Sequence[bytes]) -> list[bytes]:
+    def sign(self, messages: Sequence[bytes], *, scheme: Scheme = Scheme.X509) -> list[bytes]:
         if self.unplugged:
             raise AuthorityUnavailable("the key was unplugged")
         self.signatures += len(messages)
-        return self.inner.sign(messages)
+        return self.inner.sign(messages, scheme=scheme)
 
 
 class Entries:
