@@ -9,7 +9,7 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.metrics import ServerMetrics
 from sds.rotation.scheduler import Scheduler
-from sds.server.authorities import Authorities, soon_expired
+from sds.server.authority.authorities import Authorities, soon_expired
 from sds.server.events import rfc3339
 from sds.server.identity import AgentCaller
 from sds.server.refusals import RefusalLog

@@ -8,7 +8,7 @@ from ca.keys import KeyType
 from ca.profile import IssuancePolicy, Profile, ProfileName
 from sds.config import ServerConfig
 from sds.net.limits import Rate, TokenBuckets
-from sds.server.authorities import AuthorityPolicy
+from sds.server.authority.authorities import AuthorityPolicy
 from sds.server.listener import ListenerOptions
 from sds.server.services.entries import EntryPolicy
 from sds.server.services.trust import TokenPolicy

@@ -32,8 +32,9 @@ from sds.server import options
 from sds.server.agent_records import AgentRecords
 from sds.server.attest_api import SERVICE as ATTEST_SERVICE
 from sds.server.attest_api import AttestApi
-from sds.server.authorities import Authorities
-from sds.server.custody import Custody, open_custody
+from sds.server.authority.authorities import Authorities
+from sds.server.authority.custody import Custody, open_custody
+from sds.server.authority.kek_file import KekFile
 from sds.server.datadir import DataDir
 from sds.server.enrolment import Enrolment
 from sds.server.events import Events
@@ -42,7 +43,6 @@ from sds.server.health import Health
 from sds.server.housekeeping import Housekeeping, LastSeen
 from sds.server.identity import AgentCaller, CallerCheck
 from sds.server.issuance import Issuance
-from sds.server.kek_file import KekFile
 from sds.server.listener import AgentConnections, Listener, find_connection
 from sds.server.node_api import SERVICE as NODE_SERVICE
 from sds.server.node_api import NodeApi

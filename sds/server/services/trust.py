@@ -16,7 +16,7 @@ from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, IssuedToken, KekRotation
 from sds.audit.event import Target
 from sds.durations import format_duration
-from sds.server.custody import Custody
+from sds.server.authority.custody import Custody
 from sds.server.events import rfc3339
 from sds.server.services.common import Desk, actor_of
 from sds.store.errors import NotFound

@@ -16,9 +16,9 @@ from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import TrustBundle
 from sds.admin.services import AdminServices, AgentInfo, ProcessInfo, StreamInfo
-from sds.server.custody import open_custody
+from sds.server.authority.custody import open_custody
+from sds.server.authority.kek_file import KekFile
 from sds.server.events import Events
-from sds.server.kek_file import KekFile
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
 from sds.server.services.common import Desk

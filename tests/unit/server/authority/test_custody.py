@@ -11,9 +11,9 @@ import pytest
 from attestation.spiffe_id import TrustDomain
 from ca.kek import KeyRing
 from ca.keys import KeyType
-from sds.server.custody import Custody, open_custody
+from sds.server.authority.custody import Custody, open_custody
+from sds.server.authority.kek_file import KekFile, KekFileUnusable
 from sds.server.events import Events, system_actor
-from sds.server.kek_file import KekFile, KekFileUnusable
 from sds.store.errors import StoreUnavailable
 from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork

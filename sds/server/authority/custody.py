@@ -14,8 +14,8 @@ from ca.kek import NONCE_BYTES, KeyRing, WrappedKey
 from ca.key_manager import WrappedKeyManager
 from sds.audit.event import Actor, Json, Target
 from sds.logs import get_logger
+from sds.server.authority.kek_file import KekFile, KekFileUnusable
 from sds.server.events import Events, system_actor
-from sds.server.kek_file import KekFile, KekFileUnusable
 from sds.server.transactions import Transactions
 from sds.store.unit_of_work import UnitOfWork
 

@@ -14,8 +14,8 @@ from ca.key_manager import WrappedKeyManager
 from ca.keys import KeyType
 from ca.masked import Masked
 from ca.serial import random_serial
-from sds.server.authorities import Authorities, AuthorityPolicy, soon_expired
-from sds.server.custody import KeyStore
+from sds.server.authority.authorities import Authorities, AuthorityPolicy, soon_expired
+from sds.server.authority.custody import KeyStore
 from sds.server.events import Events
 from sds.store.store import Store
 from tests.fakes.clock import EPOCH, FakeClock

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ca.kek import KeyRing
-from sds.server.kek_file import KekFile, KekFileUnusable
+from sds.server.authority.kek_file import KekFile, KekFileUnusable
 
 
 @pytest.fixture
