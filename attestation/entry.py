@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from attestation.selector import Selectors
-from attestation.spiffe_id import SpiffeId
+from attestation.spiffe_id import SpiffeId, TrustDomain
 
 RESERVED_PATH = "/sds"
 """SPIFFE ID paths at or below this belong to servers and agents; no entry may name one."""
@@ -31,6 +31,11 @@ class EntrySpec:
     owner: str = ""
     labels: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
     expires_at: datetime | None = None  # the entry stops matching then; aware UTC
+    jwt_svid_ttl: timedelta | None = None  # None: the server's default
+    federates_with: tuple[TrustDomain, ...] = ()  # other trust domains whose bundles the workload gets
+    profile: str = ""  # of its certificates; "" is the server's default
+    extra_sans: tuple[str, ...] = ()  # beside URI and DNS names: "ip:10.0.0.1", "email:a@example.org"
+    subject: str = ""  # RFC 4514, as far as the profile allows; "" is made from the SPIFFE ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,12 @@ class RegistrationEntry:
 
     def issues_like(self, other: RegistrationEntry) -> bool:
         """Whether a certificate issued under `other` says the same as one issued under this entry would."""
-        return (self.spec.spiffe_id, self.spec.dns_names, self.spec.x509_svid_ttl) == (
-            other.spec.spiffe_id,
-            other.spec.dns_names,
-            other.spec.x509_svid_ttl,
-        )
+        return self._certified == other._certified
+
+    @property
+    def _certified(self) -> tuple[object, ...]:
+        spec = self.spec
+        return spec.spiffe_id, spec.dns_names, spec.x509_svid_ttl, spec.profile, spec.extra_sans, spec.subject
 
 
 def match(entries: Iterable[RegistrationEntry], selectors: Selectors, now: datetime) -> tuple[RegistrationEntry, ...]:

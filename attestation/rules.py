@@ -81,6 +81,11 @@ def as_json(spec: EntrySpec) -> dict[str, object]:
         "owner": spec.owner,
         "labels": dict(sorted(spec.labels.items())),
         "expires_at": None if spec.expires_at is None else spec.expires_at.astimezone(UTC).isoformat(),
+        "jwt_ttl": _seconds(spec.jwt_svid_ttl),
+        "federates_with": [domain.name for domain in spec.federates_with],
+        "profile": spec.profile,
+        "extra_sans": list(spec.extra_sans),
+        "subject": spec.subject,
     }
 
 

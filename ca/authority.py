@@ -37,7 +37,9 @@ class Authority:
 
     `id` is the hex of the subject key identifier. `certificate` is DER and empty for a JWT authority; `public_key` is a
     DER SubjectPublicKeyInfo. `key_ref` means something only to the key manager that made it. `chain` holds the
-    intermediates (DER) that are sent after each leaf; empty while each authority is its own root.
+    certificates (DER) that are sent after each leaf: this authority's own and those between it and `roots`, or one that
+    an older authority signed for it. `roots` (DER) are what verifiers have to trust where that is not `certificate`
+    itself. `published_sequence` is the first sequence of the trust bundle that has them; the store sets it.
     """
 
     id: str
@@ -55,10 +57,21 @@ class Authority:
     tainted: bool = False
     revoked: bool = False
     chain: tuple[bytes, ...] = field(default=(), repr=False)
+    roots: tuple[bytes, ...] = field(default=(), repr=False)
+    upstream: str = "self_signed"
+    retired_at: datetime | None = None
+    published_sequence: int = 0
 
     @property
     def validity(self) -> Validity:
         return Validity(self.not_before, self.not_after)
+
+    @property
+    def bundle_certificates(self) -> tuple[bytes, ...]:
+        """What stands for this authority in the trust bundle, DER; nothing for one that signs no certificates."""
+        if self.kind is not AuthorityKind.X509:
+            return ()
+        return self.roots or (self.certificate,)
 
     def published(self, now: datetime) -> bool:
         """Whether the authority belongs in the trust bundle: neither revoked nor expired."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 from cryptography import x509
@@ -29,17 +29,33 @@ _USE_X509 = "x509-svid"
 
 
 @dataclass(frozen=True, slots=True)
+class JwtKey:
+    """A public key by which JWT-SVIDs are verified. `public_key` is a DER SubjectPublicKeyInfo."""
+
+    id: str
+    public_key: bytes = field(repr=False)
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TrustBundle:
-    """The X.509 authorities of a trust domain, DER, oldest first. `sequence` grows with every change."""
+    """The authorities of a trust domain: certificates (DER) and JWT keys, oldest first. `sequence` grows with every change.
+
+    `crls` (DER) says what they took back: nothing while it is empty, else there is one of each that issues. `tainted`
+    names authorities, by subject key identifier in hex or JWT key ID, whose work is to be replaced.
+    """
 
     trust_domain: TrustDomain
     x509_authorities: tuple[bytes, ...] = field(repr=False)
     sequence: int = 0
     refresh_hint: timedelta = DEFAULT_REFRESH_HINT
+    jwt_keys: tuple[JwtKey, ...] = ()
+    crls: tuple[bytes, ...] = field(default=(), repr=False)
+    tainted: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the trust domain and its authorities, hex; the same for the same content."""
+        """SHA-256 over the trust domain and its X.509 authorities, hex; the same for the same content."""
         state = hashlib.sha256(self.trust_domain.name.encode() + b"\0")
         for der in self.x509_authorities:
             state.update(hashlib.sha256(der).digest())
@@ -48,6 +64,10 @@ class TrustBundle:
     def pem(self) -> bytes:
         """The authorities one after the other, as OpenSSL and Envoy take them."""
         return b"".join(to_pem(der) for der in self.x509_authorities)
+
+    def crl_pem(self) -> bytes:
+        """The CRLs one after the other, as Envoy takes them; empty where there are none."""
+        return b"".join(to_pem(der, "X509 CRL") for der in self.crls)
 
     def spiffe_json(self) -> bytes:
         """The SPIFFE bundle: a JWK Set (Trust Domain and Bundle section 4), one entry an authority (X509-SVID 6.1)."""
@@ -63,11 +83,11 @@ class TrustBundle:
         return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def to_pem(der: bytes) -> bytes:
-    """One certificate as PEM (RFC 7468 section 5.1), without parsing it."""
+def to_pem(der: bytes, label: str = "CERTIFICATE") -> bytes:
+    """One certificate (RFC 7468 section 5.1) or CRL (section 6) as PEM, without parsing it."""
     text = base64.b64encode(der).decode()
     lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]).encode()
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
 
 
 def make_bundle(
@@ -75,8 +95,15 @@ def make_bundle(
     authorities: Iterable[bytes],
     sequence: int = 0,
     refresh_hint: timedelta = DEFAULT_REFRESH_HINT,
+    *,
+    jwt_keys: Iterable[JwtKey] = (),
+    crls: Iterable[bytes] = (),
+    tainted: Iterable[str] = (),
 ) -> TrustBundle:
-    """A bundle of DER certificates that came from elsewhere, each judged and each once. Raises InvalidBundle."""
+    """A bundle of DER certificates that came from elsewhere, each judged and each once. Raises InvalidBundle.
+
+    CRLs are not read here (ca.revocation), only bounded; nor are JWT keys judged, which whoever parsed them has done.
+    """
     unique = tuple(dict.fromkeys(authorities))
     if len(unique) > MAX_AUTHORITIES:
         raise InvalidBundle(f"the bundle has more than {MAX_AUTHORITIES} authorities")
@@ -86,7 +113,10 @@ def make_bundle(
         raise InvalidBundle("spiffe_sequence is not a number that a bundle may have")
     if not timedelta(0) <= refresh_hint <= timedelta(seconds=MAX_REFRESH_HINT):
         raise InvalidBundle("spiffe_refresh_hint is not a number of seconds that a bundle may have")
-    return TrustBundle(trust_domain, unique, sequence, refresh_hint)
+    keys, lists, suspects = tuple(jwt_keys), tuple(crls), frozenset(tainted)
+    if max(len(keys), len(lists), len(suspects)) > MAX_KEYS:
+        raise InvalidBundle(f"the bundle has more than {MAX_KEYS} keys, CRLs or tainted authorities")
+    return TrustBundle(trust_domain, unique, sequence, refresh_hint, keys, lists, suspects)
 
 
 def parse_pem(trust_domain: TrustDomain, unverified_pem: bytes) -> TrustBundle:

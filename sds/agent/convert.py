@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -13,7 +15,7 @@ from attestation.entry import EntrySpec, RegistrationEntry
 from attestation.errors import AttestationError
 from attestation.selector import parse_selectors
 from attestation.spiffe_id import SpiffeId, TrustDomain
-from ca.bundle import DEFAULT_REFRESH_HINT, TrustBundle, make_bundle
+from ca.bundle import DEFAULT_REFRESH_HINT, JwtKey, TrustBundle, make_bundle
 from ca.errors import CaError
 from ca.svid import X509Svid, parse_svid
 from sds._pb.sds.node.v1 import node_pb2
@@ -80,6 +82,11 @@ def entry(message: node_pb2.Entry, agent_id: SpiffeId) -> RegistrationEntry:
             dns_names=tuple(message.dns_names),
             hint=message.hint,
             expires_at=moment(message.expires_at) if message.HasField("expires_at") else None,
+            jwt_svid_ttl=span(message.jwt_svid_ttl) if message.HasField("jwt_svid_ttl") else None,
+            federates_with=tuple(map(TrustDomain, message.federates_with)),
+            profile=message.profile,
+            extra_sans=tuple(message.extra_sans),
+            subject=message.subject,
         ),
     )
 
@@ -92,14 +99,27 @@ def bundle(message: node_pb2.Bundle, expected: TrustDomain | None = None) -> Tru
             message.x509_authorities,
             message.sequence,
             span(message.refresh_hint) if message.HasField("refresh_hint") else DEFAULT_REFRESH_HINT,
+            jwt_keys=map(_jwt_key, message.jwt_authorities),
+            crls=message.crls,
+            tainted=message.tainted_authorities,
         )
-    except (AttestationError, CaError, ValueError) as error:
+    except (AttestationError, CaError, ValueError, UnsupportedAlgorithm) as error:
         raise InvalidAnswer(f"the server sent a bundle that cannot be used: {error}") from None
     if not made.x509_authorities:
         raise InvalidAnswer("the server sent a bundle without authorities")
     if expected is not None and made.trust_domain != expected:
         raise InvalidAnswer(f"the server sent the bundle of {made.trust_domain} instead of that of {expected}")
     return made
+
+
+def _jwt_key(message: node_pb2.JwtAuthority) -> JwtKey:
+    """Raises ValueError."""
+    if not message.key_id:
+        raise ValueError("a JWT authority without an ID")
+    load_der_public_key(message.public_key)
+    return JwtKey(
+        message.key_id, message.public_key, moment(message.not_after) if message.HasField("not_after") else None
+    )
 
 
 def svid(chain: Iterable[bytes], expected: SpiffeId | None = None) -> X509Svid:

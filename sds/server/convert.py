@@ -56,6 +56,12 @@ def bundle(value: TrustBundle) -> node_pb2.Bundle:
         x509_authorities=value.x509_authorities,
         sequence=value.sequence,
         refresh_hint=duration(value.refresh_hint),
+        jwt_authorities=[
+            node_pb2.JwtAuthority(key_id=key.id, public_key=key.public_key, not_after=timestamp(key.not_after))
+            for key in value.jwt_keys
+        ],
+        crls=value.crls,
+        tainted_authorities=sorted(value.tainted),
     )
 
 
@@ -73,6 +79,11 @@ def entry(value: RegistrationEntry) -> node_pb2.Entry:
         expires_at=timestamp(spec.expires_at),
         created_at=timestamp(value.created_at),
         updated_at=timestamp(value.updated_at),
+        jwt_svid_ttl=duration(spec.jwt_svid_ttl),
+        federates_with=[domain.name for domain in spec.federates_with],
+        profile=spec.profile,
+        extra_sans=spec.extra_sans,
+        subject=spec.subject,
     )
 
 

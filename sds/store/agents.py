@@ -44,6 +44,7 @@ class Agents:
             "last_seen": to_micros_or_none(record.last_seen),
             "address": record.address,
             "version": record.version,
+            "downstream": int(record.downstream),
         }
         statement = self._tx.insert(agents).values(spiffe_id=str(record.spiffe_id), banned_reason="", **values)
         statement = statement.on_conflict_do_update(
@@ -115,6 +116,11 @@ class Agents:
             statement = update(agents).where(agents.c.spiffe_id == bindparam("agent"))
             self._tx.note(statement.values(last_seen=bindparam("seen")), rows)
 
+    def verifies_by(self, agent_id: SpiffeId, bundle_sequence: int) -> None:
+        """Note which bundle an agent says it verifies by; an unknown one is skipped. Neither audited nor in the feed."""
+        mine = update(agents).where(agents.c.spiffe_id == str(agent_id), agents.c.bundle_sequence != bundle_sequence)
+        self._tx.note(mine.values(bundle_sequence=bundle_sequence))
+
     def running(self, versions: Iterable[tuple[SpiffeId, str]]) -> None:
         """Note which version agents say they are; unknown ones are skipped. Neither audited nor in the feed."""
         rows = [{"agent": str(spiffe_id), "running": version} for spiffe_id, version in versions]
@@ -139,4 +145,6 @@ def _from_row(row: Row[Any]) -> AgentRecord:
         banned_reason=row.banned_reason,
         address=row.address,
         version=row.version,
+        downstream=bool(row.downstream),
+        bundle_sequence=row.bundle_sequence,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
@@ -20,10 +21,22 @@ from sds.store.times import from_micros, from_micros_or_none, to_micros, to_micr
 from sds.store.tx import Tx
 
 _BUNDLE_SEQUENCE = "bundle_sequence"
+_REVISION = "authorities_revision"
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """All authorities of the trust domain, oldest first, as they were at `revision`."""
+
+    revision: int
+    authorities: tuple[Authority, ...]
 
 
 class Authorities:
     """Every change tells the feed and needs an audit event; one that changes the bundle also counts its sequence up.
+
+    Together they are one journal, whose revision grows with every change: whoever decides by all of them says with
+    `expect` which revision that was, so that of two who decide at the same time one looks again.
 
     At most one authority of a kind is active in a trust domain (a unique index): retire the old one first, then
     activate the next, in one unit of work.
@@ -43,6 +56,17 @@ class Authorities:
             statement = statement.where(authorities.c.kind == kind.value)
         return tuple(map(_from_row, self._tx.rows(statement)))
 
+    def journal(self) -> Journal:
+        """Every authority, and the revision that they are at."""
+        return Journal(self._revision, self.all())
+
+    def expect(self, revision: int) -> None:
+        """Call first. Raises Conflict, with the revision that stands, if the journal is at another one."""
+        self._changes.lock()
+        standing = self._revision
+        if standing != revision:
+            raise Conflict("the journal of authorities", standing)
+
     def get(self, authority_id: str) -> Authority:
         """Raises NotFound."""
         row = self._tx.first(select(authorities).where(authorities.c.id == authority_id))
@@ -58,20 +82,22 @@ class Authorities:
             "trust_domain": str(authority.trust_domain),
             "kind": authority.kind.value,
             "certificate": authority.certificate,
-            "chain": to_json([der.hex() for der in authority.chain]),
             "public_key": authority.public_key,
             "key_ref": authority.key_ref,
             "key_type": authority.key_type.value,
             "not_before": to_micros(authority.not_before),
             "not_after": to_micros(authority.not_after),
             "created_at": to_micros(authority.created_at),
+            "roots": to_json([der.hex() for der in authority.roots]),
+            "upstream": authority.upstream,
+            "published_sequence": self._sequence_of(authority),
             **_mutable(authority),
         }
         self._tx.change(authorities, insert(authorities).values(row))
         self._tell(authority.id, bundle=True)
 
     def compare_and_swap(self, expected: Authority, new: Authority) -> None:
-        """Store `new`'s state, flags and activation if what stands is still as in `expected`.
+        """Store `new`'s state, flags, times and chain if what stands is still as in `expected`.
 
         Raises NotFound, or Conflict with the state that stands, and ConstraintViolated like `add`.
         """
@@ -83,7 +109,7 @@ class Authorities:
         if self._tx.note(swap).rowcount != 1:
             raise Conflict(f"authority {new.id}", self.get(new.id).state.value)
         self._tx.unaudited.add(authorities.name)
-        self._tell(new.id, bundle=expected.revoked != new.revoked)
+        self._tell(new.id, bundle=(expected.revoked, expected.tainted) != (new.revoked, new.tainted))
 
     def remove(self, authority_id: str) -> Authority:
         """Forget it, once no certificate under it is left; returns what stood. Raises NotFound."""
@@ -98,11 +124,31 @@ class Authorities:
         """Grows with every change of what the trust bundle holds; 0 before the first authority."""
         return int(self._settings.get(_BUNDLE_SEQUENCE) or 0)
 
+    def bundle_changed(self) -> int:
+        """Something else that the trust bundle holds has changed, such as a CRL; returns its sequence now."""
+        self._changes.append(ChangeKind.BUNDLE, "")
+        return self._settings.count_up(_BUNDLE_SEQUENCE)
+
+    @property
+    def _revision(self) -> int:
+        return int(self._settings.get(_REVISION) or 0)
+
+    def _sequence_of(self, new: Authority) -> int:
+        """The first sequence of the bundle that has all that `new` is verified by; the next one, unless others brought
+        the same roots before.
+        """
+        coming = self.bundle_sequence + 1
+        brought: dict[bytes, int] = {}
+        for one in self.all(new.kind):
+            for der in () if one.revoked else one.bundle_certificates:
+                brought[der] = min(one.published_sequence, brought.get(der, coming))
+        return max((brought.get(der, coming) for der in new.bundle_certificates), default=coming)
+
     def _tell(self, authority_id: str, *, bundle: bool) -> None:
+        self._settings.count_up(_REVISION)
         self._changes.append(ChangeKind.AUTHORITY, authority_id)
         if bundle:
-            self._settings.count_up(_BUNDLE_SEQUENCE)
-            self._changes.append(ChangeKind.BUNDLE, "")
+            self.bundle_changed()
 
 
 def _mutable(authority: Authority) -> dict[str, Any]:
@@ -112,7 +158,13 @@ def _mutable(authority: Authority) -> dict[str, Any]:
         "tainted": int(authority.tainted),
         "revoked": int(authority.revoked),
         "activated_at": to_micros_or_none(authority.activated_at),
+        "retired_at": to_micros_or_none(authority.retired_at),
+        "chain": to_json([der.hex() for der in authority.chain]),
     }
+
+
+def _ders(text: str) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(der) for der in json.loads(text))
 
 
 def _from_row(row: Row[Any]) -> Authority:
@@ -131,5 +183,9 @@ def _from_row(row: Row[Any]) -> Authority:
         activated_at=from_micros_or_none(row.activated_at),
         tainted=bool(row.tainted),
         revoked=bool(row.revoked),
-        chain=tuple(bytes.fromhex(der) for der in json.loads(row.chain)),
+        chain=_ders(row.chain),
+        roots=_ders(row.roots),
+        upstream=row.upstream,
+        retired_at=from_micros_or_none(row.retired_at),
+        published_sequence=row.published_sequence,
     )

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 
 from attestation.entry import EntrySpec, RegistrationEntry
 from attestation.selector import Selectors, parse_selectors
-from attestation.spiffe_id import SpiffeId
+from attestation.spiffe_id import SpiffeId, TrustDomain
 from sds.store.errors import InvalidCursor
 from sds.store.times import from_micros, from_micros_or_none
 
@@ -50,7 +50,7 @@ def identity_hash(spec: EntrySpec) -> str:
 
 def entry(row: Row[Any]) -> RegistrationEntry:
     """A row of `tables.entries`."""
-    ttl = row.x509_svid_ttl
+    ttl, jwt_ttl = row.x509_svid_ttl, row.jwt_svid_ttl
     return RegistrationEntry(
         id=row.id,
         revision=row.revision,
@@ -66,6 +66,11 @@ def entry(row: Row[Any]) -> RegistrationEntry:
             owner=row.owner,
             labels=labels(row.labels),
             expires_at=from_micros_or_none(row.expires_at),
+            jwt_svid_ttl=None if jwt_ttl is None else jwt_ttl * MICROSECOND,
+            federates_with=tuple(map(TrustDomain, texts(row.federates_with))),
+            profile=row.profile,
+            extra_sans=texts(row.extra_sans),
+            subject=row.subject,
         ),
     )
 

@@ -144,7 +144,7 @@ class Entries:
 
 
 def _columns(spec: EntrySpec) -> Mapping[str, Any]:
-    ttl = spec.x509_svid_ttl
+    ttl, jwt_ttl = spec.x509_svid_ttl, spec.jwt_svid_ttl
     return {
         "spiffe_id": str(spec.spiffe_id),
         "parent_id": str(spec.parent_id),
@@ -156,6 +156,11 @@ def _columns(spec: EntrySpec) -> Mapping[str, Any]:
         "owner": spec.owner,
         "labels": to_json(dict(spec.labels)),
         "expires_at": to_micros_or_none(spec.expires_at),
+        "jwt_svid_ttl": None if jwt_ttl is None else jwt_ttl // MICROSECOND,
+        "federates_with": to_json([domain.name for domain in spec.federates_with]),
+        "profile": spec.profile,
+        "extra_sans": to_json(spec.extra_sans),
+        "subject": spec.subject,
     }
 
 

@@ -58,6 +58,8 @@ class AgentRecord:
     banned_reason: str = ""
     address: str = ""
     version: str = ""
+    downstream: bool = False  # another server of the trust domain, which may get an intermediate
+    bundle_sequence: int = 0  # of the trust bundle that it said it verifies by
 
     @property
     def banned(self) -> bool:
@@ -74,6 +76,7 @@ class TokenRecord:
     expires_at: datetime
     used_at: datetime | None = None
     used_from: str = ""
+    downstream: bool = False  # who uses it becomes a downstream server
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,8 @@ class ResourceRecord:
     acked_at: datetime | None = None
     sent_serial: str = ""
     acked_serial: str = ""
+    sent_sequence: int = 0  # of the trust domain's own bundle in that version; 0 where it holds none
+    acked_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +222,8 @@ class ChangeKind(StrEnum):
     AGENT = "agent"
     AUTHORITY = "authority"
     BUNDLE = "bundle"
+    BLOCK = "block"
+    FEDERATION = "federation"
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def _resource_out(resource: ResourceRecord) -> list[Any]:
 
 
 def _resource_in(values: list[Any]) -> ResourceRecord:
-    known = dict(zip(_RESOURCE, values, strict=True))
+    known = dict(zip(_RESOURCE, values, strict=False))  # an older version's row has fewer
     for name in _TIMES:
         known[name] = from_micros_or_none(known[name])
     return ResourceRecord(**known)

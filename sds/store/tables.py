@@ -65,6 +65,11 @@ class Name(Line):
         return Text(collation="C") if dialect.name == "postgresql" else Text()
 
 
+# What rows from before a column was added have in it.
+NOTHING = text("''")
+NO_ITEMS = text("'[]'")
+ZERO = text("0")
+
 # SQLite counts rows by itself only in a column that is called INTEGER; it holds 64 bits all the same.
 Counter = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -98,6 +103,11 @@ entries = Table(
     Column("expires_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("jwt_svid_ttl", BigInteger),  # microseconds
+    Column("federates_with", Line, nullable=False, server_default=NO_ITEMS),
+    Column("profile", Name, nullable=False, server_default=NOTHING),
+    Column("extra_sans", Line, nullable=False, server_default=NO_ITEMS),
+    Column("subject", Line, nullable=False, server_default=NOTHING),
     UniqueConstraint("identity_hash"),
     Index(None, "parent_id"),
     Index(None, "spiffe_id"),
@@ -137,6 +147,8 @@ agents = Table(
     Column("banned_reason", Line, nullable=False),
     Column("address", Line, nullable=False),
     Column("version", Line, nullable=False),
+    Column("bundle_sequence", BigInteger, nullable=False, server_default=ZERO),  # of the bundle that it verifies by
+    Column("downstream", Integer, nullable=False, server_default=ZERO),  # another server, which may get an intermediate
 )
 
 join_tokens = Table(
@@ -148,6 +160,7 @@ join_tokens = Table(
     Column("expires_at", BigInteger, nullable=False),
     Column("used_at", BigInteger),
     Column("used_from", Line, nullable=False),
+    Column("downstream", Integer, nullable=False, server_default=ZERO),
     Index(None, "expires_at"),
 )
 
@@ -169,6 +182,10 @@ authorities = Table(
     Column("not_after", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("activated_at", BigInteger),
+    Column("roots", Line, nullable=False, server_default=NO_ITEMS),
+    Column("upstream", Name, nullable=False, server_default=text("'self_signed'")),
+    Column("retired_at", BigInteger),
+    Column("published_sequence", BigInteger, nullable=False, server_default=ZERO),
     # At most one signs, whatever two replicas decide at the same time.
     Index(
         "uq_authorities_active",
@@ -219,6 +236,8 @@ certificates = Table(
     Index(None, "entry_id", "not_after"),
     Index(None, "agent_id", "not_after"),
     Index(None, "not_after"),
+    Index(None, "key_hash"),
+    Index(None, "authority_id", "not_after"),
 )
 
 issued_certificates = Table(
@@ -284,4 +303,62 @@ changes = Table(
     Column("at", BigInteger, nullable=False),
     Index(None, "at"),
     sqlite_autoincrement=True,
+)
+
+# What may not be issued any more (an identity, entry, agent or key), and what was taken back. A block can be lifted; a
+# revoked serial stays revoked until it expires (RFC 5280 5.3.1: only a hold can be undone).
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("id", Name, primary_key=True),
+    Column("kind", Name, nullable=False),
+    Column("value", Name, nullable=False),
+    Column("reason", Line, nullable=False),
+    Column("incident", Line, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Line, nullable=False),
+    Column("lifted_at", BigInteger),
+    Column("lifted_by", Line, nullable=False),
+    Index(None, "kind", "value"),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("serial", Name, primary_key=True),
+    Column("authority_id", Name, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("reason", Name, nullable=False),
+    Column("revoked_at", BigInteger, nullable=False),
+    Column("block_id", Name, nullable=False),
+    Index(None, "authority_id", "not_after"),
+    Index(None, "block_id"),
+)
+
+crls = Table(
+    "crls",
+    metadata,
+    Column("authority_id", Name, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+    Column("digest", Name, nullable=False),  # of what it says, so that an equal one is not signed again
+    Column("this_update", BigInteger, nullable=False),
+    Column("next_update", BigInteger, nullable=False),
+)
+
+federations = Table(
+    "federations",
+    metadata,
+    Column("trust_domain", Name, primary_key=True),
+    Column("endpoint_url", Line, nullable=False),
+    Column("profile", Name, nullable=False),
+    Column("endpoint_id", Name, nullable=False),
+    Column("bundle", LargeBinary, nullable=False),  # the last good document, empty before the first
+    Column("sequence", BigInteger, nullable=False),
+    Column("refresh_hint", BigInteger, nullable=False),  # microseconds
+    Column("fetched_at", BigInteger),
+    Column("tried_at", BigInteger),
+    Column("problem", Line, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
 )

@@ -23,7 +23,9 @@ class Tokens:
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
 
-    def create(self, token_hash: str, spiffe_id: SpiffeId, expires_at: datetime) -> TokenRecord:
+    def create(
+        self, token_hash: str, spiffe_id: SpiffeId, expires_at: datetime, *, downstream: bool = False
+    ) -> TokenRecord:
         """Store a new token. Needs an audit event."""
         row = {
             "hash": token_hash,
@@ -31,9 +33,10 @@ class Tokens:
             "created_at": to_micros(self._tx.now),
             "expires_at": to_micros(expires_at),
             "used_from": "",
+            "downstream": int(downstream),
         }
         self._tx.change(join_tokens, insert(join_tokens).values(row))
-        return TokenRecord(token_hash, spiffe_id, self._tx.now, expires_at)
+        return TokenRecord(token_hash, spiffe_id, self._tx.now, expires_at, downstream=downstream)
 
     def consume(self, token_hash: str, now: datetime, address: str = "") -> TokenRecord:
         """Use the token up; of any number of callers at the same time exactly one succeeds. Needs an audit event.
@@ -79,4 +82,5 @@ def _from_row(row: Row[Any]) -> TokenRecord:
         from_micros(row.expires_at),
         from_micros_or_none(row.used_at),
         row.used_from,
+        bool(row.downstream),
     )

@@ -54,16 +54,38 @@ class X509Svid(_message.Message):
     def __init__(self, spiffe_id: _Optional[str] = ..., certificate_chain: _Optional[_Iterable[bytes]] = ..., not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Bundle(_message.Message):
-    __slots__ = ("trust_domain", "x509_authorities", "sequence", "refresh_hint")
+    __slots__ = ("trust_domain", "x509_authorities", "sequence", "refresh_hint", "jwt_authorities", "crls", "tainted_authorities")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     X509_AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     REFRESH_HINT_FIELD_NUMBER: _ClassVar[int]
+    JWT_AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
+    CRLS_FIELD_NUMBER: _ClassVar[int]
+    TAINTED_AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     x509_authorities: _containers.RepeatedScalarFieldContainer[bytes]
     sequence: int
     refresh_hint: _duration_pb2.Duration
-    def __init__(self, trust_domain: _Optional[str] = ..., x509_authorities: _Optional[_Iterable[bytes]] = ..., sequence: _Optional[int] = ..., refresh_hint: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    jwt_authorities: _containers.RepeatedCompositeFieldContainer[JwtAuthority]
+    crls: _containers.RepeatedScalarFieldContainer[bytes]
+    tainted_authorities: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, trust_domain: _Optional[str] = ..., x509_authorities: _Optional[_Iterable[bytes]] = ..., sequence: _Optional[int] = ..., refresh_hint: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., jwt_authorities: _Optional[_Iterable[_Union[JwtAuthority, _Mapping]]] = ..., crls: _Optional[_Iterable[bytes]] = ..., tainted_authorities: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class JwtAuthority(_message.Message):
+    __slots__ = ("key_id", "public_key", "not_after")
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    public_key: bytes
+    not_after: _timestamp_pb2.Timestamp
+    def __init__(self, key_id: _Optional[str] = ..., public_key: _Optional[bytes] = ..., not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class FederatedBundles(_message.Message):
+    __slots__ = ("bundles",)
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    bundles: _containers.RepeatedCompositeFieldContainer[Bundle]
+    def __init__(self, bundles: _Optional[_Iterable[_Union[Bundle, _Mapping]]] = ...) -> None: ...
 
 class WatchAuthorizedRequest(_message.Message):
     __slots__ = ("resume_revision", "resume_epoch", "agent_version")
@@ -76,7 +98,7 @@ class WatchAuthorizedRequest(_message.Message):
     def __init__(self, resume_revision: _Optional[int] = ..., resume_epoch: _Optional[str] = ..., agent_version: _Optional[str] = ...) -> None: ...
 
 class WatchAuthorizedResponse(_message.Message):
-    __slots__ = ("revision", "epoch", "snapshot", "upserted", "removed_entry_ids", "bundle", "server_time")
+    __slots__ = ("revision", "epoch", "snapshot", "upserted", "removed_entry_ids", "bundle", "server_time", "federated")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +106,7 @@ class WatchAuthorizedResponse(_message.Message):
     REMOVED_ENTRY_IDS_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIME_FIELD_NUMBER: _ClassVar[int]
+    FEDERATED_FIELD_NUMBER: _ClassVar[int]
     revision: int
     epoch: str
     snapshot: bool
@@ -91,10 +114,11 @@ class WatchAuthorizedResponse(_message.Message):
     removed_entry_ids: _containers.RepeatedScalarFieldContainer[str]
     bundle: Bundle
     server_time: _timestamp_pb2.Timestamp
-    def __init__(self, revision: _Optional[int] = ..., epoch: _Optional[str] = ..., snapshot: _Optional[bool] = ..., upserted: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., removed_entry_ids: _Optional[_Iterable[str]] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., server_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    federated: FederatedBundles
+    def __init__(self, revision: _Optional[int] = ..., epoch: _Optional[str] = ..., snapshot: _Optional[bool] = ..., upserted: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., removed_entry_ids: _Optional[_Iterable[str]] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., server_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., federated: _Optional[_Union[FederatedBundles, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("id", "revision", "spiffe_id", "selectors", "x509_svid_ttl", "dns_names", "hint", "expires_at", "created_at", "updated_at")
+    __slots__ = ("id", "revision", "spiffe_id", "selectors", "x509_svid_ttl", "dns_names", "hint", "expires_at", "created_at", "updated_at", "jwt_svid_ttl", "federates_with", "profile", "extra_sans", "subject")
     ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +129,11 @@ class Entry(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    JWT_SVID_TTL_FIELD_NUMBER: _ClassVar[int]
+    FEDERATES_WITH_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_SANS_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
     id: str
     revision: int
     spiffe_id: str
@@ -115,7 +144,12 @@ class Entry(_message.Message):
     expires_at: _timestamp_pb2.Timestamp
     created_at: _timestamp_pb2.Timestamp
     updated_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., revision: _Optional[int] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_svid_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    jwt_svid_ttl: _duration_pb2.Duration
+    federates_with: _containers.RepeatedScalarFieldContainer[str]
+    profile: str
+    extra_sans: _containers.RepeatedScalarFieldContainer[str]
+    subject: str
+    def __init__(self, id: _Optional[str] = ..., revision: _Optional[int] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., x509_svid_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dns_names: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., jwt_svid_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., federates_with: _Optional[_Iterable[str]] = ..., profile: _Optional[str] = ..., extra_sans: _Optional[_Iterable[str]] = ..., subject: _Optional[str] = ...) -> None: ...
 
 class SignX509SvidsRequest(_message.Message):
     __slots__ = ("items",)
@@ -181,8 +215,70 @@ class SignError(_message.Message):
     message: str
     def __init__(self, code: _Optional[_Union[SignError.Code, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
+class SignJwtSvidsRequest(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[JwtItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[JwtItem, _Mapping]]] = ...) -> None: ...
+
+class JwtItem(_message.Message):
+    __slots__ = ("entry_id", "audience", "process")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    audience: _containers.RepeatedScalarFieldContainer[str]
+    process: ProcessInfo
+    def __init__(self, entry_id: _Optional[str] = ..., audience: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[ProcessInfo, _Mapping]] = ...) -> None: ...
+
+class SignJwtSvidsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[JwtResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[JwtResult, _Mapping]]] = ...) -> None: ...
+
+class JwtResult(_message.Message):
+    __slots__ = ("entry_id", "entry_revision", "svid", "error")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_REVISION_FIELD_NUMBER: _ClassVar[int]
+    SVID_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    entry_revision: int
+    svid: JwtSvid
+    error: SignError
+    def __init__(self, entry_id: _Optional[str] = ..., entry_revision: _Optional[int] = ..., svid: _Optional[_Union[JwtSvid, _Mapping]] = ..., error: _Optional[_Union[SignError, _Mapping]] = ...) -> None: ...
+
+class JwtSvid(_message.Message):
+    __slots__ = ("token", "spiffe_id", "issued_at", "expires_at")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    spiffe_id: str
+    issued_at: _timestamp_pb2.Timestamp
+    expires_at: _timestamp_pb2.Timestamp
+    def __init__(self, token: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., issued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SignIntermediateRequest(_message.Message):
+    __slots__ = ("csr", "ttl")
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    csr: bytes
+    ttl: _duration_pb2.Duration
+    def __init__(self, csr: _Optional[bytes] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class SignIntermediateResponse(_message.Message):
+    __slots__ = ("certificate_chain", "upstream_roots")
+    CERTIFICATE_CHAIN_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_ROOTS_FIELD_NUMBER: _ClassVar[int]
+    certificate_chain: _containers.RepeatedScalarFieldContainer[bytes]
+    upstream_roots: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, certificate_chain: _Optional[_Iterable[bytes]] = ..., upstream_roots: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class ReportDeliveryRequest(_message.Message):
-    __slots__ = ("run_id", "sequence", "snapshot", "streams", "closed_stream_ids", "events", "events_dropped")
+    __slots__ = ("run_id", "sequence", "snapshot", "streams", "closed_stream_ids", "events", "events_dropped", "bundle_sequence")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
@@ -190,6 +286,7 @@ class ReportDeliveryRequest(_message.Message):
     CLOSED_STREAM_IDS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     sequence: int
     snapshot: bool
@@ -197,7 +294,8 @@ class ReportDeliveryRequest(_message.Message):
     closed_stream_ids: _containers.RepeatedScalarFieldContainer[str]
     events: _containers.RepeatedCompositeFieldContainer[DeliveryEvent]
     events_dropped: int
-    def __init__(self, run_id: _Optional[str] = ..., sequence: _Optional[int] = ..., snapshot: _Optional[bool] = ..., streams: _Optional[_Iterable[_Union[StreamState, _Mapping]]] = ..., closed_stream_ids: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[_Union[DeliveryEvent, _Mapping]]] = ..., events_dropped: _Optional[int] = ...) -> None: ...
+    bundle_sequence: int
+    def __init__(self, run_id: _Optional[str] = ..., sequence: _Optional[int] = ..., snapshot: _Optional[bool] = ..., streams: _Optional[_Iterable[_Union[StreamState, _Mapping]]] = ..., closed_stream_ids: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[_Union[DeliveryEvent, _Mapping]]] = ..., events_dropped: _Optional[int] = ..., bundle_sequence: _Optional[int] = ...) -> None: ...
 
 class StreamState(_message.Message):
     __slots__ = ("id", "protocol", "process", "spiffe_ids", "resources", "opened_at", "node_id")
@@ -218,7 +316,7 @@ class StreamState(_message.Message):
     def __init__(self, id: _Optional[str] = ..., protocol: _Optional[str] = ..., process: _Optional[_Union[ProcessInfo, _Mapping]] = ..., spiffe_ids: _Optional[_Iterable[str]] = ..., resources: _Optional[_Iterable[_Union[ResourceState, _Mapping]]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., node_id: _Optional[str] = ...) -> None: ...
 
 class ResourceState(_message.Message):
-    __slots__ = ("name", "sent_version", "acked_version", "nacked_version", "nack_detail", "sent_at", "acked_at", "acked_serial", "sent_serial")
+    __slots__ = ("name", "sent_version", "acked_version", "nacked_version", "nack_detail", "sent_at", "acked_at", "acked_serial", "sent_serial", "sent_sequence", "acked_sequence")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     ACKED_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +326,8 @@ class ResourceState(_message.Message):
     ACKED_AT_FIELD_NUMBER: _ClassVar[int]
     ACKED_SERIAL_FIELD_NUMBER: _ClassVar[int]
     SENT_SERIAL_FIELD_NUMBER: _ClassVar[int]
+    SENT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ACKED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     sent_version: str
     acked_version: str
@@ -237,7 +337,9 @@ class ResourceState(_message.Message):
     acked_at: _timestamp_pb2.Timestamp
     acked_serial: str
     sent_serial: str
-    def __init__(self, name: _Optional[str] = ..., sent_version: _Optional[str] = ..., acked_version: _Optional[str] = ..., nacked_version: _Optional[str] = ..., nack_detail: _Optional[str] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., acked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., acked_serial: _Optional[str] = ..., sent_serial: _Optional[str] = ...) -> None: ...
+    sent_sequence: int
+    acked_sequence: int
+    def __init__(self, name: _Optional[str] = ..., sent_version: _Optional[str] = ..., acked_version: _Optional[str] = ..., nacked_version: _Optional[str] = ..., nack_detail: _Optional[str] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., acked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., acked_serial: _Optional[str] = ..., sent_serial: _Optional[str] = ..., sent_sequence: _Optional[int] = ..., acked_sequence: _Optional[int] = ...) -> None: ...
 
 class DeliveryEvent(_message.Message):
     __slots__ = ("number", "time", "action", "outcome", "reason", "process", "stream_id", "resource", "version", "selectors", "spiffe_ids")

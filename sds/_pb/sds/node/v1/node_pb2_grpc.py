@@ -123,6 +123,16 @@ class NodeStub:
                 request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignX509SvidsRequest.SerializeToString,
                 response_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignX509SvidsResponse.FromString,
                 _registered_method=True)
+        self.SignJwtSvids = channel.unary_unary(
+                '/sds.node.v1.Node/SignJwtSvids',
+                request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignJwtSvidsRequest.SerializeToString,
+                response_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignJwtSvidsResponse.FromString,
+                _registered_method=True)
+        self.SignIntermediate = channel.unary_unary(
+                '/sds.node.v1.Node/SignIntermediate',
+                request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateRequest.SerializeToString,
+                response_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateResponse.FromString,
+                _registered_method=True)
         self.ReportDelivery = channel.unary_unary(
                 '/sds.node.v1.Node/ReportDelivery',
                 request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.ReportDeliveryRequest.SerializeToString,
@@ -155,6 +165,21 @@ class NodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignJwtSvids(self, request, context):
+        """Signs a batch of JWT-SVIDs. Each item succeeds or fails on its own, in the order of the request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignIntermediate(self, request, context):
+        """A signing certificate for another sds server's authority. Only for agents that were enrolled as downstream servers.
+        PERMISSION_DENIED: this one was not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportDelivery(self, request, context):
         """What the agent's streams hold, and what was seen. At least once: `sequence` lets the server drop repeats.
         """
@@ -179,6 +204,16 @@ def add_NodeServicer_to_server(servicer, server):
                     servicer.SignX509Svids,
                     request_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignX509SvidsRequest.FromString,
                     response_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignX509SvidsResponse.SerializeToString,
+            ),
+            'SignJwtSvids': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignJwtSvids,
+                    request_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignJwtSvidsRequest.FromString,
+                    response_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignJwtSvidsResponse.SerializeToString,
+            ),
+            'SignIntermediate': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignIntermediate,
+                    request_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateRequest.FromString,
+                    response_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateResponse.SerializeToString,
             ),
             'ReportDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportDelivery,
@@ -267,6 +302,60 @@ class Node:
             '/sds.node.v1.Node/SignX509Svids',
             sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignX509SvidsRequest.SerializeToString,
             sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignX509SvidsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignJwtSvids(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sds.node.v1.Node/SignJwtSvids',
+            sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignJwtSvidsRequest.SerializeToString,
+            sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignJwtSvidsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignIntermediate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sds.node.v1.Node/SignIntermediate',
+            sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateRequest.SerializeToString,
+            sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateResponse.FromString,
             options,
             channel_credentials,
             insecure,
