@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from cryptography import x509
+
 INTEGER, BIT_STRING, OCTET_STRING, OBJECT_IDENTIFIER, UTC_TIME, GENERALIZED_TIME = 0x02, 0x03, 0x04, 0x06, 0x17, 0x18
 SEQUENCE = 0x30
 VERSION, EXTENSIONS = 0xA0, 0xA3
@@ -55,6 +57,12 @@ def oid(dotted: str) -> bytes:
             digits.append(arc & 0x7F | 0x80)
         body += bytes(reversed(digits))
     return tlv(OBJECT_IDENTIFIER, bytes(body))
+
+
+def extension(value: x509.ExtensionType, *, critical: bool = False) -> bytes:
+    """An Extension (RFC 5280 section 4.1): what is not critical says so by saying nothing."""
+    flag = TRUE if critical else b""
+    return tlv(SEQUENCE, oid(value.oid.dotted_string), flag, tlv(OCTET_STRING, value.public_bytes()))
 
 
 def time(moment: datetime) -> bytes:

@@ -39,5 +39,13 @@ class InvalidBundle(CaError):
     """The text is not a trust bundle."""
 
 
+class InvalidCrl(CaError):
+    """The bytes are not a certificate revocation list, or not one of the kind that authorities here sign."""
+
+
+class OcspRefused(CaError):
+    """The bytes are not an OCSP request that can be answered."""
+
+
 class InvalidSvid(CaError):
     """The certificate is not a leaf X.509-SVID, or does not lead to an authority of the bundle."""
