@@ -39,9 +39,9 @@ class JwtKey:
 
 @dataclass(frozen=True, slots=True)
 class TrustBundle:
-    """The authorities of a trust domain: certificates (DER) and JWT keys, oldest first. `sequence` grows with every change.
+    """The authorities of a trust domain: certificates (DER) and JWT keys, oldest first.
 
-    `crls` (DER) says what they took back: nothing while it is empty, else there is one of each that issues. `tainted`
+    `sequence` grows with every change. `crls` (DER) says what they took back: nothing while it is empty, else there is one of each that issues. `tainted`
     names authorities, by subject key identifier in hex or JWT key ID, whose work is to be replaced.
     """
 

@@ -1,4 +1,4 @@
-"""Slots of authorities, profiles and federation of entries, revocation, federated trust domains, what the fleet holds."""
+"""Slots of authorities, profiles and federation of entries, revocation, federated trust domains."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class Agents:
             self._tx.note(statement.values(last_seen=bindparam("seen")), rows)
 
     def verifies_by(self, agent_id: SpiffeId, bundle_sequence: int) -> None:
-        """Note which bundle an agent says it verifies by; an unknown one is skipped. Neither audited nor in the feed."""
+        """Note which bundle an agent says it verifies by; unknown ones are skipped. Neither audited nor in the feed."""
         mine = update(agents).where(agents.c.spiffe_id == str(agent_id), agents.c.bundle_sequence != bundle_sequence)
         self._tx.note(mine.values(bundle_sequence=bundle_sequence))
 

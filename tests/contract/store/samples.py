@@ -92,7 +92,7 @@ def authority(identifier: str = "aa" * 20, **changes: Any) -> Authority:
         key_ref="wrapped:1",
         key_type=KeyType.ECDSA_P256,
         public_key=b"spki",
-        certificate=b"der",
+        certificate=b"der of " + identifier.encode(),
         not_before=EPOCH,
         not_after=EPOCH + timedelta(days=365),
         created_at=EPOCH,

@@ -19,11 +19,14 @@ SECOND = authority("bb" * 20, created_at=later(1))
 
 async def test_authorities_come_back_as_they_were_given(store: Store) -> None:
     jwt = authority("cc" * 20, kind=AuthorityKind.JWT, certificate=b"", chain=(), created_at=later(2), tainted=True)
+    jwt = replace(jwt, roots=(b"root",), upstream="disk", retired_at=later(9))
     for item in (SECOND, FIRST, jwt):
         await change(store, lambda unit, item=item: unit.authorities.add(item))
-    assert await store.read(lambda unit: unit.authorities.all()) == (FIRST, SECOND, jwt)
+    first, second = replace(FIRST, published_sequence=2), replace(SECOND, published_sequence=1)
+    jwt = replace(jwt, published_sequence=3)
+    assert await store.read(lambda unit: unit.authorities.all()) == (first, second, jwt)
     assert await store.read(lambda unit: unit.authorities.all(AuthorityKind.JWT)) == (jwt,)
-    assert await store.read(lambda unit: unit.authorities.get(FIRST.id)) == FIRST
+    assert await store.read(lambda unit: unit.authorities.get(FIRST.id)) == first
     with pytest.raises(NotFound):
         await store.read(lambda unit: unit.authorities.get("dd"))
 
@@ -55,12 +58,14 @@ async def test_swaps_compare_everything_that_may_change(store: Store) -> None:
         replace(FIRST, tainted=True),
         replace(FIRST, revoked=True),
         replace(FIRST, activated_at=EPOCH),
+        replace(FIRST, retired_at=EPOCH),
+        replace(FIRST, chain=(b"another",)),
     ):
         with pytest.raises(Conflict) as caught:
             await change(store, lambda unit, s=stale: unit.authorities.compare_and_swap(s, active))
         assert caught.value.current == "prepared"
     await change(store, lambda unit: unit.authorities.compare_and_swap(FIRST, active))
-    assert await store.read(lambda unit: unit.authorities.get(FIRST.id)) == active
+    assert await store.read(lambda unit: unit.authorities.get(FIRST.id)) == replace(active, published_sequence=1)
     with pytest.raises(NotFound):
         await change(store, lambda unit: unit.authorities.compare_and_swap(SECOND, SECOND))
     with pytest.raises(ValueError, match="another"):
@@ -105,3 +110,57 @@ async def test_an_id_is_used_once(store: Store) -> None:
         await change(store, lambda unit: unit.authorities.add(FIRST))
     with pytest.raises(NotFound):
         await change(store, lambda unit: unit.authorities.remove("dd"))
+
+
+async def test_whoever_decided_by_an_older_journal_looks_again(store: Store) -> None:
+    before = await store.read(lambda unit: unit.authorities.journal())
+    assert (before.revision, before.authorities) == (0, ())
+    await change(store, lambda unit: unit.authorities.add(FIRST))
+
+    def late(unit):
+        unit.authorities.expect(before.revision)
+        unit.authorities.add(SECOND)
+
+    with pytest.raises(Conflict) as caught:
+        await change(store, late)
+    assert caught.value.current == 1
+    now = await store.read(lambda unit: unit.authorities.journal())
+    assert [one.id for one in now.authorities] == [FIRST.id]
+
+    def in_time(unit):
+        unit.authorities.expect(now.revision)
+        unit.authorities.add(SECOND)
+
+    await change(store, in_time)
+    assert (await store.read(lambda unit: unit.authorities.journal())).revision == 2
+
+
+async def test_of_two_who_decide_by_one_journal_one_wins(store: Store) -> None:
+    revision = (await store.read(lambda unit: unit.authorities.journal())).revision
+
+    def decide(item):
+        def work(unit):
+            unit.authorities.expect(revision)
+            unit.authorities.add(item)
+
+        return work
+
+    results = await asyncio.gather(*(change(store, decide(item)) for item in (FIRST, SECOND)), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["Conflict", "NoneType"]
+    assert len(await store.read(lambda unit: unit.authorities.all())) == 1
+
+
+async def test_an_authority_below_a_root_that_is_published_waits_for_nobody(store: Store) -> None:
+    """Its sequence is that from which on bundles had all of its roots; a revoked authority brings none."""
+    below = replace(FIRST, roots=(b"root",), chain=(b"cert",))
+    await change(store, lambda unit: unit.authorities.add(below))
+    await change(store, lambda unit: unit.authorities.add(replace(SECOND, roots=(b"root",))))
+    third = authority("dd" * 20, roots=(b"root", b"another root"), created_at=later(3))
+    await change(store, lambda unit: unit.authorities.add(third))
+    stored = await store.read(lambda unit: unit.authorities.all())
+    assert [one.published_sequence for one in stored] == [1, 1, 3]
+    for one in stored:
+        await change(store, lambda unit, o=one: unit.authorities.compare_and_swap(o, replace(o, revoked=True)))
+    fourth = authority("ee" * 20, roots=(b"root",), created_at=later(4))
+    await change(store, lambda unit: unit.authorities.add(fourth))
+    assert (await store.read(lambda unit: unit.authorities.get(fourth.id))).published_sequence == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +10,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from sqlalchemy import Connection, create_engine, inspect
 
+from attestation.entry import RegistrationEntry
+from ca.authority import Authority
 from sds.store import schema
 from sds.store.engines import parse_url
 from sds.store.errors import InvalidDatabaseUrl, SchemaOutdated, SchemaTooNew
+from sds.store.records import AgentRecord
 from sds.store.schema import SchemaStatus, migrate, schema_status
-from sds.store.store import open_store
+from sds.store.store import Store, open_store
 from sds.store.tables import metadata
 from tests.contract.conftest import BACKENDS
 from tests.fakes.clock import FakeClock
@@ -38,6 +43,8 @@ def connected(url: str) -> Iterator[Connection]:
         engine.dispose()
 
 
+NEWEST = "0002"
+
 _CATALOG = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
        pg_get_expr(d.adbin, d.adrelid), (SELECT collname FROM pg_collation WHERE oid = a.attcollation)
@@ -53,10 +60,18 @@ def shape(connection: Connection) -> set[object]:
     """Everything the database itself says of its tables, columns, constraints and indexes."""
     if connection.dialect.name == "postgresql":
         return {row for row in map(tuple, connection.exec_driver_sql(_CATALOG)) if "alembic_version" not in str(row)}
-    rows = connection.exec_driver_sql(
-        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'alembic_version'"
-    )
-    return {"\n".join(sorted(line.strip().rstrip(",") for line in sql.splitlines())) for (sql,) in rows}
+    ours = "name NOT LIKE 'alembic%' AND name NOT LIKE 'sqlite%'"
+    found: set[object] = set()
+    for name, kind, sql in connection.exec_driver_sql(f"SELECT name, type, sql FROM sqlite_master WHERE {ours}").all():
+        if kind == "index":
+            found.add(sql)
+            continue
+        found.add((name, "AUTOINCREMENT" in sql))
+        for pragma in ("table_info", "foreign_key_list", "index_list"):  # the columns' order may differ
+            found |= {(name, *row[1:]) for row in connection.exec_driver_sql(f"PRAGMA {pragma}({name})")}
+        for _, index, *_ in connection.exec_driver_sql(f"PRAGMA index_list({name})").all():
+            found |= {(index, *row) for row in connection.exec_driver_sql(f"PRAGMA index_info({index})")}
+    return found
 
 
 def test_the_migrated_schema_is_the_one_in_tables(
@@ -78,7 +93,7 @@ def test_the_migrated_schema_is_the_one_in_tables(
 
 
 def test_an_empty_database_is_prepared_once(empty_url: str, clock: FakeClock) -> None:
-    assert schema_status(empty_url) == SchemaStatus(None, "0001", known=True)
+    assert schema_status(empty_url) == SchemaStatus(None, NEWEST, known=True)
     with pytest.raises(SchemaOutdated, match="sds db upgrade"):
         open_store(empty_url, clock=clock)
     assert migrate(empty_url).found is None
@@ -88,6 +103,45 @@ def test_an_empty_database_is_prepared_once(empty_url: str, clock: FakeClock) ->
     assert migrate(empty_url).current
     with connected(empty_url) as connection:
         assert connection.exec_driver_sql("SELECT value FROM settings WHERE key = 'epoch'").scalar() == epoch
+
+
+def test_rows_of_an_older_schema_live_on(empty_url: str, clock: FakeClock) -> None:
+    config = schema._config()
+    with connected(empty_url) if "postgresql" in empty_url else _folder_for(empty_url) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO entries VALUES ('e1', 1, 'spiffe://example.org/web', 'spiffe://example.org/node', "
+            "'[\"unix:uid:1\"]', 'hash', NULL, '[]', '', '', '{}', NULL, 0, 0)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO authorities VALUES ('aa', 'example.org', 'x509', 'active', 0, 0, '', '[]', '', 'wrapped:1', "
+            "'ecdsa-p256', 0, 1, 0, 0)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO agents VALUES ('spiffe://example.org/node', 't', '[]', '', 0, '', 0, 0, 0, NULL, '', '', '')"
+        )
+    assert not schema_status(empty_url).current
+    migrate(empty_url)
+    store = open_store(empty_url, clock=clock)
+    entry, agent, authority = asyncio.run(_first_rows(store))
+    assert (entry.spec.federates_with, entry.spec.profile, entry.spec.extra_sans) == ((), "", ())
+    assert (agent.downstream, agent.bundle_sequence) == (False, 0)
+    assert (authority.roots, authority.upstream, authority.retired_at) == ((), "self_signed", None)
+
+
+@contextmanager
+def _folder_for(url: str) -> Iterator[Connection]:
+    Path(url.removeprefix("sqlite:///")).parent.mkdir()
+    with connected(url) as connection:
+        yield connection
+
+
+async def _first_rows(store: Store) -> tuple[RegistrationEntry, AgentRecord, Authority]:
+    try:
+        return await store.read(lambda uow: (uow.entries.all()[0], uow.agents.all()[0], uow.authorities.all()[0]))
+    finally:
+        await store.close()
 
 
 def test_asking_changes_nothing(tmp_path: Path) -> None:
@@ -103,7 +157,7 @@ def test_a_newer_database_is_refused(empty_url: str, clock: FakeClock) -> None:
     for attempt in (migrate, lambda url: open_store(url, clock=clock)):
         with pytest.raises(SchemaTooNew) as caught:
             attempt(empty_url)
-        assert (caught.value.found, caught.value.newest) == ("9999", "0001")
+        assert (caught.value.found, caught.value.newest) == ("9999", NEWEST)
         assert "newer sds" in str(caught.value)
 
 
@@ -136,7 +190,7 @@ def test_replicas_that_start_together_migrate_once(empty_url: str) -> None:
         process.join()
     results.close()
     results.join_thread()
-    assert found == ["0001", "0001", "0001", "None"]
+    assert found == [NEWEST, NEWEST, NEWEST, "None"]
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
 
 

@@ -49,6 +49,8 @@ AUDITED = {
 UNAUDITED = {
     "agents.seen": lambda unit: unit.agents.seen([(AGENT, EPOCH)]),
     "agents.running": lambda unit: unit.agents.running([(AGENT, "1")]),
+    "agents.verifies_by": lambda unit: unit.agents.verifies_by(AGENT, 7),
+    "authorities.bundle_changed": lambda unit: unit.authorities.bundle_changed(),
     "tokens.purge": lambda unit: unit.tokens.purge(EPOCH),
     "certificates.mark_issued": lambda unit: unit.certificates.mark_issued([("01", b"der")]),
     "certificates.purge": lambda unit: unit.certificates.purge(EPOCH),
@@ -68,7 +70,7 @@ UNAUDITED = {
     "settings.count_up": lambda unit: unit.settings.count_up("c"),
 }
 READING = {"get", "find", "list", "all", "all_for", "search", "latest_not_after", "expiry", "position", "tail", "count"}
-READING |= {"counts", "outcomes", "state", "since", "epoch", "bundle_sequence"}
+READING |= {"counts", "outcomes", "state", "since", "epoch", "bundle_sequence", "journal", "expect"}
 
 
 def fill(unit: UnitOfWork) -> None:
