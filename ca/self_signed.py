@@ -9,7 +9,8 @@ from ca.authority import Authority, AuthorityKind, AuthorityState
 from ca.keys import KeyType, spki_der
 from ca.lifetime import BACKDATE, Validity, floor_second
 from ca.signer import Signer
-from ca.template import authority_certificate, sign_all, subject_key_id
+from ca.signing_certificate import authority_certificate
+from ca.template import sign_all, subject_key_id
 
 
 def self_signed_authority(

@@ -21,7 +21,6 @@ from ca import der
 from ca.authority import SigningAuthority
 from ca.csr import VerifiedCsr
 from ca.errors import AuthorityUnavailable
-from ca.keys import PublicKey, spki_der
 from ca.lifetime import Validity
 from ca.signer import Signer, signature_algorithm
 
@@ -117,36 +116,6 @@ class LeafTemplate:
 def _encoded(validity: Validity) -> bytes:
     """RFC 5280 section 4.1.2.5, DER."""
     return der.tlv(der.SEQUENCE, der.time(validity.not_before), der.time(validity.not_after))
-
-
-def authority_certificate(
-    trust_domain: TrustDomain, public_key: PublicKey, serial: int, validity: Validity
-) -> ToBeSigned:
-    """A self-signed signing certificate (X509-SVID 3.2): CA, keyCertSign and cRLSign, the trust domain's ID as its URI.
-
-    No path length: a nested server may get an intermediate under it.
-    """
-    spki = spki_der(public_key)
-    key_id = subject_key_id(spki)
-    name = authority_subject(trust_domain, key_id.hex()).public_bytes()
-    extensions = (
-        _extension(x509.BasicConstraints(ca=True, path_length=None), critical=True),
-        _extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True),
-        _extension(x509.SubjectKeyIdentifier(key_id)),
-        _extension(x509.AuthorityKeyIdentifier(key_id, None, None)),
-        _extension(_names(trust_domain.id, ())),
-    )
-    return der.tlv(
-        der.SEQUENCE,
-        _V3,
-        der.integer(serial),
-        signature_algorithm(public_key),
-        name,
-        _encoded(validity),
-        name,
-        spki,
-        der.tlv(der.EXTENSIONS, der.tlv(der.SEQUENCE, *extensions)),
-    )
 
 
 def subject_key_id(spki: bytes) -> bytes:

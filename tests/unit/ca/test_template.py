@@ -19,7 +19,8 @@ from ca.keys import KeyType, PrivateKey, PublicKey
 from ca.lifetime import Validity
 from ca.serial import SERIAL_BITS
 from ca.signer import LocalSigner, Scheme
-from ca.template import LeafTemplate, ToBeSigned, authority_certificate, sign_all
+from ca.signing_certificate import authority_certificate
+from ca.template import LeafTemplate, ToBeSigned, sign_all
 from tests.fakes.ca import make_authority
 from tests.fakes.clock import EPOCH
 from tests.unit.ca import oracle
