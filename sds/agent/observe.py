@@ -153,6 +153,9 @@ class StreamObserver:
         )
         self._event("secret.nacked", "failure", detail, stream, name, version)
 
+    def reaffirmed(self, stream: StreamInfo, name: str, version: str, sequence: int) -> None:
+        self._reporter.touch()
+
     def ignored(self, stream: StreamInfo, reason: str) -> None:
         self._metrics.ignored.inc("unknown_type" if reason == OTHER_TYPE else "other")
 

@@ -49,7 +49,8 @@ class Views:
 
     def trust(self, bundle: TrustBundle) -> None:
         """Every view shows this bundle from now on."""
-        self._trust = Trust.build(DomainBundle(bundle.trust_domain, bundle.pem()), names=self._names)
+        own = DomainBundle(bundle.trust_domain, bundle.pem(), bundle.crl_pem(), bundle.sequence)
+        self._trust = Trust.build(own, names=self._names)
         self._views.clear()
 
     def forget(self, key: Key) -> None:

@@ -122,8 +122,7 @@ def encode_secret(name: str, content: Content) -> bytes:
             )
             secret = secret_pb2.Secret(name=name, tls_certificate=certificate)
         case TrustedCa():
-            plain = common_pb2.CertificateValidationContext(trusted_ca=_inline(content.pem))
-            secret = secret_pb2.Secret(name=name, validation_context=plain)
+            secret = secret_pb2.Secret(name=name, validation_context=_plain_context(content))
         case SpiffeValidator():
             secret = secret_pb2.Secret(name=name, validation_context=_spiffe_context(content))
         case TicketKeys():
@@ -141,6 +140,15 @@ def _packed(resource: Resource) -> AnyMessage:
 
 def _inline(value: bytes) -> DataSource:
     return DataSource(inline_bytes=value)
+
+
+def _plain_context(content: TrustedCa) -> common_pb2.CertificateValidationContext:
+    """By default Envoy wants a CRL of every issuer in a chain; there is none by a root, nor by an upstream's."""
+    context = common_pb2.CertificateValidationContext(trusted_ca=_inline(content.pem))
+    if content.crl_pem:
+        context.crl.CopyFrom(_inline(content.crl_pem))
+        context.only_verify_leaf_cert_crl = True
+    return context
 
 
 def _spiffe_context(content: SpiffeValidator) -> common_pb2.CertificateValidationContext:

@@ -68,6 +68,15 @@ class Nacked:
 
 
 @dataclass(frozen=True, slots=True)
+class Reaffirmed:
+    """The client was sent `version` of `name` before; it is what a newer bundle, `sequence`, would give it too."""
+
+    name: str
+    version: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """A request, or its acknowledgement, meant nothing here: STALE_NONCE or OTHER_TYPE."""
 
@@ -82,7 +91,7 @@ class Refused:
     reason: str
 
 
-Effect = Acked | Nacked | Ignored | Refused
+Effect = Acked | Nacked | Reaffirmed | Ignored | Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,10 @@ class Observer(Protocol):
 
     def nacked(self, stream: StreamInfo, name: str, version: str, detail: str) -> None: ...
 
+    def reaffirmed(self, stream: StreamInfo, name: str, version: str, sequence: int) -> None:
+        """Nothing was sent: what the client has, or is on its way, is the content of our bundle `sequence` too."""
+        ...
+
     def ignored(self, stream: StreamInfo, reason: str) -> None: ...
 
     def refused(self, stream: StreamInfo, name: str, reason: str) -> None:

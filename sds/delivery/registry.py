@@ -32,6 +32,8 @@ class ResourceState:
     nacked_version: str
     nack_detail: str
     refusal: str  # why the name resolves to nothing now
+    sent_sequence: int = 0  # of our own bundle in what was sent; 0 where there is none in it
+    acked_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,4 +185,6 @@ def _resource(slot: Slot, when: Callable[[float], datetime | None]) -> ResourceS
         nacked_version=slot.nacked_version,
         nack_detail=slot.nack_detail,
         refusal=slot.refusal,
+        sent_sequence=slot.sent_sequence,
+        acked_sequence=slot.acked_sequence,
     )

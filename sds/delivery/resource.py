@@ -25,9 +25,14 @@ class TlsCertificate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrustedCa:
-    """A plain validation context: the CA certificates to trust, PEM, whatever the SPIFFE ID of the peer."""
+    """A plain validation context: the CA certificates to trust, PEM, whatever the SPIFFE ID of the peer.
+
+    `crl_pem`: no CRL at all, or one of each of these authorities that issues; with some of them alone Envoy would turn
+    away every leaf of the others.
+    """
 
     pem: bytes = field(repr=False)
+    crl_pem: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,17 +69,19 @@ class Resource:
     """A named, versioned secret. Build it with `make_resource`.
 
     `version` is what clients and reports see. `digest` covers every byte of the content, stays inside the process and
-    tells whether two resources may share one encoding.
+    tells whether two resources may share one encoding. `sequence` is that of our own trust domain's bundle, where the
+    content was made from it, else 0. It is no part of the content: under a newer sequence that may be the same.
     """
 
     name: str
     version: str
     content: Content
     digest: bytes = field(repr=False)
+    sequence: int = 0
 
     def renamed(self, name: str) -> Resource:
-        """The same content, version and digest under another name."""
-        return Resource(name, self.version, self.content, self.digest)
+        """The same content, version, digest and sequence under another name."""
+        return Resource(name, self.version, self.content, self.digest, self.sequence)
 
     @property
     def serial(self) -> str:
@@ -82,13 +89,13 @@ class Resource:
         return self.content.serial if isinstance(self.content, TlsCertificate) else ""
 
 
-def make_resource(name: str, content: Content) -> Resource:
+def make_resource(name: str, content: Content, sequence: int = 0) -> Resource:
     """Digest `content` once and name it."""
     digest = _digest(_parts(content))
     shown = digest
     if isinstance(content, GenericSecret):
         shown = _digest(iter((b"generic-revision", content.revision.encode())))
-    return Resource(name, shown.hex()[:VERSION_HEX_DIGITS], content, digest)
+    return Resource(name, shown.hex()[:VERSION_HEX_DIGITS], content, digest, sequence)
 
 
 def _digest(parts: Iterator[bytes]) -> bytes:
@@ -107,6 +114,8 @@ def _parts(content: Content) -> Iterator[bytes]:
             yield from (b"tls-certificate", content.chain_pem, content.private_key_pem.reveal())
         case TrustedCa():
             yield from (b"trusted-ca", content.pem)
+            if content.crl_pem:
+                yield content.crl_pem
         case SpiffeValidator():
             yield b"spiffe-validator"
             for trust_domain, pem in content.bundles:

@@ -16,7 +16,7 @@ import grpc
 from sds.clock import Clock
 from sds.delivery.conversation import Conversation, SotwConversation, Variant
 from sds.delivery.errors import DeliveryError
-from sds.delivery.messages import Acked, Effect, Ignored, Nacked, Refused
+from sds.delivery.messages import Acked, Effect, Ignored, Nacked, Reaffirmed, Refused
 from sds.delivery.ports import Caller, Observer
 from sds.delivery.registry import LiveStream, StreamRegistry
 from sds.delivery.text import clean_name
@@ -144,6 +144,8 @@ class Session:
                     observer.acked(stream, clean_name(effect.name), effect.version, effect.seconds)
                 case Nacked():
                     observer.nacked(stream, clean_name(effect.name), effect.version, effect.detail)
+                case Reaffirmed():
+                    observer.reaffirmed(stream, clean_name(effect.name), effect.version, effect.sequence)
                 case Refused():
                     observer.refused(stream, clean_name(effect.name), effect.reason)
                 case Ignored():

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sds.delivery.errors import InvalidRequest, LimitExceeded
-from sds.delivery.messages import NO_IDENTITY, NOT_GRANTED, Acked, Effect, Nacked, Refused, Send
+from sds.delivery.messages import NO_IDENTITY, NOT_GRANTED, Acked, Effect, Nacked, Reaffirmed, Refused, Send
 from sds.delivery.resource import Resource
 from sds.delivery.view import View, tolerated
 
@@ -31,10 +31,15 @@ class Limits:
 
 
 class Slot:
-    """One name's subscription. Times are the monotonic seconds that the caller of the core handed in."""
+    """One name's subscription. Times are the monotonic seconds that the caller of the core handed in.
+
+    `sent_sequence` and `acked_sequence`: the newest sequence of our own bundle of which it is known that what was sent,
+    or ACKed, is its content. They rise without a send when a newer bundle has the same content; 0: no bundle of ours.
+    """
 
     __slots__ = (
         "acked_at",
+        "acked_sequence",
         "acked_serial",
         "acked_version",
         "answered",
@@ -48,6 +53,7 @@ class Slot:
         "pending",
         "refusal",
         "sent_at",
+        "sent_sequence",
         "sent_serial",
         "sent_version",
     )
@@ -63,12 +69,23 @@ class Slot:
         self.answered = False  # the newest response was ACKed or NACKed
         self.sent_version = ""
         self.sent_serial = ""
+        self.sent_sequence = 0
         self.sent_at = 0.0
         self.acked_version = ""
         self.acked_serial = ""
+        self.acked_sequence = 0
         self.acked_at = 0.0
         self.nacked_version = ""
         self.nack_detail = ""
+
+    def reaffirm(self, target: Resource) -> bool:
+        """`target` is current: what has its content counts for its sequence too. Whether that said anything new."""
+        news = False
+        if target.version == self.sent_version and target.sequence != self.sent_sequence:
+            self.sent_sequence, news = target.sequence, True
+        if target.version == self.acked_version and target.sequence != self.acked_sequence:
+            self.acked_sequence, news = target.sequence, True
+        return news
 
 
 class Subscription:
@@ -111,6 +128,8 @@ class Subscription:
                 effects.extend(self._withhold(slot, NOT_GRANTED if view else NO_IDENTITY))
                 continue
             slot.refusal = ""
+            if slot.reaffirm(target):
+                effects.append(Reaffirmed(name, target.version, target.sequence))
             if slot.owed or target.version not in {slot.sent_version, slot.nacked_version}:
                 slot.pending = target
                 self._queue[name] = slot
@@ -149,7 +168,7 @@ class Subscription:
         slot.first_number = slot.first_number or self._number
         slot.owed = slot.answered = False
         slot.sent_version, slot.sent_serial = (resource.version, resource.serial) if resource else ("", "")
-        slot.sent_at = tick
+        slot.sent_sequence, slot.sent_at = resource.sequence if resource else 0, tick
         return Send(slot.name, resource, slot.nonce)
 
     def read_up_to(self, nonce: str) -> int | None:
@@ -174,4 +193,5 @@ class Subscription:
             slot.nacked_version, slot.nack_detail = slot.sent_version, error
             return [Nacked(slot.name, slot.sent_version, error)]
         slot.acked_version, slot.acked_serial, slot.acked_at = slot.sent_version, slot.sent_serial, tick
+        slot.acked_sequence = slot.sent_sequence
         return [Acked(slot.name, slot.sent_version, tick - slot.sent_at)]

@@ -39,10 +39,16 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class DomainBundle:
-    """One trust domain's X.509 authorities as PEM."""
+    """One trust domain's X.509 authorities and their CRLs as PEM; its JWT authorities as a JWK Set (RFC 7517).
+
+    `sequence` is the bundle's own. Of CRLs there is none, or one of each authority that issues.
+    """
 
     trust_domain: TrustDomain
     pem: bytes = field(repr=False)
+    crl_pem: bytes = field(default=b"", repr=False)
+    sequence: int = 0
+    jwks: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -71,12 +77,15 @@ class Trust:
         spiffe: dict[str, Resource] = {}
         for bundle in filled:
             aliases = (*names.root, str(bundle.trust_domain.id)) if bundle is own else (str(bundle.trust_domain.id),)
-            _put(plain, aliases, TrustedCa(bundle.pem))
-            _put(spiffe, aliases, SpiffeValidator(((bundle.trust_domain.name, bundle.pem),)))
+            sequence = own.sequence if bundle is own else 0
+            _put(plain, aliases, TrustedCa(bundle.pem, bundle.crl_pem), sequence)
+            # Envoy's SPIFFE validator knows no CRLs.
+            _put(spiffe, aliases, SpiffeValidator(((bundle.trust_domain.name, bundle.pem),)), sequence)
         if filled:
             everything = SpiffeValidator(tuple((b.trust_domain.name, b.pem) for b in filled))
-            _put(plain, names.all, everything)
-            _put(spiffe, names.all, everything)
+            sequence = own.sequence if own.pem else 0
+            _put(plain, names.all, everything, sequence)
+            _put(spiffe, names.all, everything, sequence)
         others = tuple(b for b in filled if b is not own)
         return cls(names, Bundles(own, others), MappingProxyType(plain), MappingProxyType(spiffe))
 
@@ -156,7 +165,7 @@ def tolerated(name: str) -> bool:
     return name.startswith(TOLERATED_PREFIXES)
 
 
-def _put(into: dict[str, Resource], names: Sequence[str], content: TrustedCa | SpiffeValidator) -> None:
+def _put(into: dict[str, Resource], names: Sequence[str], content: TrustedCa | SpiffeValidator, sequence: int) -> None:
     if names:
-        first = make_resource(names[0], content)
+        first = make_resource(names[0], content, sequence)
         into.update({name: first if name == names[0] else first.renamed(name) for name in names})

@@ -18,7 +18,7 @@ from sds._pb.spiffe.workload import workload_pb2
 from sds.delivery.errors import InvalidRequest
 from sds.delivery.view import Bundles, DomainBundle, Granted, View
 
-_PEM = re.compile(rb"-----BEGIN [A-Z ]+-----(.*?)-----END [A-Z ]+-----", re.DOTALL)
+_PEM = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----(.*?)-----END [A-Z0-9 ]+-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Part:
     name: str
     version: str
     serial: str = ""
+    sequence: int = 0  # of our own bundle, where it is that
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,14 +73,14 @@ class WorkloadEncoder:
         message = self._bundles.get(bundles)
         if message is None:
             everything = {name: _der(bundle.pem) for name, bundle in _by_id(bundles).items()}
-            response = workload_pb2.X509BundlesResponse(bundles=everything)
+            response = workload_pb2.X509BundlesResponse(crl=_blocks(bundles.own.crl_pem), bundles=everything)
             message = self._bundles[bundles] = _message(response, self._bundle_parts(view, bundles))
         return message
 
     def _bundle_parts(self, view: View, bundles: Bundles) -> tuple[Part, ...]:
         """Under the versions that SDS has them by."""
         found = ((name, view.resolve(name)) for name in _by_id(bundles))
-        return tuple(Part(name, resource.version) for name, resource in found if resource is not None)
+        return tuple(Part(name, r.version, sequence=r.sequence) for name, r in found if r is not None)
 
 
 def check_request(raw: bytes, *, bundles: bool) -> None:
@@ -104,6 +105,7 @@ def _svids(granted: tuple[Granted, ...], bundles: Bundles, bundle_parts: tuple[P
             )
             for one, hint in _unique_hints(granted)
         ],
+        crl=_blocks(bundles.own.crl_pem),
         federated_bundles={str(b.trust_domain.id): _der(b.pem) for b in bundles.federated},
     )
     resources = [one.identity.resource for one in granted]
@@ -133,5 +135,10 @@ def _message(
 
 
 def _der(pem: bytes) -> bytes:
-    """All PEM blocks (RFC 7468) one after the other as DER. They are of our own making, so nothing is judged here."""
-    return b"".join(base64.b64decode(block) for block in _PEM.findall(pem))
+    """All PEM blocks one after the other as DER."""
+    return b"".join(_blocks(pem))
+
+
+def _blocks(pem: bytes) -> list[bytes]:
+    """Each PEM block (RFC 7468) as DER. They are of our own making, so nothing is judged here."""
+    return [base64.b64decode(block) for block in _PEM.findall(pem)]

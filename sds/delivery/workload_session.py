@@ -58,7 +58,15 @@ class Holding:
             slot = slots[part.name]
             slot.sent_version, slot.sent_serial, slot.sent_at = part.version, part.serial, tick
         self._slots = slots
+        self.reaffirm(message)
         return [*changed, *gone]
+
+    def reaffirm(self, message: Message) -> list[Part]:
+        """`message` has the same bytes as the last one: the parts of it that count for another sequence now."""
+        news = [p for p in message.parts if not self._differs(p) and self._slots[p.name].sent_sequence != p.sequence]
+        for part in news:
+            self._slots[part.name].sent_sequence = part.sequence
+        return news
 
     def _differs(self, part: Part) -> bool:
         return self._slots[part.name].sent_version != part.version
@@ -113,7 +121,10 @@ class WorkloadSession:
             raise self._ending
         message = self._encode(self._caller.view())
         if message is not None:
-            return message if self._holding.news(message) else None
+            if self._holding.news(message):
+                return message
+            self._reaffirm(message)
+            return None
         if not self._caller.entitled():
             for name in [slot.name for slot in self._holding.slots] or [WHOLE]:
                 self._around.observer.refused(self._stream, name, NO_IDENTITY)
@@ -126,6 +137,11 @@ class WorkloadSession:
         for part in self._holding.take(message, self._around.clock.monotonic()):
             self._around.observer.sent(self._stream, part.name, part.version)
         self._around.registry.touch(self._stream)
+
+    def _reaffirm(self, message: Message) -> None:
+        for part in self._holding.reaffirm(message):
+            self._around.observer.reaffirmed(self._stream, part.name, part.version, part.sequence)
+            self._around.registry.touch(self._stream)
 
     async def _news(self) -> None:
         """Until the view may have changed since `_next` looked; that may be at once."""

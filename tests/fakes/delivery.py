@@ -105,6 +105,9 @@ class RecordingObserver:
     def nacked(self, stream: StreamInfo, name: str, version: str, detail: str) -> None:
         self.events.append(("nacked", name, version, detail))
 
+    def reaffirmed(self, stream: StreamInfo, name: str, version: str, sequence: int) -> None:
+        self.events.append(("reaffirmed", name, version, sequence))
+
     def ignored(self, stream: StreamInfo, reason: str) -> None:
         self.events.append(("ignored", reason))
 

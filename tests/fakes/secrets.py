@@ -29,17 +29,29 @@ def identity(spiffe_id: SpiffeId = WEB, generation: int = 1, padding: int = 0) -
     return Identity(spiffe_id, certificate(generation, spiffe_id.path, padding))
 
 
-def bundle(generation: int = 1, domain: TrustDomain = DOMAIN) -> DomainBundle:
-    return DomainBundle(domain, b"-----BEGIN CERTIFICATE-----\n%b-%d\n" % (domain.name.encode(), generation))
+def bundle(generation: int = 1, domain: TrustDomain = DOMAIN, *, crl: int = 0, sequence: int = 0) -> DomainBundle:
+    """Authorities of this generation with CRLs of generation `crl`, 0: none; and the bundle's own number."""
+    pem = b"-----BEGIN CERTIFICATE-----\n%b-%d\n" % (domain.name.encode(), generation)
+    crl_pem = b"-----BEGIN X509 CRL-----\n%b-%d\n" % (domain.name.encode(), crl) if crl else b""
+    return DomainBundle(domain, pem, crl_pem, sequence)
 
 
-def trust(generation: int = 1, *federated: DomainBundle) -> Trust:
-    return Trust.build(bundle(generation), federated)
+def trust(generation: int = 1, *federated: DomainBundle, crl: int = 0, sequence: int = 0) -> Trust:
+    return Trust.build(bundle(generation, crl=crl, sequence=sequence), federated)
 
 
-def view(cert: int = 1, ca: int = 1, *, ids: tuple[SpiffeId, ...] = (WEB,), padding: int = 0) -> View:
+def view(
+    cert: int = 1,
+    ca: int = 1,
+    *,
+    ids: tuple[SpiffeId, ...] = (WEB,),
+    padding: int = 0,
+    crl: int = 0,
+    sequence: int = 0,
+) -> View:
     """A caller with `ids`, whose certificates are of generation `cert` and whose bundle is of generation `ca`.
 
-    `padding` makes each certificate that many bytes larger.
+    `padding` makes each certificate that many bytes larger; `crl` and `sequence` are those of `bundle`.
     """
-    return View.build([identity(spiffe_id, cert, padding) for spiffe_id in ids], trust(ca))
+    identities = [identity(spiffe_id, cert, padding) for spiffe_id in ids]
+    return View.build(identities, trust(ca, crl=crl, sequence=sequence))
