@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 
 from attestation.spiffe_id import TrustDomain
-from ca.errors import InvalidBundle
-from ca.jwk import to_jwk
+from ca.errors import InvalidBundle, InvalidJwk
+from ca.jwk import from_jwk, to_jwk
+from ca.keys import spki_der
 
 MAX_BUNDLE_BYTES = 1024 * 1024
 MAX_AUTHORITIES = 256
@@ -25,7 +27,11 @@ MAX_SEQUENCE = 2**63 - 1  # Trust Domain and Bundle 4.1.1: at least 64 bits; a d
 MAX_REFRESH_HINT = 10 * 365 * 86400
 DEFAULT_REFRESH_HINT = timedelta(minutes=5)
 
+MAX_KEY_ID = 256
+"""Characters of a JWT key's ID."""
+
 _USE_X509 = "x509-svid"
+_USE_JWT = "jwt-svid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +42,18 @@ class JwtKey:
     public_key: bytes = field(repr=False)
     not_after: datetime | None = None
 
+    def jwk(self, use: str) -> dict[str, str]:
+        """The key as a JWK for `use`, with its ID."""
+        return {"use": use, "kid": self.id, **to_jwk(load_der_public_key(self.public_key))}
+
 
 @dataclass(frozen=True, slots=True)
 class TrustBundle:
     """The authorities of a trust domain: certificates (DER) and JWT keys, oldest first.
 
-    `sequence` grows with every change. `crls` (DER) says what they took back: nothing while it is empty, else there is one of each that issues. `tainted`
-    names authorities, by subject key identifier in hex or JWT key ID, whose work is to be replaced.
+    `sequence` grows with every change. `crls` (DER) says what they took back: nothing while it is empty, else there is
+    one of each that issues. `tainted` names authorities, by subject key identifier in hex or JWT key ID, whose work is
+    to be replaced.
     """
 
     trust_domain: TrustDomain
@@ -70,17 +81,24 @@ class TrustBundle:
         return b"".join(to_pem(der, "X509 CRL") for der in self.crls)
 
     def spiffe_json(self) -> bytes:
-        """The SPIFFE bundle: a JWK Set (Trust Domain and Bundle section 4), one entry an authority (X509-SVID 6.1)."""
+        """The SPIFFE bundle: a JWK Set (Trust Domain and Bundle section 4), one entry an authority (X509-SVID 6.1,
+        JWT-SVID 6.1).
+        """
         keys = []
         for der in self.x509_authorities:
             jwk = to_jwk(x509.load_der_x509_certificate(der).public_key())
             keys.append({"use": _USE_X509, **jwk, "x5c": [base64.b64encode(der).decode()]})
+        keys.extend(key.jwk(_USE_JWT) for key in self.jwt_keys)
         document = {
             "keys": keys,
             "spiffe_sequence": self.sequence,
             "spiffe_refresh_hint": int(self.refresh_hint.total_seconds()),
         }
         return json.dumps(document, indent=2).encode() + b"\n"
+
+    def jwks(self) -> bytes:
+        """The JWT keys alone as a plain JWK Set (RFC 7517 section 5), for verifiers that know no SPIFFE (`use` is `sig`)."""
+        return json.dumps({"keys": [key.jwk("sig") for key in self.jwt_keys]}, separators=(",", ":")).encode()
 
 
 def to_pem(der: bytes, label: str = "CERTIFICATE") -> bytes:
@@ -102,7 +120,8 @@ def make_bundle(
 ) -> TrustBundle:
     """A bundle of DER certificates that came from elsewhere, each judged and each once. Raises InvalidBundle.
 
-    CRLs are not read here (ca.revocation), only bounded; nor are JWT keys judged, which whoever parsed them has done.
+    CRLs are not read here (ca.revocation), only bounded; nor are JWT keys judged, which whoever parsed them has done;
+    but one ID is that of one key.
     """
     unique = tuple(dict.fromkeys(authorities))
     if len(unique) > MAX_AUTHORITIES:
@@ -113,7 +132,9 @@ def make_bundle(
         raise InvalidBundle("spiffe_sequence is not a number that a bundle may have")
     if not timedelta(0) <= refresh_hint <= timedelta(seconds=MAX_REFRESH_HINT):
         raise InvalidBundle("spiffe_refresh_hint is not a number of seconds that a bundle may have")
-    keys, lists, suspects = tuple(jwt_keys), tuple(crls), frozenset(tainted)
+    keys, lists, suspects = tuple(dict.fromkeys(jwt_keys)), tuple(crls), frozenset(tainted)
+    if len({key.id for key in keys}) != len(keys):
+        raise InvalidBundle("two JWT keys of the bundle have one ID")
     if max(len(keys), len(lists), len(suspects)) > MAX_KEYS:
         raise InvalidBundle(f"the bundle has more than {MAX_KEYS} keys, CRLs or tainted authorities")
     return TrustBundle(trust_domain, unique, sequence, refresh_hint, keys, lists, suspects)
@@ -139,11 +160,12 @@ def parse_spiffe_json(trust_domain: TrustDomain, unverified_json: bytes) -> Trus
     """Read a SPIFFE bundle. Raises InvalidBundle.
 
     By the standards: `keys` must be there and may be empty; entries of unknown `kty` or `use` are ignored (Trust Domain
-    and Bundle 4.1.3, 4.2); so are X.509 entries without `x5c`, and all but the first value of it (X509-SVID 6.2).
+    and Bundle 4.1.3, 4.2); so are X.509 entries without `x5c`, and all but the first value of it (X509-SVID 6.2), and
+    JWT keys of kinds that sign no JWT-SVIDs (JWT-SVID 2.1). No name may come twice in one object (6.3).
     """
     _check_size(unverified_json)
     try:
-        document = json.loads(unverified_json)
+        document = json.loads(unverified_json, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise InvalidBundle("the SPIFFE bundle is not JSON") from error
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
@@ -151,7 +173,8 @@ def parse_spiffe_json(trust_domain: TrustDomain, unverified_json: bytes) -> Trus
     keys = cast("list[object]", document["keys"])
     if len(keys) > MAX_KEYS:
         raise InvalidBundle(f"the SPIFFE bundle has more than {MAX_KEYS} keys")
-    found = (_x509_authority(number, key) for number, key in enumerate(keys, start=1))
+    found = [_x509_authority(number, key) for number, key in enumerate(keys, start=1)]
+    jwt_keys = [_jwt_key(number, key) for number, key in enumerate(keys, start=1)]
     return make_bundle(
         trust_domain,
         [der for der in found if der is not None],
@@ -161,7 +184,15 @@ def parse_spiffe_json(trust_domain: TrustDomain, unverified_json: bytes) -> Trus
                 document, "spiffe_refresh_hint", int(DEFAULT_REFRESH_HINT.total_seconds()), MAX_REFRESH_HINT
             )
         ),
+        jwt_keys=[key for key in jwt_keys if key is not None],
     )
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name comes twice in one object")
+    return found
 
 
 def _x509_authority(number: int, key: object) -> bytes | None:
@@ -176,6 +207,22 @@ def _x509_authority(number: int, key: object) -> bytes | None:
         return base64.b64decode(chain[0], validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidBundle(f"key {number} of the SPIFFE bundle: x5c is not base64") from error
+
+
+def _jwt_key(number: int, key: object) -> JwtKey | None:
+    """JWT-SVID 6.1, 6.2. Raises InvalidBundle for a key of a known kind that is malformed, weak or has no ID."""
+    if not isinstance(key, dict) or not isinstance(key.get("kty"), str) or key.get("use") != _USE_JWT:
+        return None
+    try:
+        public_key = from_jwk(key)
+    except InvalidJwk as error:
+        raise InvalidBundle(f"key {number} of the SPIFFE bundle: {error}") from error
+    if not isinstance(public_key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+        return None
+    key_id = key.get("kid")
+    if not isinstance(key_id, str) or not key_id or len(key_id) > MAX_KEY_ID or not key_id.isprintable():
+        raise InvalidBundle(f"key {number} of the SPIFFE bundle: kid is not a printable text")
+    return JwtKey(key_id, spki_der(public_key))
 
 
 def _integer(document: Mapping[str, object], name: str, default: int, maximum: int) -> int:
