@@ -84,7 +84,7 @@ class TrustBundle:
         """The SPIFFE bundle: a JWK Set (Trust Domain and Bundle section 4), one entry an authority (X509-SVID 6.1,
         JWT-SVID 6.1).
         """
-        keys = []
+        keys: list[Mapping[str, object]] = []
         for der in self.x509_authorities:
             jwk = to_jwk(x509.load_der_x509_certificate(der).public_key())
             keys.append({"use": _USE_X509, **jwk, "x5c": [base64.b64encode(der).decode()]})
@@ -97,7 +97,7 @@ class TrustBundle:
         return json.dumps(document, indent=2).encode() + b"\n"
 
     def jwks(self) -> bytes:
-        """The JWT keys alone as a plain JWK Set (RFC 7517 section 5), for verifiers that know no SPIFFE (`use` is `sig`)."""
+        """The JWT keys alone as a plain JWK Set (RFC 7517 section 5), for verifiers that know nothing of SPIFFE."""
         return json.dumps({"keys": [key.jwk("sig") for key in self.jwt_keys]}, separators=(",", ":")).encode()
 
 

@@ -49,3 +49,11 @@ class OcspRefused(CaError):
 
 class InvalidSvid(CaError):
     """The certificate is not a leaf X.509-SVID, or does not lead to an authority of the bundle."""
+
+
+class InvalidJwk(CaError):
+    """The members are not a public key, or one that is known to be weak."""
+
+
+class InvalidJwtSvid(CaError):
+    """The token is not a JWT-SVID, or none that may be believed here and now. Never quotes the token."""
