@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from ca.masked import Masked
 from sds.config.common import HealthSection, LogSection, cross_check, same_port, with_default
+from sds.config.endpoints import EndpointsSection
 from sds.config.problems import Problem
 from sds.config.types import (
     Address,
@@ -199,6 +200,7 @@ class ServerConfig(Section):
     join_token: TokenSection = TokenSection()
     limits: ServerLimits = ServerLimits()
     grpc: GrpcSection = GrpcSection()
+    endpoints: EndpointsSection = EndpointsSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
 
@@ -223,6 +225,13 @@ class ServerConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         cross_check(
-            same_port({"listen": self.listen, "attest_listen": self.attest_listen, "health.listen": self.health.listen})
+            same_port(
+                {
+                    "listen": self.listen,
+                    "attest_listen": self.attest_listen,
+                    "health.listen": self.health.listen,
+                    **self.endpoints.addresses,
+                }
+            )
         )
         return self
