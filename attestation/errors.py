@@ -15,6 +15,14 @@ class InvalidSelector(AttestationError):
     """The text is not ``type:value``."""
 
 
+class InvalidSan(AttestationError):
+    """The text is not a further subject alternative name."""
+
+
+class InvalidSubject(AttestationError):
+    """The text is not a certificate's subject, or says what a subject must not say."""
+
+
 class InvalidEntry(AttestationError):
     """A registration entry breaks a rule; `field` names the offending field."""
 

@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, timedelta
 from types import MappingProxyType
 
-from attestation.entry import RESERVED_DNS, RESERVED_PATH, EntrySpec
-from attestation.errors import InvalidEntry
+from attestation.dns_name import dns_problem, reserved_dns, spelling
+from attestation.entry import RESERVED_PATH, EntrySpec
+from attestation.errors import InvalidEntry, InvalidSan, InvalidSubject
+from attestation.extra_san import ExtraSan
 from attestation.spiffe_id import SpiffeId, TrustDomain
+from attestation.subject import format_subject, parse_subject
+
+__all__ = [
+    "AGENT_PATH",
+    "PROFILE_NAME",
+    "as_json",
+    "check_agent_id",
+    "diff",
+    "normalise",
+    "reserved_dns",
+    "validate",
+]
 
 MAX_SELECTORS = 64
 MAX_DNS_NAMES = 64
-MAX_DNS_BYTES = 253  # RFC 1035 2.3.4, written without the root's dot
+MAX_EXTRA_SANS = 64
+MAX_FEDERATED = 64
 MAX_LABELS = 64
 MAX_TEXT = 255
 MAX_LABEL_KEY = 63
 MIN_TTL = timedelta(seconds=5)
 MAX_TTL = timedelta(days=365)
+MAX_JWT_TTL = timedelta(days=1)
+"""A token cannot be called back, so it has to end by itself (JWT-SVID 7.1)."""
 
 AGENT_PATH = f"{RESERVED_PATH}/agent"
 """Under the reserved path only what is below this may name an agent."""
 
-_LDH = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 5890 2.3.1
+PROFILE_NAME = re.compile(r"(?=.{1,40}\Z)[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+"""A certificate profile's name; its form lets it be part of an environment variable's."""
+DEFAULT_PROFILE = "workload"
+_RESERVED_PROFILES = ("agent", "server")
+
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 
 
@@ -42,6 +62,10 @@ def validate(spec: EntrySpec, trust_domain: TrustDomain) -> list[InvalidEntry]:
         *_dns_names(spec.dns_names),
         *_texts(spec),
         *_labels(spec.labels),
+        *_federation(spec.federates_with, trust_domain),
+        *_profile(spec.profile),
+        *_extra_sans(spec.extra_sans),
+        *_subject(spec.subject),
     ]
 
 
@@ -55,17 +79,24 @@ def check_agent_id(agent_id: SpiffeId, trust_domain: TrustDomain) -> None:
 
 
 def normalise(spec: EntrySpec) -> EntrySpec:
-    """The same meaning in its one spelling: DNS names lower case, without the root's dot and repeats; time in UTC."""
+    """The same meaning in its one spelling: names in lower case, without the root's dot and repeats, time in UTC.
+
+    Expects what `validate` has passed.
+    """
     expires_at = spec.expires_at
     if expires_at is not None and expires_at.tzinfo is not None:
         expires_at = expires_at.astimezone(UTC)
     return replace(
         spec,
-        dns_names=tuple(dict.fromkeys(_spelling(name) for name in spec.dns_names)),
+        dns_names=tuple(dict.fromkeys(spelling(name) for name in spec.dns_names)),
         hint=spec.hint.strip(),
         owner=spec.owner.strip(),
         labels=MappingProxyType(dict(sorted(spec.labels.items()))),
         expires_at=expires_at,
+        federates_with=tuple(sorted(set(spec.federates_with))),
+        profile="" if spec.profile == DEFAULT_PROFILE else spec.profile,
+        extra_sans=tuple(dict.fromkeys(str(ExtraSan.parse(text)) for text in spec.extra_sans)),
+        subject=format_subject(parse_subject(spec.subject)),
     )
 
 
@@ -93,41 +124,6 @@ def diff(old: EntrySpec, new: EntrySpec) -> dict[str, tuple[object, object]]:
     """The fields that differ, each with its value before and after, as JSON would have them."""
     before, after = as_json(old), as_json(new)
     return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
-
-
-def reserved_dns(name: str) -> bool:
-    """Whether a DNS name lies at or below the reserved suffix, or a wildcard covers it, in whatever spelling."""
-    forms = {_spelling(name), _unicode_form(name)}
-    return any(_covers_reserved(form) for form in forms)
-
-
-def _covers_reserved(name: str) -> bool:
-    base = name.removeprefix("*.")
-    if base == RESERVED_DNS or base.endswith("." + RESERVED_DNS):
-        return True
-    return name == "*" or (name != base and RESERVED_DNS.partition(".")[2] == base)
-
-
-def _spelling(name: str) -> str:
-    """DNS compares without case (RFC 4343), and a certificate's name has no root dot (RFC 5280 4.2.1.6)."""
-    return name.lower().removesuffix(".")
-
-
-def _unicode_form(name: str) -> str:
-    """How a careless reader might understand the name: IDNA undone, compatibility forms and odd dots folded."""
-    folded = unicodedata.normalize("NFKC", name)
-    folded = re.sub("[\u3002\uff0e\uff61\u2024]", ".", folded)  # IDNA 2003 (RFC 3490 3.1) takes these for dots
-    labels = [_undo_punycode(label) for label in folded.casefold().split(".")]
-    return unicodedata.normalize("NFKC", ".".join(labels)).casefold().strip(".")
-
-
-def _undo_punycode(label: str) -> str:
-    if not label.startswith("xn--"):
-        return label
-    try:
-        return label[4:].encode("ascii").decode("punycode")
-    except UnicodeError:
-        return label
 
 
 def _identity(spiffe_id: SpiffeId, trust_domain: TrustDomain) -> Iterator[InvalidEntry]:
@@ -172,6 +168,9 @@ def _lifetime(spec: EntrySpec) -> Iterator[InvalidEntry]:
     ttl = spec.x509_svid_ttl
     if ttl is not None and not MIN_TTL <= ttl <= MAX_TTL:
         yield InvalidEntry("x509_ttl", f"must be from {MIN_TTL.seconds}s to {MAX_TTL.days}d")
+    jwt = spec.jwt_svid_ttl
+    if jwt is not None and not MIN_TTL <= jwt <= MAX_JWT_TTL:
+        yield InvalidEntry("jwt_ttl", f"must be from {MIN_TTL.seconds}s to {MAX_JWT_TTL.days}d")
     if spec.expires_at is not None and spec.expires_at.utcoffset() is None:
         yield InvalidEntry("expires_at", "lacks its time zone; write e.g. 2030-01-31T12:00:00Z")
 
@@ -181,37 +180,9 @@ def _dns_names(names: tuple[str, ...]) -> Iterator[InvalidEntry]:
         yield InvalidEntry("dns_names", f"at most {MAX_DNS_NAMES} are allowed")
         return
     for number, name in enumerate(names, start=1):
-        problem = _dns_problem(name)
+        problem = dns_problem(name)
         if problem:
             yield InvalidEntry("dns_names", f"name {number} {problem}")
-
-
-def _dns_problem(name: str) -> str:
-    """What is wrong with one DNS name (RFC 5890 LDH labels, RFC 6125 6.4.3 wildcards); empty if nothing is."""
-    if len(name) > 4 * MAX_DNS_BYTES:  # before any work that grows with its length
-        return f"is longer than {MAX_DNS_BYTES} bytes"
-    if reserved_dns(name):
-        return f"is, or covers, {RESERVED_DNS}, which is reserved for servers"
-    spelling = _spelling(name)
-    if len(spelling.encode(errors="replace")) > MAX_DNS_BYTES:
-        return f"is longer than {MAX_DNS_BYTES} bytes"
-    labels = spelling.removeprefix("*.").split(".")
-    if "*" in "".join(labels):
-        return "may have a wildcard only as its whole first label, e.g. *.example.org"
-    if not spelling.isascii():
-        return "must be in ASCII; write international names in their xn-- form"
-    if not all(_LDH.fullmatch(label) for label in labels):
-        return "must consist of labels of 1 to 63 letters, digits and inner hyphens, with dots between them"
-    if labels[-1].isdigit():
-        return "looks like an IP address; a DNS name's last label is not a number"
-    if any(not _valid_a_label(label) for label in labels):
-        return "has an xn-- label that decodes to nothing international"
-    return ""
-
-
-def _valid_a_label(label: str) -> bool:
-    """RFC 5890 2.3.2.1: an A-label stands for a U-label, which has at least one non-ASCII character."""
-    return not label.startswith("xn--") or not _undo_punycode(label).isascii()
 
 
 def _texts(spec: EntrySpec) -> Iterator[InvalidEntry]:
@@ -237,6 +208,38 @@ def _label_problems(labels: Iterable[tuple[str, str]]) -> Iterator[InvalidEntry]
             )
         if len(value) > MAX_TEXT or not value.isprintable():
             yield InvalidEntry("labels", f"value {number} must be at most {MAX_TEXT} printable characters")
+
+
+def _federation(names: tuple[TrustDomain, ...], trust_domain: TrustDomain) -> Iterator[InvalidEntry]:
+    if len(names) > MAX_FEDERATED:
+        yield InvalidEntry("federates_with", f"at most {MAX_FEDERATED} are allowed")
+    if trust_domain in names:
+        yield InvalidEntry("federates_with", "has this server's own trust domain, whose bundle every workload gets")
+
+
+def _profile(name: str) -> Iterator[InvalidEntry]:
+    if name in _RESERVED_PROFILES:
+        yield InvalidEntry("profile", f"{name} is not for workloads")
+    elif name and not PROFILE_NAME.fullmatch(name):
+        yield InvalidEntry("profile", "is not a profile's name: small letters, digits, single dashes and underscores")
+
+
+def _extra_sans(texts: tuple[str, ...]) -> Iterator[InvalidEntry]:
+    if len(texts) > MAX_EXTRA_SANS:
+        yield InvalidEntry("extra_sans", f"at most {MAX_EXTRA_SANS} are allowed")
+        return
+    for number, text in enumerate(texts, start=1):
+        try:
+            ExtraSan.parse(text)
+        except InvalidSan as problem:
+            yield InvalidEntry("extra_sans", f"name {number} {problem}")
+
+
+def _subject(text: str) -> Iterator[InvalidEntry]:
+    try:
+        parse_subject(text)
+    except InvalidSubject as problem:
+        yield InvalidEntry("subject", str(problem))
 
 
 def _seconds(ttl: timedelta | None) -> int | float | None:

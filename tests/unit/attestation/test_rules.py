@@ -26,6 +26,11 @@ GOOD = EntrySpec(
     owner="team-web@example.org",
     labels={"app": "web", "example.org/tier": "1"},
     expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+    jwt_svid_ttl=timedelta(minutes=5),
+    federates_with=(TrustDomain("partner.example"),),
+    profile="gateway",
+    extra_sans=("ip:10.0.0.1", "email:ops@example.org"),
+    subject="CN=web.example.org",
 )
 
 
@@ -213,6 +218,42 @@ def test_texts_and_labels() -> None:
     assert fields(labels={f"k{i}": "" for i in range(65)}) == ["labels"]
 
 
+@pytest.mark.parametrize("seconds", [-1, 0, 4.999, 86401])
+def test_lifetimes_of_tokens_out_of_bounds(seconds: float) -> None:
+    assert fields(jwt_svid_ttl=timedelta(seconds=seconds)) == ["jwt_ttl"]
+
+
+def test_federation_is_with_others() -> None:
+    assert fields(federates_with=(TD,)) == ["federates_with"]
+    assert fields(federates_with=tuple(TrustDomain(f"td{n}") for n in range(64))) == []
+    assert fields(federates_with=tuple(TrustDomain(f"td{n}") for n in range(65))) == ["federates_with"]
+
+
+@pytest.mark.parametrize("name", ["", "workload", "gateway", "a", "a1", "a-b_c", "x" * 40])
+def test_names_of_profiles(name: str) -> None:
+    assert fields(profile=name) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["agent", "server", "A", "1a", "a b", "a--b", "a__b", "a-", "-a", "a.b", "x" * 41, "a\n", "\u00e4", "a\0"]
+)
+def test_what_is_no_profile_for_a_workload(name: str) -> None:
+    assert fields(profile=name) == ["profile"]
+
+
+def test_each_extra_name_is_told() -> None:
+    (problem,) = validate(replace(GOOD, extra_sans=("ip:10.0.0.1", "uri:spiffe://example.org/x")), TD)
+    assert str(problem) == "extra_sans: name 2 is a URI; an X.509-SVID has one, the SPIFFE ID"
+    assert fields(extra_sans=("x", "email:a@sds.internal", "ip:")) == ["extra_sans"] * 3
+    assert fields(extra_sans=tuple(f"ip:10.0.0.{n}" for n in range(1, 65))) == []
+    assert fields(extra_sans=tuple(f"ip:10.0.0.{n}" for n in range(1, 66))) == ["extra_sans"]
+
+
+def test_a_subject_is_read() -> None:
+    assert fields(subject="CN=server.sds.internal") == ["subject"]
+    assert fields(subject="web") == ["subject"]
+
+
 def test_all_problems_at_once() -> None:
     broken = EntrySpec(
         SpiffeId(TD, "/sds/x"),
@@ -223,6 +264,11 @@ def test_all_problems_at_once() -> None:
         hint="\n",
         owner="\n",
         labels={"": ""},
+        jwt_svid_ttl=timedelta(0),
+        federates_with=(TD,),
+        profile="server",
+        extra_sans=("x",),
+        subject="x",
     )
     found = [p.field for p in validate(broken, TD)]
     assert found == [
@@ -230,11 +276,16 @@ def test_all_problems_at_once() -> None:
         "parent_id",
         "selectors",
         "x509_ttl",
+        "jwt_ttl",
         "dns_names",
         "dns_names",
         "hint",
         "owner",
         "labels",
+        "federates_with",
+        "profile",
+        "extra_sans",
+        "subject",
     ]
 
 
@@ -251,6 +302,19 @@ def test_normalise() -> None:
     assert (clean.hint, list(clean.labels)) == ("x", ["a", "b"])
     assert clean.expires_at == datetime(2030, 1, 1, tzinfo=UTC)
     assert clean.expires_at.tzinfo is UTC
+    assert normalise(clean) == clean
+    spec = replace(
+        GOOD,
+        federates_with=(TrustDomain("b"), TrustDomain("a"), TrustDomain("b")),
+        profile="workload",
+        extra_sans=("IP: 10.0.0.1", "ip:10.0.0.1", "email:a@B.example"),
+        subject=" cn = web, o=Example",
+    )
+    clean = normalise(spec)
+    assert [domain.name for domain in clean.federates_with] == ["a", "b"]
+    assert clean.profile == ""
+    assert clean.extra_sans == ("ip:10.0.0.1", "email:a@b.example")
+    assert clean.subject == "CN=web,O=Example"
     assert normalise(clean) == clean
     with pytest.raises(TypeError):
         clean.labels["c"] = "3"  # type: ignore[index]
