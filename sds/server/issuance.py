@@ -16,6 +16,7 @@ from sds.audit.event import Actor
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.server.events import Events
+from sds.server.stages import Passing, Stage, unwatched
 from sds.server.transactions import Transactions
 from sds.store.errors import StoreError
 from sds.store.records import NO_PROCESS, CertificateRecord, ProcessRecord
@@ -47,7 +48,9 @@ class Issuance:
         events: Events,
         clock: Clock,
         observer: IssuanceObserver,
+        passing: Passing = unwatched,
     ) -> None:
+        self._passing = passing
         self._store = store
         self._issuer = issuer
         self._authorities = authorities
@@ -82,13 +85,16 @@ class Issuance:
             uow.audit.append(self._events.certificate(uow.now, intent, actor, request_id))
 
         await self._store.write(record)
+        self._passing(Stage.INTENDED)
         (answer,) = await asyncio.to_thread(self._issuer.issue, [prepared])
         if isinstance(answer, CaError):
             self._observer.issued(str(request.profile), "failure")
             await self._record_failure(intent, actor, request_id, answer)
             raise answer
         issued = answer
+        self._passing(Stage.SIGNED)
         await self._store.write(lambda uow: uow.certificates.mark_issued([(intent.serial, issued.der)]))
+        self._passing(Stage.RECORDED)
         self._observer.issued(str(request.profile), "success")
         return issued
 

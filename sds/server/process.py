@@ -27,7 +27,7 @@ from sds.net.errors import NetError
 from sds.reload import Reloader, feed_watchdog
 from sds.server.datadir import DataDir, DataDirUnusable
 from sds.server.server import BackgroundTaskEnded, Server
-from sds.server.wiring import build
+from sds.server.wiring.build import build
 from sds.store.errors import StoreError
 
 EXIT_OK = 0

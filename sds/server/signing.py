@@ -30,6 +30,7 @@ from sds.server.coalescer import Coalescer, Overloaded
 from sds.server.events import Events, agent_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import SigningAuthorities, intent_record
+from sds.server.stages import Passing, Stage, unwatched
 from sds.server.transactions import Transactions
 from sds.store.errors import NotFound, StoreError
 from sds.store.records import ProcessRecord
@@ -124,7 +125,9 @@ class BatchSigner:
         max_waiting: int,
         max_of_one_agent: int,
         max_csr_bytes: int,
+        passing: Passing = unwatched,
     ) -> None:
+        self._passing = passing
         self._store = store
         self._state = state
         self._issuer = issuer
@@ -166,8 +169,11 @@ class BatchSigner:
             await self._in_thread(lambda: self._prepare(items, now))
             if any(item.prepared for item in items):
                 await self._store.write(lambda uow: self._intend(uow, items, revision))
+                self._passing(Stage.INTENDED)
                 await self._in_thread(lambda: self._issue(items))
+                self._passing(Stage.SIGNED)
                 await self._store.write(lambda uow: self._record(uow, items))
+                self._passing(Stage.RECORDED)
         except (StoreError, AuthorityUnavailable) as error:
             self._log.warning("nothing could be signed", batch=len(items), reason=str(error))
             failure = NotSigned(SignCode.UNAVAILABLE, STORE_DOWN if isinstance(error, StoreError) else str(error))

@@ -26,7 +26,7 @@ from sds.clock import SystemClock
 from sds.config import load_server_config
 from sds.server.datadir import DataDir
 from sds.server.server import Server
-from sds.server.wiring import build
+from sds.server.wiring.build import build
 
 TD = TrustDomain("example.org")
 AGENT = "spiffe://example.org/sds/agent/test/1"

@@ -1,0 +1,1 @@
+"""Puts the server together; read `build.py` first."""

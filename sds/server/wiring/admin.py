@@ -1,0 +1,57 @@
+"""The admin API on its Unix socket, and the probes."""
+
+from __future__ import annotations
+
+import os
+from uuid import uuid4
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+
+from sds.admin.app import create_app
+from sds.admin.gate import Limits as AdminLimits
+from sds.admin.services import AdminServices
+from sds.http.ops import ops_routes
+from sds.http.protocol import HttpLimits
+from sds.http.unix import HttpServer, serve_tcp, serve_unix
+from sds.server import options
+from sds.server.health import Health
+from sds.server.services.agents import AgentService, StreamService
+from sds.server.services.audit import AuditService
+from sds.server.services.common import Desk
+from sds.server.services.entries import EntryService
+from sds.server.services.trust import BundleService, KekService, TokenService
+from sds.server.wiring.core import Core
+
+
+def http_servers(core: Core, health: Health, collectors: CollectorRegistry) -> list[HttpServer]:
+    """The admin API on its Unix socket, and the probes' TCP listener where there is one."""
+    config = core.config
+    ops = ops_routes(live=health.live, ready=health.ready, registry=collectors)
+    body_bytes = config.limits.max_admin_body_bytes
+    app = create_app(
+        _services(core),
+        allowed_uids={0, os.geteuid()},
+        observer=core.telemetry,
+        ops=ops,
+        limits=AdminLimits(body_bytes=body_bytes),
+        clock=core.clock,
+    )
+    servers = []
+    if config.health.listen is not None:  # first, because it may fail and leaves nothing in the file system
+        servers.append(serve_tcp(Starlette(routes=ops), config.health.listen.host, config.health.listen.port))
+    servers.append(serve_unix(app, config.admin_socket, limits=HttpLimits(body_bytes=body_bytes)))
+    return servers
+
+
+def _services(core: Core) -> AdminServices:
+    desk = Desk(core.store, core.events, core.follower.caught_up)
+    return AdminServices(
+        entries=EntryService(desk, options.entry_policy(core.config), lambda: uuid4().hex),
+        agents=AgentService(desk, core.registry),
+        streams=StreamService(desk),
+        tokens=TokenService(desk, options.token_policy(core.config), os.urandom),
+        bundle=BundleService(lambda: core.registry.bundle),
+        kek=KekService(core.custody),
+        audit=AuditService(desk, core.clock),
+    )

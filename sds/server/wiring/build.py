@@ -1,0 +1,100 @@
+"""The server, put together in the order in which its parts need each other. Nothing is made outside this package."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from prometheus_client import CollectorRegistry
+
+from ca.issuer import Issuer
+from ca.serial import RandomSerials
+from sds.audit.event import AuditEvent
+from sds.clock import Clock
+from sds.config import ServerConfig
+from sds.metrics import ServerMetrics
+from sds.rotation.scheduler import Scheduler
+from sds.server import options
+from sds.server.datadir import DataDir
+from sds.server.health import Health
+from sds.server.housekeeping import Housekeeping, LastSeen
+from sds.server.issuance import Issuance
+from sds.server.own_svid import OwnSvid
+from sds.server.refusals import RefusalLog
+from sds.server.server import Endpoint, Parts, Server
+from sds.server.stages import Passing, unwatched
+from sds.server.telemetry import Telemetry
+from sds.server.transactions import Metered, Transactions
+from sds.server.wiring.admin import http_servers
+from sds.server.wiring.core import Core, open_core, open_database
+from sds.server.wiring.node import batch_signer, listeners
+
+
+async def build(
+    config: ServerConfig,
+    clock: Clock,
+    data_dir: DataDir,
+    *,
+    collectors: CollectorRegistry | None = None,
+    passing: Passing = unwatched,
+) -> Server:
+    """Everything but the listening. `passing` is told how far issuances have come.
+
+    Raises what can be wrong with the parts, each error saying what to do: StoreError, KekFileUnusable, CaError,
+    ConfigError, AddressUnusable.
+    """
+    collectors = collectors or CollectorRegistry()
+    telemetry = Telemetry(ServerMetrics(collectors), clock)
+    store = Metered(await asyncio.to_thread(open_database, config, clock), telemetry, clock)
+    try:
+        core = await open_core(config, clock, store, telemetry, passing)
+        return await _server(core, data_dir, collectors)
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) -> Server:
+    config, clock, store, registry = core.config, core.clock, core.store, core.registry
+    issuer = Issuer(options.issuance_policy(config), RandomSerials(os.urandom))
+    issuance = Issuance(store, issuer, core.authorities, core.events, clock, core.telemetry, core.passing)
+    own_svid = OwnSvid(issuance, lambda: registry.bundle, config.trust_domain, clock)
+    await own_svid.renew()
+    executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sds-signing")
+    signer = batch_signer(core, issuer, executor)
+    refusals = RefusalLog(_append(store), core.telemetry, clock, core.events)
+    seen = LastSeen(clock)
+    node, attest, reconfigure = listeners(core, data_dir, issuance, signer, refusals, seen, own_svid)
+    core.follower.on_authorities(lambda: _authorities_changed(core, own_svid))
+    health = Health(store, core.authorities, lambda: own_svid.not_after, clock)
+    parts = Parts(
+        data_dir=data_dir,
+        store=store,
+        registry=registry,
+        follower=core.follower,
+        own_svid=own_svid,
+        signer=signer,
+        refusals=refusals,
+        housekeeping=Housekeeping(store, registry, core.authorities, refusals, seen, core.telemetry.metrics, clock),
+        scheduler=Scheduler(),
+        health=health,
+        node=Endpoint(node, config.listen),
+        attest=Endpoint(attest, config.attest_listen),
+        http=http_servers(core, health, collectors),
+        reconfigure=reconfigure,
+        executor=executor,
+    )
+    return Server(parts, config.grpc.drain_timeout)
+
+
+async def _authorities_changed(core: Core, own_svid: OwnSvid) -> None:
+    """Handshakes trust the new bundle at once; the server's own certificate moves to the authority that signs now."""
+    own_svid.bundle_changed()
+    await core.authorities.refresh()
+    own_svid.authority_is(core.authorities.signing().authority.id)
+
+
+def _append(store: Transactions) -> Callable[[Sequence[AuditEvent]], Awaitable[None]]:
+    return lambda events: store.write(lambda uow: uow.audit.append_all(events))

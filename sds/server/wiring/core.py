@@ -1,0 +1,67 @@
+"""What everything else rests on: database, key file, authorities, and all that agents may have, in memory."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from ca.serial import RandomSerials
+from sds.clock import Clock
+from sds.config import ServerConfig, database_url
+from sds.logs import get_logger
+from sds.server import options
+from sds.server.authority.authorities import Authorities
+from sds.server.authority.custody import Custody, open_custody
+from sds.server.authority.kek_file import KekFile
+from sds.server.events import Events
+from sds.server.follower import Bundles, Follower, load_facts
+from sds.server.registry import Registry
+from sds.server.stages import Passing
+from sds.server.telemetry import Telemetry
+from sds.server.transactions import Transactions
+from sds.store.schema import migrate, schema_status
+from sds.store.store import Store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What everything else rests on."""
+
+    config: ServerConfig
+    clock: Clock
+    events: Events
+    telemetry: Telemetry
+    store: Transactions
+    custody: Custody
+    authorities: Authorities
+    registry: Registry
+    follower: Follower
+    passing: Passing
+
+
+def open_database(config: ServerConfig, clock: Clock) -> Store:
+    """Upgrade the schema, or refuse an older one where that is left to `sds db upgrade`. Blocks."""
+    url = database_url(config.database).reveal()
+    limits = options.store_limits(config)
+    if config.database.migrate:
+        before = migrate(url, limits)
+        if not before.current:
+            get_logger(__name__).info("upgraded the database schema", before=before.found or "empty", now=before.newest)
+    schema_status(url, limits).check()
+    return open_store(url, clock=clock, limits=limits)
+
+
+async def open_core(
+    config: ServerConfig, clock: Clock, store: Transactions, telemetry: Telemetry, passing: Passing
+) -> Core:
+    """The key file, then the authority that it opens, then all that agents may have, in memory."""
+    events = Events(socket.gethostname())
+    custody = await open_custody(store, KekFile(config.kek.file, os.urandom), config.trust_domain, events, os.urandom)
+    policy = options.authority_policy(config)
+    authorities = Authorities(store, custody.manager, policy, RandomSerials(os.urandom), events, clock)
+    await authorities.ensure()
+    bundles = Bundles(config.trust_domain, config.ca.refresh_hint)
+    registry = Registry(await load_facts(store, bundles), now=clock.now())
+    follower = Follower(store, registry, bundles, clock)
+    return Core(config, clock, events, telemetry, store, custody, authorities, registry, follower, passing)
