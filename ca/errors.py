@@ -47,6 +47,10 @@ class OcspRefused(CaError):
     """The bytes are not an OCSP request that can be answered."""
 
 
+class InvalidPath(CaError):
+    """The certificates lead to no root that is trusted, or not for this purpose."""
+
+
 class InvalidSvid(CaError):
     """The certificate is not a leaf X.509-SVID, or does not lead to an authority of the bundle."""
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 from attestation.spiffe_id import TrustDomain
 from ca.authority import Authority, AuthorityKind, AuthorityState
+from ca.chains.certificate import authority_certificate
 from ca.keys import KeyType, spki_der
 from ca.lifetime import BACKDATE, Validity, floor_second
 from ca.signer import Signer
-from ca.signing_certificate import authority_certificate
 from ca.template import sign_all, subject_key_id
 
 

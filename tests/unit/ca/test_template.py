@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from attestation.spiffe_id import MAX_ID_BYTES, SpiffeId, TrustDomain
 from ca.authority import SigningAuthority
+from ca.chains.certificate import authority_certificate
 from ca.csr import VerifiedCsr
 from ca.errors import AuthorityUnavailable
 from ca.keys import KeyType, PrivateKey, PublicKey
 from ca.lifetime import Validity
 from ca.serial import SERIAL_BITS
 from ca.signer import LocalSigner, Scheme
-from ca.signing_certificate import authority_certificate
 from ca.template import LeafTemplate, ToBeSigned, sign_all
 from tests.fakes.ca import make_authority
 from tests.fakes.clock import EPOCH
