@@ -77,4 +77,9 @@ def time(moment: datetime) -> bytes:
         raise ValueError("a certificate's times start in 1950")
     if utc.year < _FIRST_GENERALIZED_YEAR:
         return tlv(UTC_TIME, b"%02d%02d%02d%02d%02d%02dZ" % (utc.year % 100, *utc.timetuple()[1:6]))
-    return tlv(GENERALIZED_TIME, b"%04d%02d%02d%02d%02d%02dZ" % utc.timetuple()[:6])
+    return generalized_time(utc)
+
+
+def generalized_time(moment: datetime) -> bytes:
+    """A GeneralizedTime by RFC 5280 section 4.1.2.5.2; fractions are cut off. `moment` has a zone."""
+    return tlv(GENERALIZED_TIME, b"%04d%02d%02d%02d%02d%02dZ" % moment.astimezone(UTC).timetuple()[:6])

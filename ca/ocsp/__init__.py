@@ -1,0 +1,1 @@
+"""The Online Certificate Status Protocol (RFC 6960): reads requests, writes answers and what certifies their key."""
