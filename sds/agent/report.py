@@ -42,6 +42,9 @@ class Streams(Protocol):
 class Connection(Protocol):
     """The part of Upstream that is used here."""
 
+    @property
+    def bundle_sequence(self) -> int: ...
+
     async def connected(self) -> NodeLink: ...
 
 
@@ -101,7 +104,7 @@ class Reporter:
         self._unsent: node_pb2.ReportDeliveryRequest | None = None
 
     def touch(self) -> None:
-        """A stream has changed."""
+        """A stream has changed, or the bundle that the agent verifies by."""
         self._dirty.set()
 
     def add(self, event: SeenEvent) -> None:
@@ -119,6 +122,7 @@ class Reporter:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
         failures = 0
+        self._dirty.set()  # an agent without a stream has a bundle to tell of
         while True:
             await self._dirty.wait()
             link = await self._upstream.connected()
@@ -177,6 +181,7 @@ class Reporter:
             closed_stream_ids=changes.closed,
             events=[event_message(number, event) for number, event in events],
             events_dropped=dropped,
+            bundle_sequence=self._upstream.bundle_sequence,
         )
 
 
@@ -199,6 +204,8 @@ def stream_message(state: StreamState) -> node_pb2.StreamState:
                 acked_at=timestamp(resource.acked_at),
                 nacked_version=resource.nacked_version,
                 nack_detail=resource.nack_detail,
+                sent_sequence=resource.sent_sequence,
+                acked_sequence=resource.acked_sequence,
             )
             for resource in state.resources
         ],

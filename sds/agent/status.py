@@ -165,6 +165,8 @@ def _stream(state: StreamState) -> Json:
                 "acked_at": _time(resource.acked_at),
                 "nacked_version": resource.nacked_version,
                 "nack_detail": resource.nack_detail,
+                "sent_sequence": resource.sent_sequence,
+                "acked_sequence": resource.acked_sequence,
                 "refusal": resource.refusal,
             }
             for resource in state.resources

@@ -83,6 +83,7 @@ class Upstream:
         self._moved = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
         self._resume = (0, "")  # revision, epoch
+        self._bundle_changed: Callable[[], None] = lambda: None
         self._failures = 0
         self._lost_at: datetime | None = None
         self._skew = SkewEstimate()
@@ -94,6 +95,15 @@ class Upstream:
         """The connection to ask on, or None while there is none."""
         return self._link
 
+    @property
+    def bundle_sequence(self) -> int:
+        """Of the bundle that this agent verifies its server, and what it is sent, by."""
+        return self.identity.bundle.sequence
+
+    def on_bundle(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called, on the loop, when another bundle is verified by."""
+        self._bundle_changed = changed
+
     async def connected(self) -> NodeLink:
         """Wait for a connection."""
         while self._link is None:
@@ -104,7 +114,7 @@ class Upstream:
         """Use another SVID from now on. What is running ends on the old connection."""
         if identity.svid.spiffe_id != self.identity.svid.spiffe_id:
             self._resume = (0, "")  # another agent has other entries
-        self.identity = identity
+        self._use(identity)
         self._cache.apply((), bundle=identity.bundle)
         self._moved.set()
         await self._save(identity)
@@ -198,8 +208,14 @@ class Upstream:
         if identity.trusted(self._clock.now()):
             await self.replace(identity)
         else:
-            self.identity = identity
+            self._use(identity)
             await self._save(identity)
+
+    def _use(self, identity: AgentIdentity) -> None:
+        news = identity.bundle.sequence != self.identity.bundle.sequence
+        self.identity = identity
+        if news:
+            self._bundle_changed()
 
     def _adopt(self, link: NodeLink) -> None:
         """`link` works: ask on it from now on, and let what runs on the former one end."""

@@ -206,6 +206,7 @@ def _core(
         clock=clock,
         log=log,
     )
+    upstream.on_bundle(reporter.touch)
     executors = (
         ThreadPoolExecutor(2, thread_name_prefix="keys"),
         ThreadPoolExecutor(min(config.limits.max_attestations, 8), thread_name_prefix="attest"),

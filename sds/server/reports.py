@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from attestation.spiffe_id import SpiffeId
+from ca.bundle import MAX_SEQUENCE
 from sds._pb.sds.node.v1 import node_pb2
 from sds.audit.event import AuditEvent, Json, Outcome, Target
 from sds.logs import get_logger
@@ -68,6 +69,7 @@ class Report:
     closed: tuple[str, ...]
     events: tuple[SeenEvent, ...]
     events_dropped: int
+    bundle_sequence: int = 0  # of the trust bundle that the agent verifies by
 
 
 class ReportObserver(Protocol):
@@ -115,6 +117,7 @@ class Reports:
                 uow.streams.upsert(report.streams)
                 uow.streams.delete(caller.agent_id, report.closed)
             uow.audit.append_all(self._audited(caller, report, uow.now))
+            uow.agents.verifies_by(caller.agent_id, report.bundle_sequence)
             uow.streams.set_position(caller.agent_id, ReportPosition(report.run_id, report.sequence))
             return False, gap and not report.snapshot, uow.now
 
@@ -194,6 +197,7 @@ def parse_report(request: node_pb2.ReportDeliveryRequest, agent_id: SpiffeId, no
         closed=tuple(_stream_id(stream_id) for stream_id in request.closed_stream_ids),
         events=tuple(_event(message, now) for message in request.events if message.action in ACTIONS),
         events_dropped=request.events_dropped,
+        bundle_sequence=_sequence(request.bundle_sequence),
     )
 
 
@@ -223,6 +227,8 @@ def _resource(message: node_pb2.ResourceState) -> ResourceRecord:
         acked_at=_moment(message.acked_at) if message.HasField("acked_at") else None,
         sent_serial=convert.text(message.sent_serial, MAX_NAME),
         acked_serial=convert.text(message.acked_serial, MAX_NAME),
+        sent_sequence=_sequence(message.sent_sequence),
+        acked_sequence=_sequence(message.acked_sequence),
     )
 
 
@@ -244,6 +250,12 @@ def _event(message: node_pb2.DeliveryEvent, now: datetime) -> SeenEvent:
         selectors=_texts(message.selectors, MAX_DETAIL),
         spiffe_ids=_texts(message.spiffe_ids, MAX_ID),
     )
+
+
+def _sequence(unverified: int) -> int:
+    if unverified > MAX_SEQUENCE:
+        raise _invalid("no bundle has such a sequence")
+    return unverified
 
 
 def _stream_id(unverified: str) -> str:

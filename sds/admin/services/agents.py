@@ -27,6 +27,7 @@ class AgentInfo:
     banned_reason: str = ""
     address: str = ""
     version: str = ""
+    bundle_sequence: int = 0  # of the trust bundle that it said it verifies by; 0: it has not said so
     connected: bool = False
     entries: int = 0
     streams: int = 0

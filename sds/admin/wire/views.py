@@ -40,6 +40,7 @@ class AgentOut(Output):
     banned_reason: str
     address: str
     version: str
+    bundle_sequence: int
     connected: bool
     entries: int
     streams: int
@@ -66,6 +67,8 @@ class ResourceOut(Output):
     acked_at: TimeOut | None
     sent_serial: str
     acked_serial: str
+    sent_sequence: int
+    acked_sequence: int
 
 
 class StreamOut(Output):
@@ -141,6 +144,7 @@ def agent_out(agent: AgentInfo) -> AgentOut:
         banned_reason=agent.banned_reason,
         address=agent.address,
         version=agent.version,
+        bundle_sequence=agent.bundle_sequence,
         connected=agent.connected,
         entries=agent.entries,
         streams=agent.streams,
@@ -172,6 +176,8 @@ def _resource_out(resource: ResourceRecord) -> ResourceOut:
         acked_at=resource.acked_at,
         sent_serial=resource.sent_serial,
         acked_serial=resource.acked_serial,
+        sent_sequence=resource.sent_sequence,
+        acked_sequence=resource.acked_sequence,
     )
 
 

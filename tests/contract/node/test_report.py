@@ -21,11 +21,19 @@ def stream(stream_id: str, **more: Any) -> node_pb2.StreamState:
         resources=[
             node_pb2.ResourceState(
                 name="default", sent_version="v2", acked_version="v1", sent_serial="aa", acked_serial="bb"
-            )
+            ),
+            node_pb2.ResourceState(name="ROOTCA", sent_version="b2", sent_sequence=6, acked_sequence=5),
         ],
         **more,
     )
     state.opened_at.FromSeconds(1_790_000_000)
+    return state
+
+
+def ahead() -> node_pb2.StreamState:
+    """A stream that ACKed a bundle of a number that no bundle can have."""
+    state = stream("a")
+    state.resources[1].acked_sequence = 2**63
     return state
 
 
@@ -70,12 +78,26 @@ async def test_the_fleet_view_is_what_was_reported(node: Node) -> None:
     (first, _) = await streams(node, agent_id=AGENT)
     assert first["process"] == {"pid": 7, "uid": 1000, "path": "/usr/bin/envoy"}
     assert first["resources"][0]["acked_serial"] == "bb"
+    assert (first["resources"][1]["sent_sequence"], first["resources"][1]["acked_sequence"]) == (6, 5)
     assert (await node.api("GET", agent_path(AGENT)))["streams"] == 2
 
     assert not await report(node, agent, 2, closed_stream_ids=["s2", "never-was"], streams=[stream("s3")])
     assert [s["id"] for s in await streams(node, agent_id=AGENT)] == ["s1", "s3"]
     assert not await report(node, agent, 3, snapshot=True)
     assert [s["agent_id"] for s in await streams(node)] == [OTHER_AGENT]
+
+
+async def test_the_bundle_that_an_agent_verifies_by_is_the_one_of_its_last_report(node: Node) -> None:
+    agent, other = await node.attest(), await node.attest(OTHER_AGENT)
+    for sequence, bundle_sequence in ((1, 3), (2, 4), (2, 9), (3, 2)):
+        await report(node, agent, sequence, snapshot=True, bundle_sequence=bundle_sequence)
+        if sequence == 2:
+            assert (await node.api("GET", agent_path(AGENT)))["bundle_sequence"] == 4, "the repeat is dropped"
+    assert (await node.api("GET", agent_path(AGENT)))["bundle_sequence"] == 2, "it may have been restored"
+    assert (await node.api("GET", agent_path(OTHER_AGENT)))["bundle_sequence"] == 0
+    assert other.svid.serial != agent.svid.serial
+    await node.attest()
+    assert (await node.api("GET", agent_path(AGENT)))["bundle_sequence"] == 2
 
 
 async def test_nacks_and_refusals_are_audited_once(node: Node) -> None:
@@ -123,6 +145,8 @@ async def test_dropped_events_are_themselves_an_event(node: Node) -> None:
         {"sequence": 1, "streams": [node_pb2.StreamState(id="a\nb", protocol="sotw")]},
         {"sequence": 1, "streams": [node_pb2.StreamState(id="a", protocol="carrier pigeon")]},
         {"sequence": 1, "closed_stream_ids": ["x" * 1000]},
+        {"sequence": 1, "bundle_sequence": 2**63},
+        {"sequence": 1, "streams": [ahead()]},
         {"sequence": 1, "events": [nack(1, outcome="fine")]},
     ],
 )

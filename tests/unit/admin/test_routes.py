@@ -114,6 +114,8 @@ async def test_streams(http: httpx.AsyncClient, running: Running) -> None:
                 "acked_at": "2026-01-01T00:00:00Z",
                 "sent_serial": "",
                 "acked_serial": "0b",
+                "sent_sequence": 0,
+                "acked_sequence": 0,
             }
         ],
     }

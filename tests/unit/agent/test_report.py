@@ -18,7 +18,7 @@ from tests.fakes.clock import EPOCH, FakeClock
 CALLER = CallerInfo(
     pid=7, uid=1000, path="/bin/envoy", selectors=("unix:uid:1000",), spiffe_ids=("spiffe://example.org/web",)
 )
-RESOURCE = ResourceState("default", "v2", "0b", EPOCH, "v1", "0a", EPOCH, "v0", "bad key", "")
+RESOURCE = ResourceState("default", "v2", "0b", EPOCH, "v1", "0a", EPOCH, "v0", "bad key", "", 6, 5)
 
 
 def stream(number: int) -> StreamState:
@@ -48,6 +48,7 @@ class FakeLink:
     """Stands in for NodeLink and Upstream; `errors` are raised first."""
 
     def __init__(self) -> None:
+        self.bundle_sequence = 7
         self.requests: list[node_pb2.ReportDeliveryRequest] = []
         self.errors: list[Exception] = []
         self.resync = False
@@ -99,6 +100,20 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
+async def test_an_agent_without_streams_tells_its_bundle_and_tells_the_next_one() -> None:
+    kit = Kit()
+    running = asyncio.create_task(kit.reporter.run())
+    try:
+        await until(lambda: kit.link.requests)
+        await asyncio.sleep(0.05)
+        kit.link.bundle_sequence = 8
+        kit.reporter.touch()
+        await until(lambda: len(kit.link.requests) == 2)
+    finally:
+        running.cancel()
+    assert [request.bundle_sequence for request in kit.link.requests] == [7, 8]
+
+
 async def test_the_first_report_of_a_run_is_a_snapshot_and_later_ones_are_changes() -> None:
     kit = Kit()
     kit.streams.open = (stream(1),)
@@ -121,6 +136,7 @@ async def test_everything_about_a_stream_is_told() -> None:
     (resource,) = state.resources
     assert (resource.sent_version, resource.acked_version, resource.nacked_version) == ("v2", "v1", "v0")
     assert (resource.sent_serial, resource.acked_serial, resource.nack_detail) == ("0b", "0a", "bad key")
+    assert (resource.sent_sequence, resource.acked_sequence) == (6, 5)
     assert resource.acked_at.seconds == int(EPOCH.timestamp())
 
 
@@ -231,14 +247,15 @@ async def test_many_events_go_out_in_pieces() -> None:
 async def test_nothing_is_sent_while_nothing_happens_and_changes_are_gathered() -> None:
     kit = Kit()
     running = asyncio.create_task(kit.reporter.run())
-    await asyncio.sleep(0.03)
-    assert not kit.link.requests
-    for _ in range(100):
-        kit.reporter.touch()
     await until(lambda: kit.link.requests)
     await asyncio.sleep(0.05)
-    assert len(kit.link.requests) == 1
+    assert len(kit.link.requests) == 1, "the first, which tells that there is nothing yet"
+    for _ in range(100):
+        kit.reporter.touch()
+    await until(lambda: len(kit.link.requests) == 2)
+    await asyncio.sleep(0.05)
+    assert len(kit.link.requests) == 2
     kit.link.errors = [ServerUnreachable("away")]
     kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
-    await until(lambda: len(kit.link.requests) == 2)
+    await until(lambda: len(kit.link.requests) == 3)
     running.cancel()
