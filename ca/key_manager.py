@@ -1,19 +1,17 @@
-"""Where authority keys live. One Protocol for all custodians; here the one that wraps keys by a key-encryption key."""
+"""Where authority keys live: one Protocol for all custodians, and several of them behind one.
+
+The custodians themselves are in `ca.key_managers`, their table in `ca.catalog`.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from attestation.spiffe_id import TrustDomain
-from ca.errors import AuthorityUnavailable, KeyUnwrapFailed
-from ca.kek import NONCE_BYTES, KeyLabel, KeyRing, WrappedKey
-from ca.keys import KeyType, from_pkcs8_der, generate, to_pkcs8_der
-from ca.signer import LocalSigner, Signer
-
-KEY_ID_BYTES = 16
+from ca.errors import AuthorityUnavailable
+from ca.keys import KeyType
+from ca.signer import Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,78 +32,106 @@ class KeyManager(Protocol):
         ...
 
     async def generate(self, key_type: KeyType, purpose: str) -> ManagedKey:
-        """Make a key, durable before this returns. Raises AuthorityUnavailable."""
+        """Make a key for `purpose` (ca.authority.AuthorityKind), durable before this returns.
+
+        Raises AuthorityUnavailable, also for a kind of key that the custodian does not make.
+        """
         ...
 
     async def signer(self, ref: str) -> Signer:
         """The key behind a reference. Raises AuthorityUnavailable, or KeyUnwrapFailed."""
         ...
 
-
-class WrappedKeyStore(Protocol):
-    """What WrappedKeyManager needs of the database."""
-
-    async def put(self, key: WrappedKey) -> None:
-        """Store a new key durably; its label's key_id is the primary key."""
+    async def forget(self, ref: str) -> None:
+        """Destroy a key for good; one that is gone already is no error. Raises AuthorityUnavailable."""
         ...
 
-    async def get(self, key_id: str) -> WrappedKey | None:
-        """The stored key, or None."""
+    async def check(self, refs: Collection[str]) -> None:
+        """Try whether these keys, all of this custodian, can be used now. Raises AuthorityUnavailable.
+
+        What it finds is what `problem` says from then on, until the next use or check.
+        """
+        ...
+
+    def problem(self, ref: str) -> str | None:
+        """Why the key is known to be out of use, or None. Asks nobody, so that it may be asked before each use."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is open. Signers are of no use after that."""
         ...
 
 
-class WrappedKeyManager:
-    """Keys are made here, rest only wrapped (AES-256-GCM) and are kept in memory once opened."""
+def manager_of(ref: str) -> str:
+    """The name of the key manager that made a reference."""
+    return ref.partition(":")[0]
 
-    name = "wrapped"
 
-    def __init__(
-        self, store: WrappedKeyStore, ring: KeyRing, trust_domain: TrustDomain, random_bytes: Callable[[int], bytes]
-    ) -> None:
-        """`random_bytes` must be fit for secrets (os.urandom)."""
-        self._store = store
-        self._ring = ring
-        self._trust_domain = trust_domain
-        self._random_bytes = random_bytes
-        self._open: dict[str, Signer] = {}
+class KeyManagers:
+    """Several custodians behind one: a new key is made by the chosen one, an older one is found by its reference.
+
+    Implements KeyManager. An authority keeps the key that it was made with, so a move to another custodian is a
+    rotation: both stay configured until the last authority of the former is gone.
+    """
+
+    def __init__(self, managers: Mapping[str, KeyManager], chosen: str) -> None:
+        self._managers = dict(managers)
+        self._chosen = self._managers[chosen]
 
     @property
-    def ring(self) -> KeyRing:
-        return self._ring
+    def name(self) -> str:
+        """The custodian that makes new keys."""
+        return self._chosen.name
 
-    def use(self, ring: KeyRing) -> None:
-        """Wrap and unwrap with `ring` from now on; keys that are open stay open."""
-        self._ring = ring
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._managers)
 
     async def generate(self, key_type: KeyType, purpose: str) -> ManagedKey:
-        """`purpose` is bound to the wrapped key (ca.authority.AuthorityKind)."""
-        private_key = await asyncio.to_thread(generate, key_type)
-        label = KeyLabel(self._random_bytes(KEY_ID_BYTES).hex(), self._trust_domain.name, purpose, key_type)
-        wrapped = self._ring.wrap(label, to_pkcs8_der(private_key), self._random_bytes(NONCE_BYTES))
-        await self._store.put(wrapped)
-        ref = f"{self.name}:{label.key_id}"
-        signer = self._open[ref] = LocalSigner.of(private_key)
-        return ManagedKey(ref, key_type, signer)
+        return await self._chosen.generate(key_type, purpose)
 
     async def signer(self, ref: str) -> Signer:
-        known = self._open.get(ref)
-        if known is not None:
-            return known
-        wrapped = await self._load(ref)
-        try:
-            signer = LocalSigner.of(from_pkcs8_der(self._ring.unwrap(wrapped)))
-        except ValueError as error:
-            raise KeyUnwrapFailed(f"key {wrapped.label.key_id} opens but holds no private key") from error
-        return self._open.setdefault(ref, signer)
+        return await self._manager(ref).signer(ref)
 
-    async def _load(self, ref: str) -> WrappedKey:
-        manager, _, key_id = ref.partition(":")
-        if manager != self.name:
-            raise AuthorityUnavailable(f"the authority's key is with key manager {manager!r}, not {self.name!r}")
-        wrapped = await self._store.get(key_id)
-        if wrapped is None:
-            raise AuthorityUnavailable(f"key {key_id} is not in the database; restore the backup that has it")
-        # The store is not trusted with what a key is for: a row moved elsewhere must not open here.
-        if wrapped.label.key_id != key_id or wrapped.label.trust_domain != self._trust_domain.name:
-            raise KeyUnwrapFailed(f"key {key_id} belongs to another key or trust domain")
-        return wrapped
+    async def forget(self, ref: str) -> None:
+        await self._manager(ref).forget(ref)
+
+    async def check(self, refs: Collection[str]) -> None:
+        """All custodians that `refs` name, and the one that makes new keys; raises what the first of them raises."""
+        failures = await self.check_each(refs)
+        for failure in failures.values():
+            if failure is not None:
+                raise failure
+
+    async def check_each(self, refs: Collection[str]) -> dict[str, AuthorityUnavailable | None]:
+        """What each configured custodian has to say about its part of `refs`, by its name."""
+        found: dict[str, AuthorityUnavailable | None] = {}
+        for name, manager in self._managers.items():
+            try:
+                await manager.check([ref for ref in refs if manager_of(ref) == name])
+            except AuthorityUnavailable as error:
+                found[name] = error
+            else:
+                found[name] = None
+        return found
+
+    def problem(self, ref: str) -> str | None:
+        manager = self._managers.get(manager_of(ref))
+        return _not_configured(ref) if manager is None else manager.problem(ref)
+
+    async def close(self) -> None:
+        for manager in self._managers.values():
+            await manager.close()
+
+    def _manager(self, ref: str) -> KeyManager:
+        manager = self._managers.get(manager_of(ref))
+        if manager is None:
+            raise AuthorityUnavailable(_not_configured(ref))
+        return manager
+
+
+def _not_configured(ref: str) -> str:
+    return (
+        f"the authority's key is with key manager {manager_of(ref)!r}, which is not configured: configure it until "
+        "the last authority whose key it holds is gone"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from ca.kek import KeyLabel, WrappedKey
 from ca.keys import KeyType
@@ -44,6 +44,10 @@ class Keys:
         """Every key, oldest first."""
         order = (wrapped_keys.c.created_at, wrapped_keys.c.key_id)
         return tuple(map(_from_row, self._tx.rows(select(wrapped_keys).order_by(*order))))
+
+    def remove(self, key_id: str) -> bool:
+        """Delete a key for good; whether there was one."""
+        return self._tx.change(wrapped_keys, delete(wrapped_keys).where(wrapped_keys.c.key_id == key_id)).rowcount > 0
 
     def rewrap(self, wrap: Callable[[WrappedKey], WrappedKey]) -> int:
         """Put every key through `wrap` (ca.kek.KeyRing.rewrap); returns how many came back changed. All or nothing."""

@@ -171,7 +171,7 @@ def make_key_ring(seed: int = 1) -> KeyRing:
 
 
 class FakeWrappedKeyStore:
-    """Implements ca.key_manager.WrappedKeyStore in memory."""
+    """Implements ca.key_managers.wrapped.WrappedKeyStore in memory."""
 
     def __init__(self) -> None:
         self.rows: dict[str, WrappedKey] = {}
@@ -183,3 +183,6 @@ class FakeWrappedKeyStore:
 
     async def get(self, key_id: str) -> WrappedKey | None:
         return self.rows.get(key_id)
+
+    async def remove(self, key_id: str) -> None:
+        self.rows.pop(key_id, None)

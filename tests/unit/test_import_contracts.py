@@ -29,6 +29,7 @@ PLANTED = [
     ("ca and attestation know no gRPC, no web, no SQL, no Vault", "ca/keys.py", "import grpc"),
     ("ca and attestation know no gRPC, no web, no SQL, no Vault", "attestation/catalog.py", "import httpx"),
     ("SQLAlchemy only in sds.store", "sds/delivery/planted.py", "from sqlalchemy.exc import DBAPIError"),
+    ("PKCS #11 only in its key manager", "sds/server/planted.py", "import pkcs11"),
     ("hvac only in sds.vault", "sds/store/planted.py", "import hvac"),
     (
         "Envoy's generated code only at the edge of sds.delivery",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from attestation.spiffe_id import TrustDomain
 from ca.kek import NONCE_BYTES, KeyRing, WrappedKey
-from ca.key_manager import WrappedKeyManager
+from ca.key_managers.wrapped import WrappedKeyManager
 from sds.audit.event import Actor, Json, Target
 from sds.logs import get_logger
 from sds.server.authority.kek_file import KekFile, KekFileUnusable
@@ -21,7 +21,7 @@ from sds.store.unit_of_work import UnitOfWork
 
 
 class KeyStore:
-    """Implements ca.key_manager.WrappedKeyStore."""
+    """Implements ca.key_managers.wrapped.WrappedKeyStore."""
 
     def __init__(self, store: Transactions, events: Events) -> None:
         self._store = store
@@ -40,6 +40,13 @@ class KeyStore:
 
     async def get(self, key_id: str) -> WrappedKey | None:
         return await self._store.read(lambda uow: uow.keys.get(key_id))
+
+    async def remove(self, key_id: str) -> None:
+        def work(uow: UnitOfWork) -> None:
+            if uow.keys.remove(key_id):
+                uow.audit.append(self._events.make(uow.now, "key.destroy", system_actor(), Target("key", key_id)))
+
+        await self._store.write(work)
 
 
 class Custody:

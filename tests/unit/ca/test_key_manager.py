@@ -11,7 +11,8 @@ from attestation.spiffe_id import TrustDomain
 from ca.authority import AuthorityKind
 from ca.errors import AuthorityUnavailable, KeyUnwrapFailed
 from ca.kek import KeyLabel
-from ca.key_manager import KeyManager, WrappedKeyManager
+from ca.key_manager import KeyManager
+from ca.key_managers.wrapped import WrappedKeyManager
 from ca.keys import KeyType, spki_der, to_pkcs8_der
 from ca.masked import Masked
 from tests.fakes.ca import FakeWrappedKeyStore, make_key_ring

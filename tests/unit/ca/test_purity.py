@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 CA = Path(__file__).parents[3] / "ca"
-SHELLS = {"key_manager.py"}
 FORBIDDEN = {"asyncio", "time", "random", "secrets", "logging", "os", "socket", "threading", "structlog", "sds"}
 
 
@@ -24,4 +23,4 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(CA.glob("*.py")), ids=lambda path: path.name)
 def test_pure(path: Path) -> None:
-    assert not imported(path) & (FORBIDDEN - ({"asyncio"} if path.name in SHELLS else set()))
+    assert not imported(path) & FORBIDDEN

@@ -10,7 +10,7 @@ from attestation.spiffe_id import TrustDomain
 from ca.authority import AuthorityState
 from ca.errors import AuthorityUnavailable
 from ca.kek import Kek, KeyRing
-from ca.key_manager import WrappedKeyManager
+from ca.key_managers.wrapped import WrappedKeyManager
 from ca.keys import KeyType
 from ca.masked import Masked
 from ca.serial import random_serial

@@ -1,0 +1,46 @@
+"""Which key managers there are: an explicit table, name to factory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from attestation.spiffe_id import TrustDomain
+from ca.key_manager import KeyManager, KeyManagers
+from ca.key_managers import pkcs11, wrapped
+from ca.key_managers.pkcs11 import Pkcs11KeyManager
+from ca.key_managers.token import TokenConfig
+from ca.key_managers.wrapped import WrappedKeyManager
+
+
+@dataclass(frozen=True, slots=True)
+class KeyManagerParts:
+    """What key managers are made of. One without a config is off."""
+
+    trust_domain: TrustDomain
+    random_bytes: Callable[[int], bytes]
+    """Fit for secrets (os.urandom)."""
+    monotonic: Callable[[], float]
+    wrapped: WrappedKeyManager
+    """Made with the key file that it needs to open its keys."""
+    pkcs11: TokenConfig | None = None
+
+
+KEY_MANAGERS: Mapping[str, Callable[[KeyManagerParts], KeyManager | None]] = MappingProxyType(
+    {
+        wrapped.NAME: lambda parts: parts.wrapped,
+        pkcs11.NAME: lambda parts: _pkcs11(parts, parts.pkcs11) if parts.pkcs11 else None,
+    }
+)
+"""Any number may be configured, one of which makes new keys."""
+
+
+def key_managers(parts: KeyManagerParts, chosen: str) -> KeyManagers:
+    """All that are configured behind one; `chosen`, which must be one of them, makes new keys. Opens nothing."""
+    made = {name: factory(parts) for name, factory in KEY_MANAGERS.items()}
+    return KeyManagers({name: manager for name, manager in made.items() if manager is not None}, chosen)
+
+
+def _pkcs11(parts: KeyManagerParts, config: TokenConfig) -> KeyManager:
+    return Pkcs11KeyManager(config, parts.trust_domain, parts.random_bytes, parts.monotonic)

@@ -1,0 +1,1 @@
+"""The custodians of authority keys, one module a plugin; `ca.catalog` is their table."""
