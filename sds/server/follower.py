@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import Authority, AuthorityKind
-from ca.bundle import TrustBundle
+from ca.bundle import JwtKey, TrustBundle
 from ca.errors import CaError
 from sds.clock import Clock
 from sds.logs import get_logger
@@ -38,13 +38,26 @@ class Bundles:
         self._refresh_hint = refresh_hint
 
     def build(self, uow: UnitOfWork) -> TrustBundle:
-        authorities = uow.authorities.all(AuthorityKind.X509)
-        return self.of(authorities, uow.authorities.bundle_sequence, uow.now)
+        return self.of(uow.authorities.all(), uow.authorities.bundle_sequence)
 
-    def of(self, authorities: tuple[Authority, ...], sequence: int, now: datetime) -> TrustBundle:
-        """Every authority by which a certificate may still verify: neither revoked nor expired."""
-        published = tuple(one.certificate for one in authorities if one.published(now))
-        return TrustBundle(self._trust_domain, published, sequence, self._refresh_hint)
+    def of(self, authorities: tuple[Authority, ...], sequence: int) -> TrustBundle:
+        """Every authority that is not revoked.
+
+        One that has expired stays until rotation drops it: what a sequence stands for must not depend on when, and by
+        whose clock, it was put together.
+        """
+        published = [one for one in authorities if not one.revoked]
+        certificates = dict.fromkeys(der for one in published for der in one.bundle_certificates)
+        return TrustBundle(
+            self._trust_domain,
+            tuple(certificates),
+            sequence,
+            self._refresh_hint,
+            jwt_keys=tuple(
+                JwtKey(one.id, one.public_key, one.not_after) for one in published if one.kind is AuthorityKind.JWT
+            ),
+            tainted=frozenset(one.id for one in published if one.tainted),
+        )
 
 
 async def load_facts(store: Transactions, bundles: Bundles) -> Facts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from attestation.entry import EntrySpec
 from attestation.selector import Selector
 from attestation.spiffe_id import SpiffeId
+from ca.authority import AuthorityKind, AuthorityState
+from ca.bundle import JwtKey
 from ca.errors import AuthorityUnavailable
 from sds.audit.event import Target
 from sds.server.events import Events, system_actor
@@ -22,6 +25,7 @@ from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
 from tests.fakes.ca import TRUST_DOMAIN, make_authority
 from tests.fakes.clock import FakeClock
+from tests.fakes.slots import slot
 
 AGENT = SpiffeId(TRUST_DOMAIN, "/sds/agent/a")
 BUNDLES = Bundles(TRUST_DOMAIN, timedelta(minutes=5))
@@ -143,12 +147,6 @@ async def test_authorities_change_the_bundle_and_are_announced(store: Store, eve
         assert told == 1
 
 
-async def test_an_expired_or_revoked_authority_is_not_published(clock: FakeClock) -> None:
-    good = make_authority(now=clock.now()).authority
-    old = make_authority(now=clock.now() - timedelta(days=91)).authority
-    assert BUNDLES.of((old, good), 3, clock.now()).x509_authorities == (good.certificate,)
-
-
 async def test_an_outage_is_waited_for(store: Store, events: Events, clock: FakeClock) -> None:
     class Flaky:
         """A store that cannot be read for a while."""
@@ -187,3 +185,21 @@ async def test_it_ends_with_the_store(store: Store, events: Events, clock: FakeC
         await task
     with pytest.raises(StoreUnavailable):
         await load_facts(store, BUNDLES)
+
+
+def test_the_bundle_follows_from_the_slots_alone() -> None:
+    """Not from the time: what sidecars acknowledge as a sequence must be the same wherever it was put together."""
+    root = slot("r1", AuthorityState.ACTIVE, certificate=b"root")
+    slots = (
+        slot("gone", AuthorityState.OLD, revoked=True, certificate=b"gone"),
+        slot("expired", AuthorityState.OLD, life=timedelta(seconds=1), certificate=b"expired"),
+        replace(root, roots=(b"up", b"up2"), certificate=b"below"),
+        replace(root, id="r2", state=AuthorityState.PREPARED, roots=(b"up",), certificate=b"below2"),
+        slot("k1", AuthorityState.ACTIVE, kind=AuthorityKind.JWT, tainted=True),
+        slot("k0", AuthorityState.OLD, kind=AuthorityKind.JWT, revoked=True, tainted=True),
+    )
+    bundle = BUNDLES.of(slots, 7)
+    assert bundle.x509_authorities == (b"expired", b"up", b"up2")
+    assert bundle.jwt_keys == (JwtKey("k1", b"k1", slots[4].not_after),)
+    assert bundle.tainted == {"k1"}
+    assert bundle.sequence == 7
