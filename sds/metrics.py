@@ -30,6 +30,9 @@ STATUSES = (
 """gRPC status codes that the server answers with."""
 REFUSED_CONNECTIONS = ("rate", "total", "per_peer", "no_credentials", "other")
 """`rate`, `total` and `per_peer`: which limit was met. `no_credentials`: the kernel could not tell who it was."""
+LISTENERS = ("main", "attest", "public")
+"""`main` and `attest` are the node API's; `public` is all of `endpoints`."""
+PUBLIC_ENDPOINTS = ("bundle", "oidc", "jwks", "crl", "ocsp", "other")
 IGNORED = ("unknown_type", "not_granted", "other")
 
 
@@ -153,11 +156,23 @@ class ServerMetrics:
             "sds_server_connections_refused",
             "Connections closed before they were served.",
             r,
-            listener=("main", "attest"),
+            listener=LISTENERS,
             reason=REFUSED_CONNECTIONS,
         )
         connections = Gauge("sds_server_connections", "Connections open now.", ("listener",), registry=r)
-        self.connections = {listener: connections.labels(listener) for listener in ("main", "attest")}
+        self.connections = {listener: connections.labels(listener) for listener in LISTENERS}
+        self.public_requests = Counters(
+            "sds_server_public_requests",
+            "Requests to the public endpoints.",
+            r,
+            endpoint=PUBLIC_ENDPOINTS,
+            status=("2xx", "3xx", "4xx", "5xx"),
+        )
+        self.endpoint_certificate_expiry = _gauge(
+            "sds_server_endpoint_certificate_expiry_timestamp_seconds",
+            "When the first certificate of `endpoints.*.cert_file` expires; 0: there is none.",
+            r,
+        )
         self._authority_expiry = Gauge(
             "sds_server_authority_expiry_timestamp_seconds", "When an authority expires.", ("kind", "state"), registry=r
         )

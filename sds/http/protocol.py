@@ -27,7 +27,7 @@ class Peer:
 class HttpLimits:
     """`request_seconds`: how long a client may take to send one whole request; `keep_alive_seconds`: to begin the next.
 
-    `concurrency`: connections; more are closed at once.
+    `concurrency`: connections; more are closed at once. `handshake_seconds`: how long a TLS handshake may take.
     """
 
     header_bytes: int = 32 * 1024
@@ -35,6 +35,7 @@ class HttpLimits:
     concurrency: int = 256
     request_seconds: float = 30.0
     keep_alive_seconds: int = 60
+    handshake_seconds: float = 10.0
 
 
 class _TooLarge(Exception):
@@ -42,7 +43,9 @@ class _TooLarge(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. `unix` connections carry their Peer in ``scope["state"]["peer"]``."""
+    """One connection. `unix` connections carry their Peer in ``scope["state"]["peer"]``; and in ``["connection"]`` the
+    name that the client bound its end to, which a relay does.
+    """
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refused = True
                 transport.abort()
                 return
-            self.app_state = {**self.app_state, "peer": Peer(pid, uid, gid)}
+            self.app_state = {**self.app_state, "peer": Peer(pid, uid, gid), "connection": _abstract_name(sock)}
         super().connection_made(transport)
         self._await_request()
 
@@ -159,3 +162,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
             self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()
+
+
+def _abstract_name(sock: socket.socket) -> str:
+    """An abstract name (unix(7)) in the form in which Relay.lookup takes it; empty where the client bound none."""
+    name = sock.getpeername()
+    return f"unix-abstract:{name[1:].decode(errors='replace')}" if isinstance(name, bytes) and name[:1] == b"\0" else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,8 @@ from sds.http.protocol import BoundedProtocol, HttpLimits
 from sds.net.listen import UnixListener, listen_tcp, listen_unix
 
 _DEFAULTS = HttpLimits()
+_SHUTDOWN_SECONDS = 2.0
+"""How long a client may take to answer the end of TLS."""
 
 
 class HttpServer:
@@ -28,6 +31,7 @@ class HttpServer:
         *,
         limits: HttpLimits = _DEFAULTS,
         listener: UnixListener | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -46,7 +50,7 @@ class HttpServer:
         )
         self._sockets = list(sockets)
         self._listener = listener
-        self._server = _Embedded(config)
+        self._server = _Embedded(config, tls, limits.handshake_seconds)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -77,10 +81,15 @@ class HttpServer:
         return port
 
 
-def serve_unix(app: Any, path: Path, *, mode: int = 0o600, limits: HttpLimits = _DEFAULTS) -> HttpServer:
-    """A server on a Unix socket with exactly these permissions. Raises sds.net.errors.AddressUnusable."""
+def serve_unix(
+    app: Any, path: Path, *, mode: int = 0o600, limits: HttpLimits = _DEFAULTS, tls: ssl.SSLContext | None = None
+) -> HttpServer:
+    """A server on a Unix socket with exactly these permissions. Raises sds.net.errors.AddressUnusable.
+
+    With `tls` it speaks HTTPS, which only makes sense behind a relay from the network.
+    """
     listener = listen_unix(path, mode=mode)
-    return HttpServer(app, [listener.socket], limits=limits, listener=listener)
+    return HttpServer(app, [listener.socket], limits=limits, listener=listener, tls=tls)
 
 
 def serve_tcp(app: Any, host: str, port: int, *, limits: HttpLimits = _DEFAULTS) -> HttpServer:
@@ -91,8 +100,10 @@ def serve_tcp(app: Any, host: str, port: int, *, limits: HttpLimits = _DEFAULTS)
 class _Embedded(uvicorn.Server):
     """Says when it serves, and leaves signals to the process it is part of."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None, handshake_seconds: float) -> None:
         super().__init__(config)
+        self._tls = tls
+        self._handshake_seconds = handshake_seconds
         self.ready = asyncio.Event()
         self.leave = asyncio.Event()
 
@@ -101,8 +112,35 @@ class _Embedded(uvicorn.Server):
         await self.leave.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self._tls is None:
+            await super().startup(sockets)
+        else:
+            await self._start_tls(self._tls, sockets or ())
         self.ready.set()
+
+    async def _start_tls(self, tls: ssl.SSLContext, sockets: Sequence[socket.socket]) -> None:
+        """As uvicorn does it, which knows no bound on the time of a handshake."""
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        make: Any = self.config.http_protocol_class
+        connection = partial(
+            make,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=sock,
+                ssl=tls,
+                ssl_handshake_timeout=self._handshake_seconds,
+                ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
+                backlog=self.config.backlog,
+            )
+            for sock in sockets
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -13,6 +13,7 @@ from ca.errors import CaError
 from sds import __version__
 from sds.clock import Clock, SystemClock
 from sds.config import ConfigError, ServerConfig, fingerprint
+from sds.http.tls import TlsUnusable
 from sds.lifecycle import (
     HardeningFailed,
     Systemd,
@@ -37,7 +38,7 @@ EXIT_CONFIG = 6
 Reload = Callable[[], ServerConfig]
 """Reads the configuration again, from the same places. Raises an error that may have `problems`."""
 
-_EXPECTED = (CaError, StoreError, NetError, AttestationError, DataDirUnusable, HardeningFailed)
+_EXPECTED = (CaError, StoreError, NetError, AttestationError, DataDirUnusable, HardeningFailed, TlsUnusable)
 """What can keep a server from starting through no fault of this program; each message says what to do."""
 
 

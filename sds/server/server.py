@@ -20,6 +20,7 @@ from sds.server.health import Health
 from sds.server.housekeeping import Housekeeping
 from sds.server.listener import Listener
 from sds.server.own_svid import OwnSvid
+from sds.server.public.listener import PublicListener
 from sds.server.refusals import RefusalLog
 from sds.server.registry import Registry
 from sds.server.signing import BatchSigner
@@ -51,6 +52,7 @@ class Parts:
     health: Health
     node: Endpoint
     attest: Endpoint
+    public: Sequence[PublicListener]
     http: Sequence[HttpServer]
     reconfigure: Callable[[ServerConfig], None]
     executor: Executor
@@ -80,6 +82,10 @@ class Server:
         for endpoint in (parts.node, parts.attest):
             port = await endpoint.listener.start(endpoint.address.host, endpoint.address.port)
             self.addresses[endpoint.listener.name] = Address(endpoint.address.host, port)
+        for public in parts.public:
+            self.addresses[public.name] = Address(public.address.host, await public.start())
+            if public.certificate is not None:
+                self._run(public.run(), f"certificate of {public.name}")
         for server in parts.http:
             await server.start()
         parts.housekeeping.schedule(parts.scheduler)
@@ -109,9 +115,12 @@ class Server:
         parts = self._parts
         parts.health.serving = False
         listeners = [parts.node.listener, parts.attest.listener]
+        for public in parts.public:
+            public.drain()
         await asyncio.gather(*(listener.drain() for listener in listeners))
         parts.registry.end_watches("the server is shutting down; connect again")
         await asyncio.gather(*(listener.stop(self._drain_timeout) for listener in listeners))
+        await asyncio.gather(*(public.stop(self._drain_timeout) for public in parts.public))
         await parts.signer.close()
         await asyncio.gather(*(server.stop(self._drain_timeout.total_seconds()) for server in parts.http))
         await parts.scheduler.stop()

@@ -61,6 +61,9 @@ class Telemetry:
         for event in events:
             self.metrics.audit_events.inc(event)
 
+    def public_request(self, endpoint: str, status: int) -> None:
+        self.metrics.public_requests.inc(endpoint, f"{status // 100}xx")
+
     def admin_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
         del route, seconds
         self.metrics.admin_requests.inc(method, f"{status // 100}xx")

@@ -30,6 +30,7 @@ from sds.server.transactions import Metered, Transactions
 from sds.server.wiring.admin import http_servers
 from sds.server.wiring.core import Core, open_core, open_database
 from sds.server.wiring.node import batch_signer, listeners
+from sds.server.wiring.public import public_listeners
 
 
 async def build(
@@ -43,7 +44,7 @@ async def build(
     """Everything but the listening. `passing` is told how far issuances have come.
 
     Raises what can be wrong with the parts, each error saying what to do: StoreError, KekFileUnusable, CaError,
-    ConfigError, AddressUnusable.
+    ConfigError, AddressUnusable, TlsUnusable.
     """
     collectors = collectors or CollectorRegistry()
     telemetry = Telemetry(ServerMetrics(collectors), clock)
@@ -82,6 +83,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         health=health,
         node=Endpoint(node, config.listen),
         attest=Endpoint(attest, config.attest_listen),
+        public=public_listeners(core, data_dir, own_svid),
         http=http_servers(core, health, collectors),
         reconfigure=reconfigure,
         executor=executor,
