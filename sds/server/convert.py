@@ -11,7 +11,8 @@ from attestation.entry import RegistrationEntry
 from ca.bundle import TrustBundle
 from ca.intent import IssuedCertificate
 from sds._pb.sds.node.v1 import node_pb2
-from sds.server.signing import Answer, NotSigned, SignCode
+from sds.server.authorized import NotSigned, SignCode
+from sds.server.signing import Answer
 from sds.server.watch import Update
 from sds.store.records import ProcessRecord
 

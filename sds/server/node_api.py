@@ -16,6 +16,7 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.net.limits import Caps
 from sds.server import convert
+from sds.server.authorized import NOT_AUTHORIZED, NotSigned, SignCode
 from sds.server.enrolment import Enrolment
 from sds.server.events import agent_actor
 from sds.server.identity import AgentCaller, CallerCheck, Unwelcome
@@ -23,7 +24,7 @@ from sds.server.refusals import Refusal, RefusalLog
 from sds.server.registry import Registry
 from sds.server.reports import Reports, parse_report
 from sds.server.rpc import Call, CallRefused, ServerStream, Unary
-from sds.server.signing import NOT_AUTHORIZED, Answer, BatchSigner, NotSigned, SignCode, SignJob
+from sds.server.signing import Answer, BatchSigner, SignJob
 from sds.server.watch import Update, WatchEnded, Watcher
 
 SERVICE = "sds.node.v1.Node"

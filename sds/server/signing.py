@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import Protocol, TypeVar
 
 from attestation.entry import RegistrationEntry
-from attestation.spiffe_id import SpiffeId
 from ca.csr import parse_csr
 from ca.errors import AuthorityUnavailable, CaError, CsrRefused
 from ca.intent import IssuedCertificate, IssueRequest
@@ -26,26 +24,29 @@ from ca.profile import ProfileName
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.net.limits import Caps
+from sds.server.authorized import (
+    NOT_AUTHORIZED,
+    OVERLOADED,
+    TOO_MANY_OF_ONE,
+    AuthorizedState,
+    NotSigned,
+    Recheck,
+    SignCode,
+    check_authority,
+    entry_for,
+    refused,
+)
 from sds.server.coalescer import Coalescer, Overloaded
 from sds.server.events import Events, agent_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import SigningAuthorities, intent_record
 from sds.server.stages import Passing, Stage, unwatched
 from sds.server.transactions import Transactions
-from sds.store.errors import NotFound, StoreError
+from sds.store.errors import StoreError
 from sds.store.records import ProcessRecord
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
-
-
-class SignCode(Enum):
-    """Why an item has no certificate (SignError.Code of the node protocol)."""
-
-    NOT_AUTHORIZED = 1
-    CSR_REFUSED = 2
-    UNAVAILABLE = 3
-    REFUSED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +65,9 @@ class Signed:
     issued: IssuedCertificate
 
 
-@dataclass(frozen=True, slots=True)
-class NotSigned:
-    """`message` is safe to show."""
-
-    code: SignCode
-    message: str
-
-
 Answer = Signed | NotSigned
 
-NOT_AUTHORIZED = NotSigned(SignCode.NOT_AUTHORIZED, "no such entry for this agent")
-CHANGED = NotSigned(SignCode.UNAVAILABLE, "the entry has just changed; ask again")
 STORE_DOWN = "the certificate could not be recorded, so none was issued; try again later"
-OVERLOADED = NotSigned(SignCode.UNAVAILABLE, "too many requests are waiting for a signature; try again later")
-TOO_MANY_OF_ONE = NotSigned(
-    SignCode.UNAVAILABLE, "too many requests of this agent are waiting for a signature; try again later"
-)
-
-
-class AuthorizedState(Protocol):
-    """What agents may have, as the registry knows it."""
-
-    @property
-    def revision(self) -> int: ...
-
-    def entry(self, entry_id: str) -> RegistrationEntry | None: ...
 
 
 class SigningObserver(Protocol):
@@ -164,7 +142,7 @@ class BatchSigner:
         started = self._clock.monotonic()
         now = self._clock.now()
         revision = self._state.revision
-        items = [_Item(job, _entry_for(self._state, job, now)) for job in jobs]
+        items = [_Item(job, entry_for(self._state, job.caller, job.entry_id, now)) for job in jobs]
         try:
             await self._in_thread(lambda: self._prepare(items, now))
             if any(item.prepared for item in items):
@@ -203,7 +181,7 @@ class BatchSigner:
             if isinstance(result, Prepared):
                 item.prepared = result
             else:
-                item.answer = _refusal(result)
+                item.answer = refused(result)
 
     def _request(self, entry: RegistrationEntry, unverified_csr: bytes) -> IssueRequest:
         if len(unverified_csr) > self._max_csr_bytes:
@@ -216,13 +194,15 @@ class BatchSigner:
     def _intend(self, uow: UnitOfWork, items: Sequence[_Item], revision: int) -> None:
         """In the transaction: check that the authorised state is still true, then record what will be signed.
 
-        May be run again by the store, so it decides anew each time.
+        May be run again by the store, so it decides anew each time. Raises AuthorityUnavailable.
         """
         ready = [item for item in items if item.prepared is not None]
+        for authority_id in {item.prepared.intent.authority_id for item in items if item.prepared is not None}:
+            check_authority(uow, authority_id)
         if uow.changes.since(revision, limit=1).changes:
-            recheck = _Recheck(uow)
+            recheck = Recheck(uow)
             for item in ready:
-                item.answer = recheck.refusal(item)
+                item.answer = recheck.refusal(item.job.caller, item.job.entry_id, item.entry)
         records, events = [], []
         for item in ready:
             if item.answer is not None or item.prepared is None or item.entry is None:
@@ -246,7 +226,7 @@ class BatchSigner:
                 item.answer = Signed(item.entry, result)
             elif isinstance(result, CaError):
                 self._log.error("signing failed", entry_id=item.job.entry_id, reason=str(result))
-                item.answer, item.failure = _refusal(result), result
+                item.answer, item.failure = refused(result), result
 
     def _record(self, uow: UnitOfWork, items: Sequence[_Item]) -> None:
         """In the second transaction: what was signed, and what was meant to be and could not."""
@@ -267,53 +247,3 @@ class BatchSigner:
         issued = sum(isinstance(answer, Signed) for answer in answers)
         failed = sum(isinstance(answer, NotSigned) and answer.code is SignCode.UNAVAILABLE for answer in answers)
         self._observer.signed(len(answers), issued, len(answers) - issued - failed, failed, seconds)
-
-
-class _Recheck:
-    """The entries and agents of a batch as the transaction sees them, each read once.
-
-    Needed when something was committed that the registry has not taken in: a moment after a change, on any replica.
-    """
-
-    def __init__(self, uow: UnitOfWork) -> None:
-        self._uow = uow
-        self._entries: dict[str, RegistrationEntry | None] = {}
-        self._agents: dict[SpiffeId, bool] = {}
-
-    def refusal(self, item: _Item) -> NotSigned | None:
-        standing = self._entry(item.job.entry_id)
-        caller = item.job.caller
-        if standing is None or standing.parent_id != caller.agent_id or not self._welcome(caller):
-            return NOT_AUTHORIZED
-        if item.entry is None or standing.revision != item.entry.revision or not standing.live(self._uow.now):
-            return CHANGED
-        return None
-
-    def _entry(self, entry_id: str) -> RegistrationEntry | None:
-        if entry_id not in self._entries:
-            try:
-                self._entries[entry_id] = self._uow.entries.get(entry_id)
-            except NotFound:
-                self._entries[entry_id] = None
-        return self._entries[entry_id]
-
-    def _welcome(self, caller: AgentCaller) -> bool:
-        if caller.agent_id not in self._agents:
-            try:
-                record = self._uow.agents.get(caller.agent_id)
-            except NotFound:
-                self._agents[caller.agent_id] = False
-            else:
-                self._agents[caller.agent_id] = not record.banned and record.attested_at <= caller.issued_at
-        return self._agents[caller.agent_id]
-
-
-def _entry_for(state: AuthorizedState, job: SignJob, now: datetime) -> RegistrationEntry | None:
-    """The entry, if it is live and this agent's. Whether it exists for others is none of the agent's business."""
-    entry = state.entry(job.entry_id)
-    return entry if entry is not None and entry.parent_id == job.caller.agent_id and entry.live(now) else None
-
-
-def _refusal(error: CaError) -> NotSigned:
-    code = SignCode.UNAVAILABLE if isinstance(error, AuthorityUnavailable) else SignCode.REFUSED
-    return NotSigned(code, str(error))

@@ -24,11 +24,12 @@ from ca.keys import KeyType, PublicKey, generate
 from ca.profile import IssuancePolicy
 from ca.signer import Scheme, Signer
 from sds.audit.event import AuditEvent, Target
+from sds.server.authorized import NOT_AUTHORIZED, NotSigned, SignCode
 from sds.server.enrolment import Enrolment, TokenClaim
 from sds.server.events import Events, system_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import Issuance
-from sds.server.signing import NOT_AUTHORIZED, BatchSigner, NotSigned, SignCode, Signed, SignJob
+from sds.server.signing import BatchSigner, Signed, SignJob
 from sds.store.errors import Reason, StoreUnavailable
 from sds.store.records import NO_PROCESS, CertificateStatus
 from sds.store.store import Store
