@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -51,9 +52,11 @@ async def join(world: World, *flags: str) -> Credentials:
 
 
 @asynccontextmanager
-async def node_api(world: World, who: Credentials) -> AsyncIterator[node_pb2_grpc.NodeStub]:
-    """The node API as `who`."""
+async def node_api(
+    world: World, who: Credentials, options: Sequence[tuple[str, Any]] = ()
+) -> AsyncIterator[node_pb2_grpc.NodeStub]:
+    """The node API as `who`, over a connection with these channel options."""
     roots = (world.folder / "bundle.pem").read_bytes()
     tls = grpc.ssl_channel_credentials(roots, who.key_pem, who.chain_pem)
-    async with grpc.aio.secure_channel(f"{LOOPBACK}:{world.stack.ports[0]}", tls, _SERVER_NAME) as channel:
+    async with grpc.aio.secure_channel(f"{LOOPBACK}:{world.stack.ports[0]}", tls, (*_SERVER_NAME, *options)) as channel:
         yield node_pb2_grpc.NodeStub(channel)
