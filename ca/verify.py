@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from ca.bundle import TrustBundle
-from ca.errors import InvalidSvid
+from ca.chains.path import find_path
+from ca.errors import InvalidPath, InvalidSvid
 from ca.svid import X509Svid
+
+_OF_THE_WEB = (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)
 
 
 def verify_svid(svid: X509Svid, bundle: TrustBundle, now: datetime) -> None:
@@ -19,8 +22,8 @@ def verify_svid(svid: X509Svid, bundle: TrustBundle, now: datetime) -> None:
 
     1. It belongs to the bundle's trust domain (Trust Domain and Bundle section 3: never another domain's keys).
     2. The bundle has an authority.
-    3. The path is valid by cryptography's verifier; or, because that one knows no Ed25519 authorities, the leaf is
-       signed directly by an Ed25519 authority of the bundle and both are within their validity.
+    3. The path is valid by cryptography's verifier; or by our own (ca.chains.path) where that one refuses for what it
+       does not know: authorities with Ed25519 and other keys than the web's, and name constraints on URIs.
 
     That the leaf is a leaf was checked when it was read (ca.svid.parse_svid).
     """
@@ -28,25 +31,35 @@ def verify_svid(svid: X509Svid, bundle: TrustBundle, now: datetime) -> None:
         raise InvalidSvid(f"{svid.spiffe_id} is not of the trust domain {bundle.trust_domain}")
     if not bundle.x509_authorities:  # 2
         raise InvalidSvid(f"the bundle of {bundle.trust_domain} has no authority")
-    leaf, *intermediates = map(x509.load_der_x509_certificate, svid.chain)
+    try:
+        leaf, *intermediates = map(x509.load_der_x509_certificate, svid.chain)
+    except ValueError as error:
+        raise InvalidSvid("an intermediate certificate cannot be read") from error
     authorities = [x509.load_der_x509_certificate(der) for der in bundle.x509_authorities]
-    if any(_issued_by_ed25519(leaf, authority, now) for authority in authorities):  # 3
-        return
     verifier = PolicyBuilder().store(Store(authorities)).time(now).build_client_verifier()
     try:
-        verifier.verify(leaf, intermediates)
+        verifier.verify(leaf, intermediates)  # 3
     except VerificationError as error:
+        if not _beyond_the_library([*intermediates, *authorities]):
+            raise InvalidSvid(f"the SVID does not verify against the bundle: {error}") from error
+    else:
+        return
+    try:
+        find_path([leaf, *intermediates], authorities, now)
+    except InvalidPath as error:
         raise InvalidSvid(f"the SVID does not verify against the bundle: {error}") from error
 
 
-def _issued_by_ed25519(leaf: x509.Certificate, authority: x509.Certificate, now: datetime) -> bool:
-    """The bundle's certificates are signing certificates (ca.bundle.make_bundle)."""
-    if not isinstance(authority.public_key(), ed25519.Ed25519PublicKey):
-        return False
+def _beyond_the_library(authorities: Sequence[x509.Certificate]) -> bool:
+    return any(map(_unknown_to_the_library, authorities))
+
+
+def _unknown_to_the_library(authority: x509.Certificate) -> bool:
     try:
-        leaf.verify_directly_issued_by(authority)
-    except (InvalidSignature, ValueError, TypeError):
+        if not isinstance(authority.public_key(), _OF_THE_WEB):
+            return True
+        constraints = authority.extensions.get_extension_for_class(x509.NameConstraints).value
+    except Exception:  # noqa: BLE001  # no constraints, or something that no parser reads: it has judged that
         return False
-    return all(
-        certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc for certificate in (leaf, authority)
-    )
+    named = [*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())]
+    return any(isinstance(name, x509.UniformResourceIdentifier) for name in named)
