@@ -185,9 +185,9 @@ async def test_killed_at_every_stage_of_issuing(mortal: Mortal) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-async def test_killed_500_times(mortal: Mortal, long_share: float) -> None:
-    """CI runs a share of them."""
-    kills = max(round(500 * long_share), 30)
+async def test_killed_500_times(mortal: Mortal) -> None:
+    """All of them whatever the share: it takes a minute and a half."""
+    kills = 500
     report = await kill_often(mortal, kills)
     assert sum(report["killed"].values()) == kills
     assert min(report["killed"].values()) >= kills // len(Stage)
