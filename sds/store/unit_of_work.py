@@ -14,6 +14,9 @@ from sds.store.changes import Changes
 from sds.store.entries import Entries
 from sds.store.errors import UnauditedChange
 from sds.store.keys import Keys
+from sds.store.revocation.blocks import Blocks
+from sds.store.revocation.crls import Crls
+from sds.store.revocation.revocations import Revocations
 from sds.store.settings import Settings
 from sds.store.streams import Streams
 from sds.store.tokens import Tokens
@@ -28,11 +31,14 @@ class UnitOfWork:
         "agents",
         "audit",
         "authorities",
+        "blocks",
         "certificates",
         "changes",
+        "crls",
         "entries",
         "keys",
         "now",
+        "revocations",
         "settings",
         "streams",
         "tokens",
@@ -50,6 +56,9 @@ class UnitOfWork:
         self.authorities = Authorities(tx, self.changes, self.settings)
         self.keys = Keys(tx)
         self.certificates = Certificates(tx)
+        self.blocks = Blocks(tx, self.changes)
+        self.revocations = Revocations(tx)
+        self.crls = Crls(tx)
         self.streams = Streams(tx)
 
     def finish(self) -> bool:
