@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from pkcs11 import MGF, Attribute, Mechanism, MechanismFlag, ObjectClass, Session
 from pkcs11 import KeyType as TokenKeyType
-from pkcs11.exceptions import AttributeTypeInvalid
+from pkcs11.exceptions import AttributeTypeInvalid, FunctionNotSupported, RandomNoRNG
 
 from ca import der
 from ca.errors import AuthorityUnavailable, CsrRefused
@@ -72,9 +73,7 @@ def make_pair(session: Session, key_type: KeyType, key_id: bytes, label: str) ->
 def destroy_pair(session: Session, key_id: bytes) -> bool:
     """Delete all keys of this id; whether there was one. Raises PKCS11Error."""
     found = [
-        key
-        for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY)
-        for key in session.get_objects({Attribute.CLASS: kind, Attribute.ID: key_id})
+        key for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY) for key in _search(session, kind, key_id)
     ]
     for key in found:
         key.destroy()
@@ -83,7 +82,7 @@ def destroy_pair(session: Session, key_id: bytes) -> bool:
 
 def find_private(session: Session, key_id: bytes) -> TokenKey:
     """The private key's handle. Raises KeyNotFound, PKCS11Error, or AuthorityUnavailable for one that could leave."""
-    key = _one(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: key_id}), key_id)
+    key = _one(_search(session, ObjectClass.PRIVATE_KEY, key_id), key_id)
     if any(key[attribute] is not wanted for attribute, wanted in _SEALED.items()):
         raise AuthorityUnavailable(f"key {key_id.hex()} can be taken out of the token; it is not used")
     return key  # type: ignore[no-any-return]
@@ -91,7 +90,7 @@ def find_private(session: Session, key_id: bytes) -> TokenKey:
 
 def read_public(session: Session, key_id: bytes) -> PublicKey:
     """The public key. Raises KeyNotFound, PKCS11Error, or AuthorityUnavailable if it is none that we would make."""
-    key = _one(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: key_id}), key_id)
+    key = _one(_search(session, ObjectClass.PUBLIC_KEY, key_id), key_id)
     try:
         if key[Attribute.KEY_TYPE] is TokenKeyType.RSA:
             numbers = (int.from_bytes(key[one], "big") for one in (Attribute.PUBLIC_EXPONENT, Attribute.MODULUS))
@@ -164,8 +163,17 @@ def _point(parameters: bytes, point: bytes) -> ec.EllipticCurvePublicKey:
     raise ValueError("neither P-256 nor P-384, or not a full point")
 
 
-def _one(found: Iterable[Any], key_id: bytes) -> Any:
-    keys = list(found)
+def _search(session: Session, kind: ObjectClass, key_id: bytes) -> list[Any]:
+    """All objects of the kind and id. Raises PKCS11Error.
+
+    The binding writes to standard error if a search fails as it begins, so it begins with a question that fails well.
+    """
+    with suppress(RandomNoRNG, FunctionNotSupported):
+        session.generate_random(8)
+    return list(session.get_objects({Attribute.CLASS: kind, Attribute.ID: key_id}))
+
+
+def _one(keys: Sequence[Any], key_id: bytes) -> Any:
     if not keys:
         raise KeyNotFound(key_id.hex())
     if len(keys) > 1:

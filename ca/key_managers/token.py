@@ -78,6 +78,7 @@ class TokenSession:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._session: Session | None = None
+        self._loaded = False
         self._not_before = float("-inf")
         self._refused_pin = b""
         self._name = f"the PKCS #11 token {config.label!r}"
@@ -116,9 +117,8 @@ class TokenSession:
         """Log out and unload. A later `run` opens all again."""
         with self._held():
             self._drop()
-            with suppress(PKCS11Error):
-                if self.opened:
-                    pkcs11.lib(self._config.module).finalize()
+            if self._loaded:
+                self._finalize()
 
     @contextmanager
     def _held(self) -> Iterator[None]:
@@ -159,9 +159,14 @@ class TokenSession:
 
     def _open_module(self) -> Session:
         self._drop()
-        with suppress(PKCS11Error):  # one that is not initialised, or no more
-            pkcs11.lib(self._config.module).finalize()
+        if self._loaded:
+            self._finalize()
         return self._open()
+
+    def _finalize(self) -> None:
+        with suppress(PKCS11Error):  # it may not be initialised, or no more
+            pkcs11.lib(self._config.module).finalize()
+        self._loaded = False
 
     def _open(self) -> Session:
         """Raises PKCS11Error, or AuthorityUnavailable where only people can help."""
@@ -196,6 +201,7 @@ class TokenSession:
 
     def _find(self) -> Token:
         wanted = self._config.serial.encode()
+        self._loaded = True
         found = [
             token
             for slot in pkcs11.lib(self._config.module).get_slots(token_present=True)

@@ -47,6 +47,7 @@ class WrappedKeyManager:
         self._trust_domain = trust_domain
         self._random_bytes = random_bytes
         self._open: dict[str, Signer] = {}
+        self._problems: dict[str, str] = {}
 
     @property
     def ring(self) -> KeyRing:
@@ -82,10 +83,18 @@ class WrappedKeyManager:
         self._open.pop(ref, None)
 
     async def check(self, refs: Collection[str]) -> None:
-        """An opened key is in memory and always at hand; whether the rest can be opened shows when it is."""
+        """Open those that are not open: a key that is of no use shows before it is needed. An open one stays so."""
+        self._problems = {}
+        for ref in refs:
+            try:
+                await self.signer(ref)
+            except (AuthorityUnavailable, KeyUnwrapFailed) as error:
+                self._problems[ref] = str(error)
+        for problem in self._problems.values():
+            raise AuthorityUnavailable(problem)
 
-    def problem(self, ref: str) -> str | None:  # noqa: ARG002
-        return None
+    def problem(self, ref: str) -> str | None:
+        return self._problems.get(ref)
 
     async def close(self) -> None:
         self._open.clear()
