@@ -15,6 +15,7 @@ from ca.issuer import Issuer
 from sds.audit.event import Actor
 from sds.clock import Clock
 from sds.logs import get_logger
+from sds.server.authorized import check_authority
 from sds.server.events import Events
 from sds.server.stages import Passing, Stage, unwatched
 from sds.server.transactions import Transactions
@@ -80,6 +81,7 @@ class Issuance:
         intent = prepared.intent
 
         def record(uow: UnitOfWork) -> None:
+            check_authority(uow, intent.authority_id)
             decide(uow, intent)
             uow.certificates.add_intents([intent_record(intent, uow.now)])
             uow.audit.append(self._events.certificate(uow.now, intent, actor, request_id))

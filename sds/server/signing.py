@@ -214,6 +214,8 @@ class BatchSigner:
             events.append(
                 self._events.certificate(uow.now, intent, actor, caller.request_id, entry=entry, process=process)
             )
+        if not records:  # the recheck has left nothing
+            return
         uow.certificates.add_intents(records)
         uow.audit.append_all(events)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from attestation.errors import AttestationRefused
 from attestation.node.join_token import encode_token, hash_token
 from attestation.selector import Selector
 from attestation.spiffe_id import SpiffeId
-from ca.authority import SigningAuthority
+from ca.authority import AuthorityState, SigningAuthority
 from ca.csr import build_csr
 from ca.errors import AuthorityUnavailable
 from ca.issuer import Issuer
@@ -34,6 +35,7 @@ from sds.store.errors import Reason, StoreUnavailable
 from sds.store.records import NO_PROCESS, CertificateStatus
 from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
+from tests.fakes.authorities import alter, install
 from tests.fakes.ca import TRUST_DOMAIN, make_authority, serial_source
 from tests.fakes.clock import EPOCH, FakeClock
 
@@ -42,15 +44,22 @@ CSR = build_csr(generate(KeyType.ECDSA_P256))
 TOKEN = encode_token(b"t" * 32)
 
 
+AUTHORITY = make_authority()
+
+
+@pytest.fixture(autouse=True)
+async def _standing(store: Store, events: Events) -> None:
+    await install(store, events, AUTHORITY.authority)
+
+
 class Flaky:
     """A signer that can be unplugged, and the authorities that hand it out."""
 
     def __init__(self) -> None:
-        made = make_authority()
-        self.inner: Signer = made.signer
+        self.inner: Signer = AUTHORITY.signer
         self.unplugged = False
         self.signatures = 0
-        self.authority = replace(made, signer=self)
+        self.authority = replace(AUTHORITY, signer=self)
 
     def signing(self) -> SigningAuthority:
         return self.authority
@@ -70,7 +79,7 @@ class Entries:
     """The authorised state."""
 
     def __init__(self, *entries: RegistrationEntry) -> None:
-        self.revision = 0
+        self.revision = 1000  # nothing in the store is news
         self.entries = {entry.id: entry for entry in entries}
 
     def entry(self, entry_id: str) -> RegistrationEntry | None:
@@ -121,7 +130,8 @@ async def with_token(store: Store, events: Events, agent: SpiffeId = AGENT) -> N
 
 
 async def log(store: Store) -> list[AuditEvent]:
-    return [stored.event for stored in await store.read(lambda uow: uow.audit.tail(None))]
+    events = [stored.event for stored in await store.read(lambda uow: uow.audit.tail(None))]
+    return [event for event in events if event.target.kind != "authority"]
 
 
 async def attest(enrol: Enrolment, store: Store) -> object:
@@ -254,6 +264,23 @@ async def test_a_store_that_fails_gives_nothing_out(
     assert [a.code for a in answers if isinstance(a, NotSigned)] == [SignCode.UNAVAILABLE, SignCode.NOT_AUTHORIZED]
     assert bench.key.signatures == (0 if write == 1 else 1)
     assert bench.counts.seen == [(2, 0, 1, 1)]
+
+
+@pytest.mark.parametrize("changes", [{"tainted": True}, {"state": AuthorityState.OLD}, {"revoked": True}])
+async def test_an_authority_that_another_replica_has_just_retired_signs_nothing(
+    store: Store, events: Events, clock: FakeClock, changes: dict[str, Any]
+) -> None:
+    """This process still has it open; the transaction knows better."""
+    bench = Bench(store, events, clock)
+    await with_token(store, events)
+    await alter(store, events, AUTHORITY.authority, replace(AUTHORITY.authority, **changes))
+    (answer,) = await bench.signer.sign([job()])
+    assert isinstance(answer, NotSigned)
+    assert (answer.code, "just been replaced" in answer.message) == (SignCode.UNAVAILABLE, True)
+    with pytest.raises(AuthorityUnavailable, match="just been replaced"):
+        await attest(enrolment(store, bench.key, events, clock), store)
+    assert bench.key.signatures == 0
+    assert [event.action for event in await log(store)] == ["token.create"]
 
 
 async def test_no_transaction_for_what_nobody_may_have(store: Store, events: Events, clock: FakeClock) -> None:

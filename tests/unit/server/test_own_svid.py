@@ -19,6 +19,7 @@ from sds.server.issuance import Issuance
 from sds.server.own_svid import OwnSvid
 from sds.server.tls import TlsMaterial
 from sds.store.store import Store
+from tests.fakes.authorities import install
 from tests.fakes.ca import TRUST_DOMAIN, make_authority, serial_source
 from tests.fakes.clock import EPOCH, FakeClock
 
@@ -63,6 +64,7 @@ class World:
 @pytest.fixture
 async def world(store: Store, events: Events, clock: FakeClock) -> AsyncIterator[World]:
     made = World(store, events, clock)
+    await install(store, events, made.authorities.signing().authority)
     yield made
 
 
@@ -120,12 +122,13 @@ async def test_a_new_bundle_is_trusted_at_once(running: World) -> None:
     assert running.own.current() is second
 
 
-async def test_it_moves_to_the_authority_that_signs_now(running: World) -> None:
+async def test_it_moves_to_the_authority_that_signs_now(running: World, store: Store, events: Events) -> None:
     first = running.own.current()
     running.own.authority_is(running.authorities.signing().authority.id)
     await asyncio.sleep(0.05)
     assert running.own.current() is first
     running.authorities.current = make_authority()
+    await install(store, events, running.authorities.signing().authority)
     running.own.authority_is(running.authorities.signing().authority.id)
     await running.settled(first)
 
