@@ -8,12 +8,13 @@ octets by heart and parses everything else.
 from __future__ import annotations
 
 import hashlib
+from enum import StrEnum
 from typing import NamedTuple, cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from ca.errors import CsrRefused
@@ -45,6 +46,43 @@ _P256 = ec.SECP256R1()
 _ECDSA_SHA256 = ec.ECDSA(Prehashed(hashes.SHA256()))
 
 
+class LeafKey(StrEnum):
+    """The kinds of key that certificates are issued for; of RSA keys, by the largest size that they reach."""
+
+    ECDSA_P256 = "ecdsa-p256"
+    ECDSA_P384 = "ecdsa-p384"
+    ED25519 = "ed25519"
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+    OTHER = "other"
+    """An authority's own, in the trial that it signs for itself; no profile allows it."""
+
+    @classmethod
+    def of(cls, public_key: object) -> LeafKey:
+        if isinstance(public_key, ec.EllipticCurvePublicKey):
+            return _CURVES.get(public_key.curve.name, cls.OTHER)
+        if isinstance(public_key, ed25519.Ed25519PublicKey):
+            return cls.ED25519
+        if isinstance(public_key, rsa.RSAPublicKey):
+            size = public_key.key_size
+            return cls.RSA_4096 if size >= 4096 else cls.RSA_3072 if size >= 3072 else cls.RSA_2048
+        return cls.OTHER
+
+    @property
+    def is_rsa(self) -> bool:
+        return self in _RSA
+
+    @property
+    def is_ec(self) -> bool:
+        return self in _EC
+
+
+_CURVES = {"secp256r1": LeafKey.ECDSA_P256, "secp384r1": LeafKey.ECDSA_P384}
+_EC = frozenset(_CURVES.values())
+_RSA = frozenset({LeafKey.RSA_2048, LeafKey.RSA_3072, LeafKey.RSA_4096})
+
+
 class VerifiedCsr(NamedTuple):
     """A public key whose owner proved possession of the private one, and that is fit for a certificate.
 
@@ -56,8 +94,7 @@ class VerifiedCsr(NamedTuple):
     """SubjectPublicKeyInfo, DER."""
     key_hash: str
     """SHA-256 of `spki`, hex."""
-    rsa_key: bool = False
-    """Whether it is an RSA key, which may also encipher."""
+    kind: LeafKey = LeafKey.ECDSA_P256
 
     @property
     def public_key(self) -> PublicKey:
@@ -76,7 +113,8 @@ class VerifiedCsr(NamedTuple):
     def of_public_key(cls, public_key: PublicKey) -> VerifiedCsr:
         """For a key that has proved itself in another way, such as an authority's; it is not judged."""
         spki = spki_der(public_key)
-        return cls(spki, hashlib.sha256(spki).hexdigest(), isinstance(public_key, rsa.RSAPublicKey))
+        kind = LeafKey.ECDSA_P256 if spki.startswith(_P256_SPKI) else LeafKey.of(public_key)
+        return cls(spki, hashlib.sha256(spki).hexdigest(), kind)
 
 
 def parse_csr(unverified_der: bytes) -> VerifiedCsr:

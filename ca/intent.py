@@ -10,17 +10,20 @@ from typing import NamedTuple
 
 from attestation.spiffe_id import SpiffeId
 from ca.csr import VerifiedCsr
-from ca.profile import ProfileName
 
 
 class IssueRequest(NamedTuple):
-    """One leaf to issue. `ttl` None means the profile's default. The identity has been attested before."""
+    """One leaf to issue. The identity has been attested before. `ttl` None means the profile's default; `extra_sans`
+    and `subject` are as in attestation.entry.EntrySpec.
+    """
 
-    profile: ProfileName
+    profile: str
     spiffe_id: SpiffeId
     csr: VerifiedCsr
     dns_names: tuple[str, ...] = ()
     ttl: timedelta | None = None
+    extra_sans: tuple[str, ...] = ()
+    subject: str = ""
 
 
 class CertificateIntent(NamedTuple):
@@ -30,12 +33,14 @@ class CertificateIntent(NamedTuple):
 
     serial: str
     spiffe_id: SpiffeId
-    profile: ProfileName
+    profile: str
     key_hash: str
     not_before: datetime
     not_after: datetime
     authority_id: str
     dns_names: tuple[str, ...]
+    extra_sans: tuple[str, ...] = ()
+    subject: str = ""
 
 
 class IssuedCertificate(NamedTuple):

@@ -6,10 +6,10 @@ record of what was meant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from itertools import groupby
 from operator import attrgetter
 from typing import NoReturn
@@ -17,12 +17,14 @@ from typing import NoReturn
 from cryptography import x509
 
 from attestation.spiffe_id import SpiffeId
+from ca import der
 from ca.authority import SigningAuthority
 from ca.checks import check_issued, check_period, check_template
+from ca.csr import LeafKey
 from ca.errors import AlreadyIssued, AuthorityUnavailable, CaError, CertificateMismatch
 from ca.intent import CertificateIntent, IssuedCertificate, IssueRequest
 from ca.lifetime import clamp
-from ca.profile import IssuancePolicy, ProfileName, check_identity
+from ca.profile import IssuancePolicy, Profile, check_identity
 from ca.serial import SERIAL_BITS, RandomSerials, serial_hex
 from ca.template import LeafNames, LeafTemplate, ToBeSigned, sign_all
 
@@ -36,11 +38,14 @@ _ONCE = "a prepared certificate is signed at most once; prepare a new one"
 class Prepared:
     """A checked certificate that lacks its signature. It is signed at most once, and only by its own authority."""
 
-    __slots__ = ("_unsigned", "authority", "intent")
+    __slots__ = ("_unsigned", "authority", "intent", "profile")
 
-    def __init__(self, intent: CertificateIntent, authority: SigningAuthority, unsigned: ToBeSigned) -> None:
+    def __init__(
+        self, intent: CertificateIntent, authority: SigningAuthority, profile: Profile, unsigned: ToBeSigned
+    ) -> None:
         self.intent = intent
         self.authority = authority
+        self.profile = profile
         self._unsigned = unsigned
 
     @property
@@ -73,46 +78,68 @@ class _Period:
     der: bytes
 
 
-class _Desk:
-    """What stays true between batches under one authority: its judged template, and who may have which names."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What one identity may have, encoded: it follows from a request's values but for its time and its key's octets."""
 
-    __slots__ = ("_policy", "_template", "fill", "names", "signing")
+    template: LeafTemplate
+    names: LeafNames
+
+
+_Key = tuple[str, str, str, tuple[str, ...], tuple[str, ...], str, LeafKey]
+"""Profile, trust domain, path, DNS names, further names, subject, kind of key: strings, which hash quickest."""
+
+
+class _Desk:
+    """What stays true under one authority and one policy: its judged templates, and who may have which names."""
+
+    __slots__ = ("_templates", "known", "policy", "signing")
 
     def __init__(self, signing: SigningAuthority, policy: IssuancePolicy) -> None:
-        """Raises AuthorityUnavailable if the authority's template does not say what is meant."""
         self.signing = signing
-        self._policy = policy
-        try:
-            self._template = LeafTemplate(signing)
-            check_template(self._template, signing)
-        except (CertificateMismatch, x509.ExtensionNotFound) as error:
-            problem = f"authority {signing.authority.id} does not issue sound certificates: {error}"
-            raise AuthorityUnavailable(problem) from error
-        self.fill = self._template.fill
-        # Names follow from these arguments alone, which are values. Refusals are not kept.
-        self.names = lru_cache(MAX_KNOWN_NAMES)(self._names)
+        self.policy = policy
+        self._templates: dict[str, LeafTemplate] = {}
+        self.known: dict[_Key, _Known] = {}
 
-    def _names(
-        self, profile: ProfileName, spiffe_id: SpiffeId, requested_dns_names: tuple[str, ...], rsa_key: bool
-    ) -> LeafNames:
-        """Raises IssuanceRefused."""
-        check_identity(profile, self.signing.authority.trust_domain, spiffe_id)
-        dns_names = self._policy.profiles[profile].dns_names(requested_dns_names)
-        return self._template.names(spiffe_id, dns_names, rsa_key=rsa_key)
+    def learn(self, key: _Key, spiffe_id: SpiffeId) -> _Known:
+        """Judge and encode; the answer is kept, a refusal is not. Raises IssuanceRefused, AuthorityUnavailable."""
+        profile_name, _, _, requested, extra_sans, subject, kind = key
+        profile = self.policy.profile(profile_name)
+        check_identity(profile.holder, self.signing.authority.trust_domain, spiffe_id)
+        profile.check(requested, extra_sans, subject, kind)
+        template = self._template(profile)
+        names = template.names(spiffe_id, profile.dns_names(requested), extra_sans, subject, key=kind)
+        if len(self.known) >= MAX_KNOWN_NAMES:
+            self.known.clear()  # seldom, and what is needed comes again
+        known = self.known[key] = _Known(template, names)
+        return known
 
-    def period(self, now: datetime, profile: ProfileName, ttl: timedelta | None) -> _Period:
+    def period(self, now: datetime, template: LeafTemplate, ttl: timedelta | None) -> _Period:
         """Raises IssuanceRefused, AuthorityUnavailable or CertificateMismatch."""
-        policy = self._policy
+        policy = self.policy
         validity = clamp(
             now,
-            policy.profiles[profile].lifetime(ttl),
+            template.profile.lifetime(ttl),
             self.signing.authority.validity,
             backdate=policy.backdate,
             margin=policy.issuer_margin,
             minimum=policy.issuer_minimum,
         )
         check_period(validity, self.signing.authority)
-        return _Period(validity.not_before, validity.not_after, self._template.period(validity))
+        return _Period(validity.not_before, validity.not_after, template.period(validity))
+
+    def _template(self, profile: Profile) -> LeafTemplate:
+        """Made and judged once. Raises AuthorityUnavailable if it does not say what is meant."""
+        template = self._templates.get(profile.name)
+        if template is None:
+            try:
+                template = LeafTemplate(self.signing, profile)
+                check_template(template, self.signing, profile)
+            except (CertificateMismatch, x509.ExtensionNotFound) as error:
+                problem = f"authority {self.signing.authority.id} does not issue sound certificates: {error}"
+                raise AuthorityUnavailable(problem) from error
+            self._templates[profile.name] = template
+        return template
 
 
 class Issuer:
@@ -126,6 +153,10 @@ class Issuer:
         self._serial_source = serial_source
         self._desk: _Desk | None = None
 
+    def use(self, policy: IssuancePolicy) -> None:
+        """Prepare by other limits from now on. What is prepared already stays as it is."""
+        self._policy = policy
+
     def prepare(
         self, requests: Sequence[IssueRequest], authority: SigningAuthority, now: datetime
     ) -> list[Prepared | CaError]:
@@ -137,28 +168,33 @@ class Issuer:
             desk = self._desk_for(authority, now)
         except AuthorityUnavailable as gone:
             return [gone for _ in requests]
-        serials = self._serials(len(requests))
+        known_of = desk.known.get
         period_of = cache(partial(desk.period, now))
         authority_id = authority.authority.id
         prepared: list[Prepared | CaError] = []
-        for serial, (profile, spiffe_id, csr, dns_names, ttl) in zip(serials, requests, strict=True):
+        for (serial, digits), request in zip(self._serials(len(requests)), requests, strict=True):
+            profile, spiffe_id, csr, dns_names, ttl, extra_sans, subject = request
+            key = profile, spiffe_id.trust_domain.name, spiffe_id.path, dns_names, extra_sans, subject, csr.kind
             try:
-                names = desk.names(profile, spiffe_id, dns_names, csr.rsa_key)
-                period = period_of(profile, ttl)
+                known = known_of(key) or desk.learn(key, spiffe_id)
+                period = period_of(known.template, ttl)
             except CaError as refusal:
                 prepared.append(refusal)
                 continue
             intent = CertificateIntent(  # by position: names would cost a third more
-                serial_hex(serial),
+                digits,
                 spiffe_id,
                 profile,
                 csr.key_hash,
                 period.not_before,
                 period.not_after,
                 authority_id,
-                names.dns_names,
+                known.names.dns_names,
+                extra_sans,
+                subject,
             )
-            prepared.append(Prepared(intent, authority, desk.fill(serial, period.der, csr, names)))
+            unsigned = LeafTemplate.fill(serial, period.der, csr, known.names)
+            prepared.append(Prepared(intent, authority, known.template.profile, unsigned))
         return prepared
 
     def issue(self, prepared: Sequence[Prepared]) -> list[IssuedCertificate | CaError]:
@@ -174,32 +210,42 @@ class Issuer:
             answers.extend(_issue(authority, list(batch)))
         return answers
 
-    def _serials(self, count: int) -> Sequence[int]:
+    def _serials(self, count: int) -> Sequence[tuple[bytes, str]]:
+        """Each as DER and as it is written."""
         source = self._serial_source
-        serials = source.many(count) if isinstance(source, RandomSerials) else [source() for _ in range(count)]
+        if isinstance(source, RandomSerials):
+            return source.encoded(count)
+        serials = [source() for _ in range(count)]
         if serials and not 0 < min(serials) <= max(serials) < _SERIAL_END:
             raise ValueError("the serial source broke its promise: positive, at most 159 bits")
-        return serials
+        return [(der.integer(serial), serial_hex(serial)) for serial in serials]
 
     def _desk_for(self, signing: SigningAuthority, now: datetime) -> _Desk:
         """Raises AuthorityUnavailable."""
         if not signing.authority.usable(now):
             raise AuthorityUnavailable(f"authority {signing.authority.id} is not active now")
-        desk = self._desk
-        if desk is None or desk.signing != signing:
-            desk = self._desk = _Desk(signing, self._policy)  # few authorities live at a time; the last one is enough
+        desk, policy = self._desk, self._policy
+        if desk is None or desk.policy is not policy or desk.signing != signing:
+            desk = self._desk = _Desk(signing, policy)  # few authorities live at a time; the last one is enough
         return desk
 
 
 _AUTHORITY = attrgetter("authority")
+_PROFILE = attrgetter("profile.name")
 
 
 def _issue(authority: SigningAuthority, prepared: Sequence[Prepared]) -> Sequence[IssuedCertificate | CaError]:
     unsigned = [item.take() for item in prepared]
     try:
         leaves = sign_all(unsigned, authority.signer)
-        check_issued(leaves[0], prepared[0].intent, authority)  # why the first is enough: ca.checks
+        for first in _first_of_each_profile(prepared):  # why these are enough: ca.checks
+            check_issued(leaves[first], prepared[first].intent, authority, prepared[first].profile)
     except (AuthorityUnavailable, CertificateMismatch) as error:
         return [error] * len(prepared)
     above = authority.authority.chain
     return [IssuedCertificate(item.intent, der, (der, *above)) for item, der in zip(prepared, leaves, strict=True)]
+
+
+def _first_of_each_profile(prepared: Sequence[Prepared]) -> Iterable[int]:
+    backwards = range(len(prepared) - 1, -1, -1)
+    return dict(zip(map(_PROFILE, reversed(prepared)), backwards, strict=True)).values()

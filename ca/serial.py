@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 SERIAL_BITS = 159  # positive, so at most 20 octets in DER
 _OCTETS = 20
-_LEADING_ONE = 1 << (SERIAL_BITS - 1)
+_INTEGER = bytes((0x02, _OCTETS))  # tag and length (X.690 8.3)
+_WITH_LEADING_ONE = bytes(octet & 0x3F | 0x40 for octet in range(256))
+"""For each first octet the one with a clear bit, which makes the number positive, and a one after it."""
 
 
 class RandomSerials:
@@ -26,9 +28,22 @@ class RandomSerials:
 
     def many(self, count: int) -> list[int]:
         """`count` serials for one call of `random_bytes`, which costs more than all else about them."""
-        noise = self._random_bytes(_OCTETS * count)
-        starts = range(0, _OCTETS * count, _OCTETS)
-        return [int.from_bytes(noise[at : at + _OCTETS], "big") % _LEADING_ONE | _LEADING_ONE for at in starts]
+        octets = self._octets(count)
+        return [int.from_bytes(octets[at : at + _OCTETS], "big") for at in range(0, len(octets), _OCTETS)]
+
+    def encoded(self, count: int) -> list[tuple[bytes, str]]:
+        """The same, each as an INTEGER (DER, `ca.der.integer`) and as `serial_hex` writes it."""
+        octets = self._octets(count)
+        digits = octets.hex()
+        return [
+            (_INTEGER + octets[at : at + _OCTETS], digits[2 * at : 2 * (at + _OCTETS)])
+            for at in range(0, len(octets), _OCTETS)
+        ]
+
+    def _octets(self, count: int) -> bytes:
+        octets = bytearray(self._random_bytes(_OCTETS * count))
+        octets[::_OCTETS] = octets[::_OCTETS].translate(_WITH_LEADING_ONE)
+        return bytes(octets)
 
 
 def random_serial(random_bytes: Callable[[int], bytes]) -> int:

@@ -1,27 +1,29 @@
 """Certificates before their signature, exactly by the SPIFFE X509-SVID standard, as bytes.
 
-What is the same for all leaves of one authority and one kind of key is encoded once (`LeafTemplate`), what follows from
-an identity once for that identity (`LeafNames`); `fill` only puts serial, times and key between them. Names and
-extension values are `cryptography`'s own encodings; the frame around them is `ca.der`'s. Tests hold every result
-against what `x509.CertificateBuilder` makes of the same facts, byte by byte.
+What is the same for all leaves of one authority, one profile and one kind of key is encoded once (`LeafTemplate`),
+what follows from an identity once for that identity (`LeafNames`); `fill` only puts serial, times and key between
+them. Names and extension values are `cryptography`'s own encodings; the frame around them is `ca.der`'s. Tests hold
+every result against what `x509.CertificateBuilder` makes of the same facts, byte by byte.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca import der
 from ca.authority import SigningAuthority
-from ca.csr import VerifiedCsr
+from ca.csr import LeafKey, VerifiedCsr
 from ca.errors import AuthorityUnavailable
+from ca.leaf_extensions import alternative_names, leaf_extensions, leaf_subject
 from ca.lifetime import Validity
+from ca.profile import Profile
 from ca.signer import Signer, signature_algorithm
 
 SKI_BYTES = 20
@@ -47,70 +49,98 @@ def sign_all(unsigned: Sequence[ToBeSigned], signer: Signer) -> list[bytes]:
 
 def finished(unsigned: ToBeSigned, algorithm: bytes, signature: bytes) -> bytes:
     """The Certificate of RFC 5280 section 4.1, DER."""
-    bits = der.header(der.BIT_STRING, len(signature) + 1)  # and one octet that says: no unused bits
-    length = len(unsigned) + len(algorithm) + len(bits) + 1 + len(signature)
-    return b"".join((der.header(der.SEQUENCE, length), unsigned, algorithm, bits, b"\0", signature))
+    before, between = _frame(len(unsigned), algorithm, len(signature))
+    return b"".join((before, unsigned, between, signature))
 
 
-@dataclass(frozen=True, slots=True)
+@lru_cache(4096)
+def _frame(unsigned: int, algorithm: bytes, signature: int) -> tuple[bytes, bytes]:
+    """What stands before and after a TBSCertificate of this length, whose signature has that length."""
+    between = algorithm + der.header(der.BIT_STRING, signature + 1) + b"\0"  # an octet that says: no unused bits
+    return der.header(der.SEQUENCE, unsigned + len(between) + signature), between
+
+
 class LeafNames:
     """The parts of a leaf that follow from its identity, its profile and the kind of its key, encoded."""
 
-    dns_names: tuple[str, ...]
-    subject: bytes
-    extensions: bytes
-    """The extensions up to the octets of the subject key identifier."""
-    alternative_names: bytes
-    """The subject alternative name, which is the last extension."""
+    __slots__ = ("alternative_names", "dns_names", "extensions", "size", "start", "subject")
+
+    def __init__(self, dns_names: tuple[str, ...], subject: bytes, extensions: bytes, alternative_names: bytes) -> None:
+        """`extensions` goes up to the octets of the subject key identifier; `alternative_names` is the last one."""
+        self.dns_names = dns_names
+        self.subject = subject
+        self.extensions = extensions
+        self.alternative_names = alternative_names
+        self.size = len(_V3) + len(subject) + len(extensions) + SKI_BYTES + len(alternative_names)
 
 
 class LeafTemplate:
-    """Fills in leaves of one trust domain under one authority certificate."""
+    """Fills in leaves of one profile under one authority certificate."""
 
-    __slots__ = ("_extensions", "_issuer", "_organisation", "_rsa_extensions")
+    __slots__ = ("_authority_key", "_constant", "_issuer", "_signing", "profile")
 
-    def __init__(self, signing: SigningAuthority) -> None:
+    def __init__(self, signing: SigningAuthority, profile: Profile) -> None:
+        """Raises x509.ExtensionNotFound if the authority's certificate has no key identifier."""
         extensions = signing.certificate.extensions
-        issuer_ski = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        authority_key = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_ski)
-        self._organisation = _organisation(signing.authority.trust_domain)
+        self._authority_key = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        self._signing = signing
+        self.profile = profile
         self._issuer = signature_algorithm(signing.signer.public_key) + signing.subject
-        self._extensions = _leaf_extensions(authority_key, key_encipherment=False)
-        self._rsa_extensions = _leaf_extensions(authority_key, key_encipherment=True)
+        self._constant = {key: self._encode_constant(key) for key in LeafKey}
 
     def period(self, validity: Validity) -> bytes:
         """Signature algorithm, issuer and validity, encoded. May be kept and used again."""
         return self._issuer + _encoded(validity)
 
-    def names(self, spiffe_id: SpiffeId, dns_names: tuple[str, ...], *, rsa_key: bool) -> LeafNames:
-        """The encoded names of leaves for `spiffe_id`, whose key is an RSA key or not. May be kept and used again."""
-        subject = x509.Name([self._organisation, _qualifier(spiffe_id)])
-        alternative_names = _extension(_names(spiffe_id, dns_names))
-        constant = self._rsa_extensions if rsa_key else self._extensions
-        length = len(constant) + SKI_BYTES + len(alternative_names)
+    def names(
+        self,
+        spiffe_id: SpiffeId,
+        dns_names: tuple[str, ...],
+        extra_sans: tuple[str, ...] = (),
+        subject: str = "",
+        *,
+        key: LeafKey,
+    ) -> LeafNames:
+        """The encoded names of leaves for `spiffe_id` and a kind of key. May be kept and used again.
+
+        The names have been judged before (ca.profile).
+        """
+        attributes = self.profile.subject.attributes(spiffe_id.trust_domain, subject)
+        encoded_subject = leaf_subject(attributes, spiffe_id).public_bytes()
+        alternative = der.extension(alternative_names(spiffe_id, dns_names, extra_sans))
+        constant = self._constant[key]
+        length = len(constant) + SKI_BYTES + len(alternative)
         sequence = der.header(der.SEQUENCE, length)
         start = der.header(der.EXTENSIONS, len(sequence) + length) + sequence
-        return LeafNames(dns_names, subject.public_bytes(), start + constant, alternative_names)
+        return LeafNames(dns_names, encoded_subject, start + constant, alternative)
 
     @staticmethod
-    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+    def fill(serial: bytes, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
         """The unsigned leaf; its facts have been judged before (ca.profile, ca.csr, ca.lifetime).
 
-        `period` and `names` are of this template, `names` for the kind of the CSR's key.
+        `serial` is an INTEGER, DER; `period` and `names` are of this template, `names` for the kind of the CSR's key.
         """
-        body = b"".join(
+        spki, key_hash, _ = csr
+        size = len(serial) + len(period) + len(spki) + names.size
+        return b"".join(
             (
+                der.header(der.SEQUENCE, size),
                 _V3,
-                der.integer(serial),
+                serial,
                 period,
                 names.subject,
-                csr.spki,
+                spki,
                 names.extensions,
-                bytes.fromhex(csr.key_hash[: 2 * SKI_BYTES]),  # subject_key_id(csr.spki)
+                bytes.fromhex(key_hash[: 2 * SKI_BYTES]),  # subject_key_id(csr.spki)
                 names.alternative_names,
             )
         )
-        return der.header(der.SEQUENCE, len(body)) + body
+
+    def _encode_constant(self, key: LeafKey) -> bytes:
+        """The extensions that all leaves share, and the start of the next one: all of it but the key's identifier."""
+        shared = leaf_extensions(self.profile, key, self._signing.authority.id, self._authority_key)
+        encoded = b"".join(der.extension(value, critical=critical) for value, critical in shared)
+        return encoded + der.extension(x509.SubjectKeyIdentifier(bytes(SKI_BYTES)))[:-SKI_BYTES]
 
 
 def _encoded(validity: Validity) -> bytes:
@@ -138,61 +168,3 @@ def _organisation(trust_domain: TrustDomain) -> x509.RelativeDistinguishedName:
     """The trust domain, for people; cut where the standard cuts."""
     name = trust_domain.name[:MAX_ORGANISATION]
     return x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
-
-
-def _qualifier(spiffe_id: SpiffeId) -> x509.RelativeDistinguishedName:
-    """The second part of a leaf's subject: the start of the SPIFFE ID's SHA-256, as dnQualifier.
-
-    RFC 5280 4.1.2.6 wants a subject to name one entity under one CA; with the qualifier it does (SPIRE's unique
-    identifier has this purpose). There is no common name, which verifiers might take for a host. The subject is not
-    left out, because then the SAN had to be critical (X509-SVID 3.1), and because programs that know no SANs (Kafka's
-    ACLs, proxies that log subjects) can still tell workloads apart. Nobody should read an identity from it.
-    """
-    digest = hashlib.sha256(str(spiffe_id).encode()).hexdigest()
-    return x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.DN_QUALIFIER, digest[:32])])
-
-
-def _names(spiffe_id: SpiffeId, dns_names: tuple[str, ...]) -> x509.SubjectAlternativeName:
-    """X509-SVID 2: exactly one URI, the SPIFFE ID; DNS names after it."""
-    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(spiffe_id)), *map(x509.DNSName, dns_names)])
-
-
-def _leaf_extensions(authority_key: x509.AuthorityKeyIdentifier, *, key_encipherment: bool) -> bytes:
-    """The extensions that all leaves share, and the start of the next one: all of it but the key's identifier."""
-    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]  # X509-SVID 4.4: both or none
-    return (
-        _extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)  # X509-SVID 4.1
-        + _extension(_key_usage(digital_signature=True, key_encipherment=key_encipherment), critical=True)
-        + _extension(x509.ExtendedKeyUsage(usages))
-        + _extension(authority_key)
-        + _extension(x509.SubjectKeyIdentifier(bytes(SKI_BYTES)))[:-SKI_BYTES]
-    )
-
-
-def _extension(value: x509.ExtensionType, *, critical: bool = False) -> bytes:
-    """RFC 5280 section 4.1, DER: what is not critical says so by saying nothing."""
-    flag = der.TRUE if critical else b""
-    return der.tlv(
-        der.SEQUENCE, der.oid(value.oid.dotted_string), flag, der.tlv(der.OCTET_STRING, value.public_bytes())
-    )
-
-
-def _key_usage(
-    *,
-    digital_signature: bool = False,
-    key_encipherment: bool = False,
-    key_cert_sign: bool = False,
-    crl_sign: bool = False,
-) -> x509.KeyUsage:
-    """X509-SVID 4.3. Key encipherment is only for RSA keys, where TLS 1.2 without forward secrecy may want it."""
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        content_commitment=False,
-        key_encipherment=key_encipherment,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        encipher_only=False,
-        decipher_only=False,
-    )

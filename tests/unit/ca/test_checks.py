@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,18 +11,22 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import SigningAuthority
-from ca.checks import check_authority, check_issued, check_period, check_template
-from ca.csr import VerifiedCsr
+from ca.checks import check_authority, check_issued, check_period, check_svid_rules, check_template
+from ca.csr import LeafKey, VerifiedCsr
 from ca.errors import AuthorityUnavailable, CertificateMismatch
 from ca.intent import CertificateIntent, IssuedCertificate, IssueRequest
 from ca.issuer import Prepared
 from ca.keys import KeyType, PrivateKey, generate
 from ca.lifetime import Validity
-from ca.profile import ProfileName
+from ca.limits.names import NameLimits
+from ca.limits.subject import SubjectLimits
+from ca.limits.usage import Addresses, Usage
+from ca.profile import Profile, ProfileName
 from ca.signer import LocalSigner
 from ca.template import LeafNames, LeafTemplate, ToBeSigned
 from tests.fakes.ca import make_authority, make_issuer, serial_source
@@ -33,6 +38,18 @@ CSR = VerifiedCsr.of_own_key(KEY)
 ID = SpiffeId(TrustDomain("example.org"), "/web")
 NAMES = [x509.UniformResourceIdentifier(str(ID)), x509.DNSName("a.example.org"), x509.DNSName("b.example.org")]
 BEFORE, AFTER = EPOCH, EPOCH + timedelta(hours=1)
+PLAIN = Profile("workload")
+FULL = Profile(
+    "full",
+    names=NameLimits(email=("example.org",)),
+    subject=SubjectLimits(allowed={"CN": 64}),
+    usage=Usage(key_agreement=True, purposes=("1.3.6.1.5.5.7.3.4",)),
+    addresses=Addresses(("http://a/{authority}.crl",), ("http://a/ocsp",), ("http://a/ca.cer",)),
+)
+Texts = tuple[str, ...]
+ORGANISATION = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "example.org")
+QUALIFIER = x509.NameAttribute(NameOID.DN_QUALIFIER, hashlib.sha256(str(ID).encode()).hexdigest()[:32])
+SUBJECT = x509.Name([ORGANISATION, QUALIFIER])
 INTENT = CertificateIntent(
     serial="0a0b",
     spiffe_id=ID,
@@ -58,6 +75,7 @@ class Parts:
 
     def __init__(self) -> None:
         self.issuer = AUTHORITY.certificate.subject
+        self.subject = SUBJECT
         self.public_key = KEY.public_key()
         self.serial = 0x0A0B
         self.before, self.after = BEFORE, AFTER
@@ -76,7 +94,7 @@ class Parts:
     def leaf(self) -> x509.Certificate:
         builder = x509.CertificateBuilder(
             self.issuer,
-            x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "example.org")]),
+            self.subject,
             self.public_key,
             self.serial,
             naive(self.before),
@@ -88,7 +106,7 @@ class Parts:
 
 
 def judge(parts: Parts, intent: CertificateIntent = INTENT) -> None:
-    check_issued(parts.leaf().public_bytes(Encoding.DER), intent, AUTHORITY)
+    check_issued(parts.leaf().public_bytes(Encoding.DER), intent, AUTHORITY, PLAIN)
 
 
 def test_what_was_meant_passes() -> None:
@@ -112,6 +130,16 @@ OTHER_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody")])
 DEVIATIONS: Mapping[str, Callable[[Parts], None]] = {
     "serial": put("serial", 0x0A0C),
     "issuer": put("issuer", OTHER_NAME),
+    "no subject": put("subject", x509.Name([])),
+    "subject without its qualifier": put("subject", x509.Name([ORGANISATION])),
+    "subject the other way round": put("subject", x509.Name([QUALIFIER, ORGANISATION])),
+    "subject with a common name": put(
+        "subject", x509.Name([ORGANISATION, x509.NameAttribute(NameOID.COMMON_NAME, "web"), QUALIFIER])
+    ),
+    "subject in another encoding": put(
+        "subject",
+        x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "example.org", _ASN1Type.PrintableString), QUALIFIER]),
+    ),
     "starts earlier": put("before", BEFORE - SECOND),
     "starts later": put("before", BEFORE + SECOND),
     "ends later": put("after", AFTER + SECOND),
@@ -166,6 +194,53 @@ def test_every_deviation_is_found(deviation: Callable[[Parts], None]) -> None:
         judge(parts)
 
 
+def full_leaf(*replaced: tuple[int, x509.ExtensionType, bool], subject: x509.Name = SUBJECT) -> x509.Certificate:
+    parts = Parts()
+    parts.subject = subject
+    for at, value, critical in replaced:
+        parts.change(at, value, critical)
+    return parts.leaf()
+
+
+SERVERS_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Server.SDS.internal")])
+TLS = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+BROKEN_RULES: Mapping[str, x509.Certificate] = {
+    "is a CA": full_leaf((0, x509.BasicConstraints(True, None), True)),
+    "constraints not critical": full_leaf((0, x509.BasicConstraints(False, None), False)),
+    "usage not critical": full_leaf((1, usage(), False)),
+    "does not sign": full_leaf((1, x509.KeyUsage(False, False, True, False, False, False, False, False, False), True)),
+    "signs certificates": full_leaf((1, usage(cert_sign=True), True)),
+    "signs CRLs": full_leaf((1, usage(crl_sign=True), True)),
+    "not for clients": full_leaf((2, x509.ExtendedKeyUsage(TLS[:1]), False)),
+    "not for servers": full_leaf((2, x509.ExtendedKeyUsage(TLS[1:]), False)),
+    "answers OCSP": full_leaf((2, x509.ExtendedKeyUsage([*TLS, ExtendedKeyUsageOID.OCSP_SIGNING]), False)),
+    "for anything": full_leaf((2, x509.ExtendedKeyUsage([*TLS, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]), False)),
+    "two URIs": full_leaf((5, x509.SubjectAlternativeName([NAMES[0], NAMES[0]]), False)),
+    "no URI": full_leaf((5, x509.SubjectAlternativeName(NAMES[1:]), False)),
+    "the server's name": full_leaf(
+        (5, x509.SubjectAlternativeName([NAMES[0], x509.DNSName("server.sds.internal")]), False)
+    ),
+    "the server's mailbox": full_leaf(
+        (5, x509.SubjectAlternativeName([NAMES[0], x509.RFC822Name("a@sds.internal")]), False)
+    ),
+    "the server's name as common name": full_leaf(subject=SERVERS_NAME),
+}
+
+
+@pytest.mark.parametrize("leaf", BROKEN_RULES.values(), ids=BROKEN_RULES)
+def test_no_profile_stands_above_the_standard(leaf: x509.Certificate) -> None:
+    """Whatever a profile said: X509-SVID 2, 4.1, 4.3, 4.4, and the server's reserved name."""
+    with pytest.raises(CertificateMismatch):
+        check_svid_rules(leaf, server=False)
+
+
+def test_the_standard_leaves_profiles_their_room() -> None:
+    more = x509.ExtendedKeyUsage([*TLS, ExtendedKeyUsageOID.EMAIL_PROTECTION])
+    agrees = x509.KeyUsage(True, False, False, False, True, False, False, False, False)
+    check_svid_rules(full_leaf((1, agrees, True), (2, more, False)), server=False)
+    check_svid_rules(BROKEN_RULES["the server's name"], server=True)
+
+
 def test_an_intent_beyond_the_authority_is_found() -> None:
     parts = Parts()
     parts.after = AUTHORITY.authority.not_after + SECOND
@@ -200,7 +275,7 @@ def test_a_mismatch_never_leaves_and_takes_its_batch_along() -> None:
     assert isinstance(meant, Prepared)
     parts = Parts()
     parts.extensions.append((x509.OCSPNoCheck(), False))
-    evil = Prepared(meant.intent, AUTHORITY, ToBeSigned(parts.leaf().tbs_certificate_bytes))
+    evil = Prepared(meant.intent, AUTHORITY, PLAIN, ToBeSigned(parts.leaf().tbs_certificate_bytes))
     assert [type(answer) for answer in issuer.issue([evil, good])] == [CertificateMismatch] * 2
     (other,) = issuer.prepare([request], AUTHORITY, EPOCH)
     assert isinstance(other, Prepared)
@@ -212,7 +287,7 @@ def test_what_cannot_be_read_back_is_found() -> None:
     der = Parts().leaf().public_bytes(Encoding.DER)
     for broken in (b"", der[:-1], der + b"\0", der[:4] + b"\x30\x03" + der[6:]):
         with pytest.raises(CertificateMismatch, match="cannot be read back"):
-            check_issued(broken, INTENT, AUTHORITY)
+            check_issued(broken, INTENT, AUTHORITY, PLAIN)
 
 
 class Template(LeafTemplate):
@@ -220,18 +295,38 @@ class Template(LeafTemplate):
 
 
 class NoDnsNames(Template):
-    def names(self, spiffe_id: SpiffeId, dns_names: tuple[str, ...], *, rsa_key: bool) -> LeafNames:
-        return super().names(spiffe_id, dns_names[1:], rsa_key=rsa_key)
+    def names(
+        self, spiffe_id: SpiffeId, dns_names: Texts, extra_sans: Texts = (), subject: str = "", *, key: LeafKey
+    ) -> LeafNames:
+        return super().names(spiffe_id, dns_names[1:], extra_sans, subject, key=key)
+
+
+class NoExtraNames(Template):
+    def names(
+        self, spiffe_id: SpiffeId, dns_names: Texts, extra_sans: Texts = (), subject: str = "", *, key: LeafKey
+    ) -> LeafNames:
+        return super().names(spiffe_id, dns_names, (), subject, key=key)
+
+
+class NoSubject(Template):
+    def names(
+        self, spiffe_id: SpiffeId, dns_names: Texts, extra_sans: Texts = (), subject: str = "", *, key: LeafKey
+    ) -> LeafNames:
+        return super().names(spiffe_id, dns_names, extra_sans, key=key)
 
 
 class OneName(Template):
-    def names(self, spiffe_id: SpiffeId, dns_names: tuple[str, ...], *, rsa_key: bool) -> LeafNames:
-        return super().names(ID, dns_names, rsa_key=rsa_key)
+    def names(
+        self, spiffe_id: SpiffeId, dns_names: Texts, extra_sans: Texts = (), subject: str = "", *, key: LeafKey
+    ) -> LeafNames:
+        return super().names(ID, dns_names, extra_sans, subject, key=key)
 
 
 class WrongUsage(Template):
-    def names(self, spiffe_id: SpiffeId, dns_names: tuple[str, ...], *, rsa_key: bool) -> LeafNames:
-        return super().names(spiffe_id, dns_names, rsa_key=False)
+    def names(
+        self, spiffe_id: SpiffeId, dns_names: Texts, extra_sans: Texts = (), subject: str = "", *, key: LeafKey
+    ) -> LeafNames:
+        return super().names(spiffe_id, dns_names, extra_sans, subject, key=LeafKey.ED25519)
 
 
 class WrongPeriod(Template):
@@ -241,19 +336,19 @@ class WrongPeriod(Template):
 
 class OneSerial(Template):
     @staticmethod
-    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
-        return LeafTemplate.fill(1, period, csr, names)
+    def fill(serial: bytes, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+        return LeafTemplate.fill(b"\x02\x01\x01", period, csr, names)
 
 
 class OneKey(Template):
     @staticmethod
-    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+    def fill(serial: bytes, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
         return LeafTemplate.fill(serial, period, CSR, names)
 
 
 class OneKeyIdentifier(Template):
     @staticmethod
-    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+    def fill(serial: bytes, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
         return LeafTemplate.fill(serial, period, csr._replace(key_hash=CSR.key_hash), names)
 
 
@@ -261,24 +356,25 @@ class WrongLength(Template):
     """Miscounts only what is long."""
 
     @staticmethod
-    def fill(serial: int, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
+    def fill(serial: bytes, period: bytes, csr: VerifiedCsr, names: LeafNames) -> ToBeSigned:
         made = LeafTemplate.fill(serial, period, csr, names)
         return made if len(made) < 5000 else ToBeSigned(made[:3] + bytes([made[3] ^ 1]) + made[4:])
 
 
 def test_a_sound_template_passes() -> None:
-    check_template(Template(AUTHORITY), AUTHORITY)
+    for profile in (PLAIN, FULL):
+        check_template(Template(AUTHORITY, profile), AUTHORITY, profile)
 
 
 @pytest.mark.parametrize("kind", Template.__subclasses__())
 def test_a_template_that_gets_one_thing_wrong_is_found(kind: type[Template]) -> None:
     with pytest.raises(CertificateMismatch):
-        check_template(kind(AUTHORITY), AUTHORITY)
+        check_template(kind(AUTHORITY, PLAIN), AUTHORITY, PLAIN)
 
 
 def test_a_template_of_another_authority_is_found() -> None:
     with pytest.raises(CertificateMismatch, match="issuer"):
-        check_template(LeafTemplate(make_authority()), AUTHORITY)
+        check_template(LeafTemplate(make_authority(), PLAIN), AUTHORITY, PLAIN)
 
 
 @pytest.mark.parametrize("key_type", KeyType)

@@ -113,7 +113,7 @@ def test_whatever_passes_is_ascii_and_not_the_servers(name: str) -> None:
 
 def test_only_the_server_profile_carries_the_servers_name() -> None:
     for name, profile in default_profiles().items():
-        assert (SERVER_DNS in profile.dns_names(())) == (name is S)
+        assert (SERVER_DNS in profile.dns_names(())) == (name == S)
     assert Profile(S).dns_names(("host.example.org",)) == (SERVER_DNS, "host.example.org")
     with pytest.raises(IssuanceRefused):
         Profile(S).dns_names((SERVER_DNS,))
@@ -138,4 +138,4 @@ def test_limits_that_make_no_sense_are_refused() -> None:
 
 
 def test_every_profile_has_a_default() -> None:
-    assert set(default_profiles()) == set(ProfileName)
+    assert set(default_profiles()) == set(map(str, ProfileName))

@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attestation.spiffe_id import MAX_ID_BYTES, SpiffeId, TrustDomain
+from ca import der
 from ca.authority import SigningAuthority
 from ca.chains.certificate import authority_certificate
 from ca.csr import VerifiedCsr
 from ca.errors import AuthorityUnavailable
 from ca.keys import KeyType, PrivateKey, PublicKey
 from ca.lifetime import Validity
+from ca.profile import Profile
 from ca.serial import SERIAL_BITS
 from ca.signer import LocalSigner, Scheme
 from ca.template import LeafTemplate, ToBeSigned, sign_all
@@ -25,6 +27,8 @@ from tests.fakes.ca import make_authority
 from tests.fakes.clock import EPOCH
 from tests.unit.ca import oracle
 
+PLAIN = Profile("workload")
+ONE = der.integer(1)
 LAST_UTC_TIME = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
 EDGES = [
     datetime(1950, 1, 1, tzinfo=UTC),
@@ -82,7 +86,7 @@ def authority_key(authority: SigningAuthority, keys: Mapping[KeyType, PrivateKey
 @pytest.fixture(scope="module")
 def template(authority: SigningAuthority) -> LeafTemplate:
     """One for all examples: nothing of a leaf may stay in it."""
-    return LeafTemplate(authority)
+    return LeafTemplate(authority, PLAIN)
 
 
 def same(made: bytes, wanted: x509.Certificate, key: PublicKey, issuer: x509.Certificate) -> None:
@@ -114,8 +118,8 @@ def test_a_leaf_is_the_builders(
     spiffe_id = SpiffeId(authority.authority.trust_domain, path)
     public_key = keys[leaf_type].public_key()
     csr = VerifiedCsr.of_public_key(public_key)
-    encoded = template.names(spiffe_id, names, rsa_key=csr.rsa_key)
-    unsigned = template.fill(serial, template.period(period), csr, encoded)
+    encoded = template.names(spiffe_id, names, key=csr.kind)
+    unsigned = template.fill(der.integer(serial), template.period(period), csr, encoded)
     (made,) = sign_all([unsigned], authority.signer)
     rsa = leaf_type.startswith("rsa")
     wanted = oracle.leaf(authority, authority_key, serial, period, public_key, spiffe_id, names, key_encipherment=rsa)
@@ -128,12 +132,12 @@ def test_a_trust_domain_of_any_size(keys: Mapping[KeyType, PrivateKey], key: Pri
     trust_domain = TrustDomain("t" * size)
     authority_key = keys[KeyType.ED25519]
     authority = make_authority(trust_domain, key=authority_key, key_type=KeyType.ED25519)
-    template = LeafTemplate(authority)
+    template = LeafTemplate(authority, PLAIN)
     longest = SpiffeId(trust_domain, "/" + "p" * (MAX_ID_BYTES - len(f"spiffe://{trust_domain}/")))
     for spiffe_id in (SpiffeId(trust_domain, "/p"), longest):
         csr = VerifiedCsr.of_own_key(key)
         period = Validity(EPOCH, EPOCH + timedelta(hours=1))
-        unsigned = template.fill(1, template.period(period), csr, template.names(spiffe_id, (), rsa_key=False))
+        unsigned = template.fill(ONE, template.period(period), csr, template.names(spiffe_id, (), key=csr.kind))
         (made,) = sign_all([unsigned], authority.signer)
         wanted = oracle.leaf(
             authority, authority_key, 1, period, key.public_key(), spiffe_id, (), key_encipherment=False
@@ -158,8 +162,8 @@ def test_the_oracle_can_tell_certificates_apart(
     """The tests before would prove nothing if everything were the same."""
     spiffe_id, csr = SpiffeId(authority.authority.trust_domain, "/web"), VerifiedCsr.of_own_key(key)
     period = Validity(EPOCH, EPOCH + timedelta(hours=1))
-    names = template.names(spiffe_id, (), rsa_key=False)
-    (made,) = sign_all([template.fill(1, template.period(period), csr, names)], authority.signer)
+    names = template.names(spiffe_id, (), key=csr.kind)
+    (made,) = sign_all([template.fill(ONE, template.period(period), csr, names)], authority.signer)
     for serial, rsa in ((2, False), (1, True)):
         other = oracle.leaf(
             authority, authority_key, serial, period, key.public_key(), spiffe_id, (), key_encipherment=rsa
