@@ -1,9 +1,10 @@
-"""Which key managers there are: an explicit table, name to factory."""
+"""Which key managers and upstream authorities there are: explicit tables, name to factory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
 
 from attestation.spiffe_id import TrustDomain
@@ -12,6 +13,11 @@ from ca.key_managers import pkcs11, wrapped
 from ca.key_managers.pkcs11 import Pkcs11KeyManager
 from ca.key_managers.token import TokenConfig
 from ca.key_managers.wrapped import WrappedKeyManager
+from ca.upstream import UpstreamAuthority
+from ca.upstreams import disk, nested, self_signed
+from ca.upstreams.disk import DiskUpstream, IssuerFiles
+from ca.upstreams.nested import IntermediateSource, NestedUpstream
+from ca.upstreams.self_signed import SelfSignedUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +50,33 @@ def key_managers(parts: KeyManagerParts, chosen: str) -> KeyManagers:
 
 def _pkcs11(parts: KeyManagerParts, config: TokenConfig) -> KeyManager:
     return Pkcs11KeyManager(config, parts.trust_domain, parts.random_bytes, parts.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamParts:
+    """What upstream authorities are made of. One without its source cannot be chosen."""
+
+    serial_source: Callable[[], int]
+    backdate: timedelta
+    disk: IssuerFiles | None = None
+    sds: IntermediateSource | None = None
+
+
+UPSTREAMS: Mapping[str, Callable[[UpstreamParts], UpstreamAuthority | None]] = MappingProxyType(
+    {
+        self_signed.NAME: lambda parts: SelfSignedUpstream(parts.serial_source, parts.backdate),
+        disk.NAME: lambda parts: (
+            DiskUpstream(parts.disk, parts.serial_source, parts.backdate) if parts.disk is not None else None
+        ),
+        nested.NAME: lambda parts: NestedUpstream(parts.sds) if parts.sds is not None else None,
+    }
+)
+"""Exactly one certifies new authorities."""
+
+
+def upstream_authority(parts: UpstreamParts, chosen: str) -> UpstreamAuthority:
+    """Raises ValueError for one whose source is not among `parts`."""
+    made = UPSTREAMS[chosen](parts)
+    if made is None:
+        raise ValueError(f"the upstream {chosen!r} lacks what it is made of")
+    return made

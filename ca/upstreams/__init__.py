@@ -1,0 +1,1 @@
+"""The upstream authorities (ca.upstream), one module each; their table is in ca.catalog."""
