@@ -76,6 +76,10 @@ class Events:
         }
         if intent.dns_names:
             details["dns_names"] = intent.dns_names
+        if intent.extra_sans:
+            details["extra_sans"] = intent.extra_sans
+        if intent.subject:
+            details["subject"] = intent.subject
         if entry is not None:
             details["entry_id"], details["entry_revision"] = entry
         if process is not None:

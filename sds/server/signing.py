@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from attestation.entry import RegistrationEntry
 from ca.csr import parse_csr
-from ca.errors import AuthorityUnavailable, CaError, CsrRefused
+from ca.errors import AuthorityUnavailable, CaError, CsrRefused, IssuanceRefused
 from ca.intent import IssuedCertificate, IssueRequest
 from ca.issuer import Issuer, Prepared
 from ca.profile import ProfileName
@@ -47,6 +47,8 @@ from sds.store.records import ProcessRecord
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
+
+_NOT_FOR_WORKLOADS = frozenset({ProfileName.AGENT, ProfileName.SERVER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,9 @@ class BatchSigner:
             except CsrRefused as refusal:
                 item.answer = NotSigned(SignCode.CSR_REFUSED, str(refusal))
                 continue
+            except IssuanceRefused as refusal:
+                item.answer = refused(refusal)
+                continue
             chosen.append(item)
         for item, result in zip(chosen, self._issuer.prepare(requests, authority, now), strict=True):
             if isinstance(result, Prepared):
@@ -187,8 +192,16 @@ class BatchSigner:
         if len(unverified_csr) > self._max_csr_bytes:
             raise CsrRefused(f"CSR has {len(unverified_csr)} bytes; at most {self._max_csr_bytes} are allowed")
         spec = entry.spec
+        if spec.profile in _NOT_FOR_WORKLOADS:  # no entry passes the rules with it; nor would it here
+            raise IssuanceRefused(f"the certificate profile {spec.profile} is not for workloads")
         return IssueRequest(
-            ProfileName.WORKLOAD, spec.spiffe_id, parse_csr(unverified_csr), spec.dns_names, spec.x509_svid_ttl
+            spec.profile or ProfileName.WORKLOAD,
+            spec.spiffe_id,
+            parse_csr(unverified_csr),
+            spec.dns_names,
+            spec.x509_svid_ttl,
+            spec.extra_sans,
+            spec.subject,
         )
 
     def _intend(self, uow: UnitOfWork, items: Sequence[_Item], revision: int) -> None:
