@@ -74,6 +74,17 @@ class Authorities:
             raise NotFound("authority", authority_id)
         return _from_row(row)
 
+    def hold(self, authority_id: str) -> Authority:
+        """What stands, and goes on standing until this transaction ends. Raises NotFound.
+
+        So nobody can taint, retire or forget it between a decision to sign and the record of that decision.
+        """
+        statement = select(authorities).where(authorities.c.id == authority_id)
+        row = self._tx.first(statement.with_for_update(read=True) if self._tx.postgres else statement)
+        if row is None:
+            raise NotFound("authority", authority_id)
+        return _from_row(row)
+
     def add(self, authority: Authority) -> None:
         """Raises ConstraintViolated if the id is taken, or if it is active and another one of its kind is, too."""
         self._changes.lock()
@@ -88,7 +99,6 @@ class Authorities:
             "not_before": to_micros(authority.not_before),
             "not_after": to_micros(authority.not_after),
             "created_at": to_micros(authority.created_at),
-            "roots": to_json([der.hex() for der in authority.roots]),
             "upstream": authority.upstream,
             "published_sequence": self._sequence_of(authority),
             **_mutable(authority),
@@ -97,19 +107,23 @@ class Authorities:
         self._tell(authority.id, bundle=True)
 
     def compare_and_swap(self, expected: Authority, new: Authority) -> None:
-        """Store `new`'s state, flags, times and chain if what stands is still as in `expected`.
+        """Store `new`'s state, flags, times, chain and roots if what stands is still as in `expected`.
 
-        Raises NotFound, or Conflict with the state that stands, and ConstraintViolated like `add`.
+        With a root that it did not have, it counts as published from the next bundle on. Raises NotFound, or Conflict
+        with the state that stands, and ConstraintViolated like `add`.
         """
         if expected.id != new.id:
             raise ValueError("an authority is not replaced by another one")
         self._changes.lock()
         unchanged = [authorities.c[name].is_not_distinct_from(value) for name, value in _mutable(expected).items()]
-        swap = update(authorities).where(authorities.c.id == new.id, *unchanged).values(_mutable(new))
+        values = _mutable(new)
+        if not set(new.roots) <= set(expected.roots):
+            values["published_sequence"] = self.bundle_sequence + 1
+        swap = update(authorities).where(authorities.c.id == new.id, *unchanged).values(values)
         if self._tx.note(swap).rowcount != 1:
             raise Conflict(f"authority {new.id}", self.get(new.id).state.value)
         self._tx.unaudited.add(authorities.name)
-        self._tell(new.id, bundle=(expected.revoked, expected.tainted) != (new.revoked, new.tainted))
+        self._tell(new.id, bundle=_published(expected) != _published(new))
 
     def remove(self, authority_id: str) -> Authority:
         """Forget it, once no certificate under it is left; returns what stood. Raises NotFound."""
@@ -160,7 +174,13 @@ def _mutable(authority: Authority) -> dict[str, Any]:
         "activated_at": to_micros_or_none(authority.activated_at),
         "retired_at": to_micros_or_none(authority.retired_at),
         "chain": to_json([der.hex() for der in authority.chain]),
+        "roots": to_json([der.hex() for der in authority.roots]),
     }
+
+
+def _published(authority: Authority) -> tuple[object, ...]:
+    """What the trust bundle says of it."""
+    return authority.revoked, authority.tainted, authority.roots
 
 
 def _ders(text: str) -> tuple[bytes, ...]:

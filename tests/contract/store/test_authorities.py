@@ -164,3 +164,22 @@ async def test_an_authority_below_a_root_that_is_published_waits_for_nobody(stor
     fourth = authority("ee" * 20, roots=(b"root",), created_at=later(4))
     await change(store, lambda unit: unit.authorities.add(fourth))
     assert (await store.read(lambda unit: unit.authorities.get(fourth.id))).published_sequence == 7
+
+
+async def test_new_roots_of_an_authority_are_published_from_the_next_bundle_on(store: Store) -> None:
+    """And whoever is below a new root later has that sequence, not the one of the authority that brought it."""
+    below = replace(FIRST, roots=(b"old",), chain=(b"cert",))
+    await change(store, lambda unit: unit.authorities.add(below))
+    both = replace(below, roots=(b"old", b"new"))
+    await change(store, lambda unit: unit.authorities.compare_and_swap(below, both))
+    standing = await store.read(lambda unit: unit.authorities.get(FIRST.id))
+    assert (standing.roots, standing.published_sequence) == ((b"old", b"new"), 2)
+    assert await store.read(lambda unit: unit.authorities.bundle_sequence) == 2
+    await change(store, lambda unit: unit.authorities.add(replace(SECOND, roots=(b"new",), chain=(b"cert 2",))))
+    assert (await store.read(lambda unit: unit.authorities.get(SECOND.id))).published_sequence == 2
+    await change(store, lambda unit: unit.authorities.compare_and_swap(both, replace(both, roots=(b"new",))))
+    standing = await store.read(lambda unit: unit.authorities.get(FIRST.id))
+    assert (standing.roots, standing.published_sequence) == ((b"new",), 2)  # one less to wait for
+    assert await store.read(lambda unit: unit.authorities.bundle_sequence) == 4
+    with pytest.raises(Conflict):
+        await change(store, lambda unit: unit.authorities.compare_and_swap(both, below))
