@@ -21,6 +21,7 @@ from ca.bundle import (
     MAX_AUTHORITIES,
     MAX_BUNDLE_BYTES,
     MAX_KEYS,
+    JwtKey,
     TrustBundle,
     make_bundle,
     parse_pem,
@@ -29,7 +30,7 @@ from ca.bundle import (
 )
 from ca.errors import InvalidBundle
 from ca.jwk import to_jwk
-from ca.keys import KeyType, PrivateKey
+from ca.keys import KeyType, PrivateKey, spki_der
 from tests.fakes.ca import make_authority, make_svid
 
 TD = TrustDomain("example.org")
@@ -106,9 +107,8 @@ def test_an_empty_bundle_is_published_and_read() -> None:
 
 
 def test_keys_of_other_kinds_and_uses_are_ignored() -> None:
-    """Trust Domain and Bundle 4.1.3, 4.2.1, 4.2.2: unknown kty and use; jwt-svid is none of ours."""
+    """Trust Domain and Bundle 4.1.3, 4.2.1, 4.2.2: unknown kty and use."""
     ignored: list[object] = [
-        entry(TWO, use="jwt-svid", kid="x"),
         entry(TWO, use="wit-svid"),
         entry(TWO, use="X509-SVID"),
         entry(TWO, use=...),
@@ -127,6 +127,7 @@ def test_keys_of_other_kinds_and_uses_are_ignored() -> None:
     ]
     parsed = parse_spiffe_json(TD, document(*ignored, entry(ONE), *ignored, other_parameter={"a": 1}))
     assert parsed.x509_authorities == (ONE,)
+    assert parsed.jwt_keys == ()
     assert parsed.sequence == 0
     assert parsed.refresh_hint == DEFAULT_REFRESH_HINT
 
@@ -251,3 +252,82 @@ def test_the_digest_is_of_the_content() -> None:
         TrustBundle(TrustDomain("example.com"), (ONE, TWO)).digest,
     }
     assert len(different) == 5
+
+
+# JWT keys
+
+
+@pytest.fixture(scope="module")
+def jwt_keys(keys: Mapping[KeyType, PrivateKey]) -> tuple[JwtKey, ...]:
+    kinds = (KeyType.ECDSA_P256, KeyType.ECDSA_P384, KeyType.RSA_2048, KeyType.RSA_4096)
+    return tuple(JwtKey(f"key-{kind}", spki_der(keys[kind].public_key())) for kind in kinds)
+
+
+def jwt_entry(key: JwtKey, **changes: object) -> dict[str, Any]:
+    whole: dict[str, Any] = {**key.jwk("jwt-svid"), **changes}
+    return {name: value for name, value in whole.items() if value is not ...}
+
+
+def test_jwt_keys_survive(jwt_keys: tuple[JwtKey, ...]) -> None:
+    """JWT-SVID 6.1, 6.2."""
+    bundle = TrustBundle(TD, (ONE,), 7, jwt_keys=jwt_keys)
+    published = json.loads(bundle.spiffe_json())["keys"]
+    assert [key["use"] for key in published] == ["x509-svid", *["jwt-svid"] * 4]
+    assert [key.get("kid") for key in published] == [None, *(key.id for key in jwt_keys)]
+    assert all("x5c" not in key and "alg" not in key for key in published[1:])
+    assert parse_spiffe_json(TD, bundle.spiffe_json()) == bundle
+
+
+def test_the_jwk_set_has_the_jwt_keys_alone(jwt_keys: tuple[JwtKey, ...]) -> None:
+    """Workload API 6.2.2: a standard JWK Set without keys of other uses; read by two other implementations."""
+    from jwt import PyJWKSet  # noqa: PLC0415
+    from spiffe import JwtBundle  # noqa: PLC0415
+    from spiffe import TrustDomain as TheirTrustDomain  # noqa: PLC0415
+
+    jwks = TrustBundle(TD, (ONE,), jwt_keys=jwt_keys).jwks()
+    assert {key["kid"] for key in json.loads(jwks)["keys"]} == {key.id for key in jwt_keys}
+    ids = {key.key_id: spki_der(key.key) for key in PyJWKSet.from_json(jwks.decode()).keys}
+    assert ids == {key.id: key.public_key for key in jwt_keys}
+    theirs = JwtBundle.parse(TheirTrustDomain("example.org"), jwks)
+    assert {kid: spki_der(key) for kid, key in theirs.jwt_authorities.items()} == ids  # type: ignore[arg-type]
+    assert json.loads(TrustBundle(TD, (ONE,)).jwks()) == {"keys": []}
+
+
+def test_jwt_keys_that_sign_no_tokens_are_ignored(keys: Mapping[KeyType, PrivateKey]) -> None:
+    ed25519 = {"use": "jwt-svid", "kid": "e", **to_jwk(keys[KeyType.ED25519].public_key())}
+    unknown = {"use": "jwt-svid", "kid": "u", "kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}
+    assert parse_spiffe_json(TD, document(ed25519, unknown, entry(ONE))).jwt_keys == ()
+
+
+def test_one_key_once_and_one_id_for_one_key(jwt_keys: tuple[JwtKey, ...]) -> None:
+    one, two = jwt_keys[:2]
+    assert parse_spiffe_json(TD, document(jwt_entry(one), jwt_entry(one))).jwt_keys == (one,)
+    with pytest.raises(InvalidBundle, match="one ID"):
+        parse_spiffe_json(TD, document(jwt_entry(one), jwt_entry(two, kid=one.id)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kid": ...},
+        {"kid": ""},
+        {"kid": 7},
+        {"kid": "a\nb"},
+        {"kid": "k" * 257},
+        {"x": ...},
+        {"x": "AAAA"},
+        {"d": "AAAA"},
+    ],
+)
+def test_bad_jwt_keys_are_refused(jwt_keys: tuple[JwtKey, ...], changes: dict[str, object]) -> None:
+    """JWT-SVID 6.1: kid MUST be set."""
+    with pytest.raises(InvalidBundle, match="key 2"):
+        parse_spiffe_json(TD, document(entry(ONE), jwt_entry(jwt_keys[0], **changes)))
+
+
+def test_a_bundle_with_two_meanings_is_refused() -> None:
+    """Trust Domain and Bundle 6.3."""
+    with pytest.raises(InvalidBundle):
+        parse_spiffe_json(TD, b'{"keys": [], "spiffe_sequence": 1, "spiffe_sequence": 2}')
+    with pytest.raises(InvalidBundle):
+        parse_spiffe_json(TD, b'{"keys": [{"use": "x509-svid", "use": "jwt-svid"}]}')
