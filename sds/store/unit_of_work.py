@@ -13,6 +13,7 @@ from sds.store.certificates import Certificates
 from sds.store.changes import Changes
 from sds.store.entries import Entries
 from sds.store.errors import UnauditedChange
+from sds.store.federations import Federations
 from sds.store.keys import Keys
 from sds.store.revocation.blocks import Blocks
 from sds.store.revocation.crls import Crls
@@ -36,6 +37,7 @@ class UnitOfWork:
         "changes",
         "crls",
         "entries",
+        "federations",
         "keys",
         "now",
         "revocations",
@@ -60,6 +62,7 @@ class UnitOfWork:
         self.revocations = Revocations(tx)
         self.crls = Crls(tx)
         self.streams = Streams(tx)
+        self.federations = Federations(tx, self.changes)
 
     def finish(self) -> bool:
         """Write what was collected; whether followers must be woken after the commit.
