@@ -11,6 +11,7 @@ from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from ca.errors import AuthorityUnavailable, CaError
 from sds.server.identity import AgentCaller
+from sds.server.revocation.blocked import Blocked
 from sds.store.errors import NotFound
 from sds.store.unit_of_work import UnitOfWork
 
@@ -34,6 +35,7 @@ class NotSigned:
 
 NOT_AUTHORIZED = NotSigned(SignCode.NOT_AUTHORIZED, "no such entry for this agent")
 CHANGED = NotSigned(SignCode.UNAVAILABLE, "the entry has just changed; ask again")
+BLOCKED_KEY = NotSigned(SignCode.CSR_REFUSED, "this key was revoked; make another one")
 OVERLOADED = NotSigned(SignCode.UNAVAILABLE, "too many requests are waiting for a signature; try again later")
 TOO_MANY_OF_ONE = NotSigned(
     SignCode.UNAVAILABLE, "too many requests of this agent are waiting for a signature; try again later"
@@ -45,6 +47,9 @@ class AuthorizedState(Protocol):
 
     @property
     def revision(self) -> int: ...
+
+    @property
+    def blocked(self) -> Blocked: ...
 
     def entry(self, entry_id: str) -> RegistrationEntry | None: ...
 
@@ -59,12 +64,22 @@ class Recheck:
         self._uow = uow
         self._entries: dict[str, RegistrationEntry | None] = {}
         self._agents: dict[SpiffeId, bool] = {}
+        self._blocked = Blocked.load(uow)
 
-    def refusal(self, caller: AgentCaller, entry_id: str, seen: RegistrationEntry | None) -> NotSigned | None:
-        """Why `caller` may not have what was prepared for the entry as it was `seen`; None if it may."""
+    def refusal(
+        self, caller: AgentCaller, entry_id: str, seen: RegistrationEntry | None, key_hash: str = ""
+    ) -> NotSigned | None:
+        """Why `caller` may not have what was prepared for the entry as it was `seen`; None if it may.
+
+        `key_hash` is that of the key that a certificate is for.
+        """
         standing = self._entry(entry_id)
         if standing is None or standing.parent_id != caller.agent_id or not self._welcome(caller):
             return NOT_AUTHORIZED
+        if self._blocked.entry(standing):
+            return NOT_AUTHORIZED
+        if self._blocked.key(key_hash):
+            return BLOCKED_KEY
         if seen is None or standing.revision != seen.revision or not standing.live(self._uow.now):
             return CHANGED
         return None
@@ -84,7 +99,8 @@ class Recheck:
             except NotFound:
                 self._agents[caller.agent_id] = False
             else:
-                self._agents[caller.agent_id] = not record.banned and record.attested_at <= caller.issued_at
+                welcome = not record.banned and record.attested_at <= caller.issued_at
+                self._agents[caller.agent_id] = welcome and caller.serial not in self._blocked.agent_serials
         return self._agents[caller.agent_id]
 
 
@@ -93,7 +109,7 @@ def check_authority(uow: UnitOfWork, authority_id: str) -> None:
     a moment ago. Raises AuthorityUnavailable.
     """
     try:
-        usable = uow.authorities.get(authority_id).usable(uow.now)
+        usable = uow.authorities.hold(authority_id).usable(uow.now)
     except NotFound:
         usable = False
     if not usable:

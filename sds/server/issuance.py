@@ -81,8 +81,8 @@ class Issuance:
         intent = prepared.intent
 
         def record(uow: UnitOfWork) -> None:
+            decide(uow, intent)  # first: what it locks is locked before authorities everywhere
             check_authority(uow, intent.authority_id)
-            decide(uow, intent)
             uow.certificates.add_intents([intent_record(intent, uow.now)])
             uow.audit.append(self._events.certificate(uow.now, intent, actor, request_id))
 

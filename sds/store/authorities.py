@@ -79,6 +79,7 @@ class Authorities:
 
         So nobody can taint, retire or forget it between a decision to sign and the record of that decision.
         """
+        self._tx.check_writable()
         statement = select(authorities).where(authorities.c.id == authority_id)
         row = self._tx.first(statement.with_for_update(read=True) if self._tx.postgres else statement)
         if row is None:

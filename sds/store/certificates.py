@@ -71,12 +71,14 @@ class Certificates:
         found = tuple(map(_from_row, rows[:limit]))
         return Page(found, make_cursor(rows[limit - 1].number) if len(rows) > limit else None)
 
-    def latest_not_after(self, *, entry_id: str | None = None, spiffe_id: SpiffeId | None = None) -> datetime | None:
-        """When the last certificate of the entry or SPIFFE ID expires; None if there never was one.
+    def latest_not_after(
+        self, *, entry_id: str | None = None, spiffe_id: SpiffeId | None = None, authority_id: str | None = None
+    ) -> datetime | None:
+        """When the last certificate of the entry, SPIFFE ID or authority expires; None if there never was one.
 
         Intents count: a certificate may exist although the server died before it could record that.
         """
-        filters = CertificateFilter(entry_id=entry_id, spiffe_id=spiffe_id)
+        filters = CertificateFilter(entry_id=entry_id, spiffe_id=spiffe_id, authority_id=authority_id)
         return from_micros_or_none(
             self._tx.scalar(select(func.max(certificates.c.not_after)).where(*_conditions(filters)))
         )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ from ca.authority import AuthorityKind, AuthorityState
 from sds.store.errors import Conflict, ConstraintViolated, NotFound
 from sds.store.records import ChangeKind
 from sds.store.store import Store
-from tests.contract.store.samples import authority, change, later
+from sds.store.unit_of_work import UnitOfWork
+from tests.contract.store.samples import authority, change, event, later
 from tests.fakes.clock import EPOCH
 
 FIRST = authority("aa" * 20)
@@ -183,3 +185,33 @@ async def test_new_roots_of_an_authority_are_published_from_the_next_bundle_on(s
     assert await store.read(lambda unit: unit.authorities.bundle_sequence) == 4
     with pytest.raises(Conflict):
         await change(store, lambda unit: unit.authorities.compare_and_swap(both, below))
+
+
+async def test_who_decides_to_sign_is_not_overtaken_by_who_taints(store: Store) -> None:
+    """The decision is recorded before the taint is, or not at all: so whoever taints knows all that was signed."""
+    await change(store, lambda unit: unit.authorities.add(FIRST))
+    held, go_on = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def decide(unit: UnitOfWork) -> None:
+        assert not unit.authorities.hold(FIRST.id).tainted
+        held.set()
+        assert go_on.wait(10)
+        order.append("decided")
+
+    def taint(unit: UnitOfWork) -> None:
+        unit.authorities.compare_and_swap(FIRST, replace(FIRST, tainted=True))
+        unit.audit.append(event())
+        order.append("tainted")
+
+    deciding = asyncio.create_task(store.write(decide))
+    await asyncio.to_thread(held.wait, 10)
+    tainting = asyncio.create_task(store.write(taint))
+    await asyncio.sleep(0.2)
+    assert not tainting.done()
+    go_on.set()
+    await asyncio.gather(deciding, tainting)
+    assert order == ["decided", "tainted"]
+    assert (await store.write(lambda unit: unit.authorities.hold(FIRST.id))).tainted
+    with pytest.raises(NotFound):
+        await store.write(lambda unit: unit.authorities.hold("dd"))

@@ -97,7 +97,7 @@ async def test_the_last_expiry_counts_intents(store: Store) -> None:
     batch = [
         certificate("1", not_after=later(10)),
         certificate("2", not_after=later(30)),
-        certificate("3", not_after=later(20), entry_id="entry-2"),
+        certificate("3", not_after=later(20), entry_id="entry-2", authority_id="aa"),
     ]
     await change(store, lambda unit: unit.certificates.add_intents(batch))
     await store.write(lambda unit: unit.certificates.mark_issued([("1", b"x")]))
@@ -106,6 +106,7 @@ async def test_the_last_expiry_counts_intents(store: Store) -> None:
     assert await read(lambda unit: unit.certificates.latest_not_after(entry_id="entry-2")) == later(20)
     assert await read(lambda unit: unit.certificates.latest_not_after(spiffe_id=spiffe("/web"))) == later(30)
     assert await read(lambda unit: unit.certificates.latest_not_after(entry_id="entry-3")) is None
+    assert await read(lambda unit: unit.certificates.latest_not_after(authority_id="aa")) == later(20)
 
 
 async def test_the_outage_budget_is_the_first_of_the_newest_expiries(store: Store) -> None:

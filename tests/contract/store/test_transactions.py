@@ -50,6 +50,7 @@ UNAUDITED = {
     "agents.seen": lambda unit: unit.agents.seen([(AGENT, EPOCH)]),
     "agents.running": lambda unit: unit.agents.running([(AGENT, "1")]),
     "agents.verifies_by": lambda unit: unit.agents.verifies_by(AGENT, 7),
+    "authorities.hold": lambda unit: unit.authorities.hold("aa"),
     "authorities.bundle_changed": lambda unit: unit.authorities.bundle_changed(),
     "tokens.purge": lambda unit: unit.tokens.purge(EPOCH),
     "certificates.mark_issued": lambda unit: unit.certificates.mark_issued([("01", b"der")]),
