@@ -8,7 +8,7 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from attestation.spiffe_id import TrustDomain
-from ca.key_manager import KeyManager, KeyManagers
+from ca.key_manager import KeyManager
 from ca.key_managers import pkcs11, wrapped
 from ca.key_managers.pkcs11 import Pkcs11KeyManager
 from ca.key_managers.token import TokenConfig
@@ -42,10 +42,10 @@ KEY_MANAGERS: Mapping[str, Callable[[KeyManagerParts], KeyManager | None]] = Map
 """Any number may be configured, one of which makes new keys."""
 
 
-def key_managers(parts: KeyManagerParts, chosen: str) -> KeyManagers:
-    """All that are configured behind one; `chosen`, which must be one of them, makes new keys. Opens nothing."""
+def key_managers(parts: KeyManagerParts) -> dict[str, KeyManager]:
+    """All that are configured, by name. Opens nothing."""
     made = {name: factory(parts) for name, factory in KEY_MANAGERS.items()}
-    return KeyManagers({name: manager for name, manager in made.items() if manager is not None}, chosen)
+    return {name: manager for name, manager in made.items() if manager is not None}
 
 
 def _pkcs11(parts: KeyManagerParts, config: TokenConfig) -> KeyManager:

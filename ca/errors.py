@@ -19,6 +19,10 @@ class AuthorityUnavailable(CaError):
     """There is no active authority, or its key cannot be used now."""
 
 
+class KeyManagerUnavailable(AuthorityUnavailable):
+    """The authority is sound, but its key manager is known to be out of reach now. It comes back by itself."""
+
+
 class AlreadyIssued(CaError):
     """A prepared certificate was handed in twice; each is signed at most once."""
 

@@ -16,12 +16,12 @@ PUSH_BUCKETS = (
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
-PROFILES = ("workload", "agent", "server", "authority")
-"""What is issued (ca.profile)."""
+PROFILES = ("workload", "agent", "server", "jwt", "authority")
+"""What is issued (ca.profile); `jwt` are JWT-SVIDs."""
 OUTCOMES = ("success", "refused", "failure")
 """As in the audit log: refused is a decision, failure is something broken."""
 PROTOCOLS = ("sotw", "delta", "ads-sotw", "ads-delta", "workload-api", "fetch")
-METHODS = ("Attest", "Renew", "SignX509Svids", "ReportDelivery", "WatchAuthorized", "other")
+METHODS = ("Attest", "Renew", "SignX509Svids", "SignJwtSvids", "ReportDelivery", "WatchAuthorized", "other")
 """Of the node API."""
 STATUSES = (
     "OK", "CANCELLED", "INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "FAILED_PRECONDITION",
@@ -77,7 +77,7 @@ class ServerMetrics:
 
     def _issuing(self, r: CollectorRegistry) -> None:
         self.issued = Counters(
-            "sds_server_issued", "Certificates issued or refused.", r, profile=PROFILES, outcome=OUTCOMES
+            "sds_server_issued", "Certificates and tokens issued or refused.", r, profile=PROFILES, outcome=OUTCOMES
         )
         self.signing_batch = Histogram(
             "sds_server_signing_batch_size", "Requests signed in one transaction.", buckets=BATCH_BUCKETS, registry=r
@@ -96,7 +96,7 @@ class ServerMetrics:
             "sds_server_refusals",
             "Calls refused for who made them, and entries asked for by agents that they are not for.",
             r,
-            action=("agent.attest", "node.call", "certificate.issue", "other"),
+            action=("agent.attest", "node.call", "certificate.issue", "token.issue", "other"),
         )
 
     def _calls(self, r: CollectorRegistry) -> None:
@@ -177,6 +177,12 @@ class ServerMetrics:
             "sds_server_authority_expiry_timestamp_seconds", "When an authority expires.", ("kind", "state"), registry=r
         )
         self.entries = _gauge("sds_server_entries", "Registration entries.", r)
+        self._key_manager_up = Gauge(
+            "sds_server_key_manager_up",
+            "1 while a key manager's keys can be used, all that authorities have with it.",
+            ("key_manager",),
+            registry=r,
+        )
 
     def call_seconds(self, method: str, seconds: float) -> None:
         """A call has ended; watch streams are left out, for they last as long as the agent."""
@@ -188,6 +194,10 @@ class ServerMetrics:
         self._authority_expiry.clear()
         for kind, state, not_after in slots:
             self._authority_expiry.labels(kind, state).set(not_after.timestamp())
+
+    def key_manager_up(self, name: str, up: bool) -> None:
+        """`name` is one of ca.catalog.KEY_MANAGERS."""
+        self._key_manager_up.labels(name).set(up)
 
 
 class AgentMetrics:
@@ -217,6 +227,11 @@ class AgentMetrics:
             reason=REFUSED_CONNECTIONS,
         )
         self.svids = _gauge("sds_agent_svids", "X.509-SVIDs held in memory.", r)
+        self.svids_distrusted = _gauge(
+            "sds_agent_svids_distrusted",
+            "X.509-SVIDs that are replaced before their time: revoked, or of a tainted or removed authority.",
+            r,
+        )
         self.renewals = Counters(
             "sds_agent_renewals", "Renewals of SVIDs.", r, whose=("workload", "agent"), outcome=OUTCOMES
         )

@@ -12,6 +12,7 @@ from pydantic import model_validator
 from ca.masked import Masked
 from sds.config.common import HealthSection, LogSection, cross_check, same_port, with_default
 from sds.config.endpoints import EndpointsSection
+from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerSection
 from sds.config.problems import Problem
 from sds.config.types import (
     Address,
@@ -105,10 +106,14 @@ class CaSection(Section):
         ge=_SECOND,
         le=7 * _DAY,
     )
+    key_manager: KeyManagerSection = KeyManagerSection()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems: list[Problem] = []
+        if self.key_manager.plugin == "pkcs11" and self.key_type not in TOKEN_KEY_TYPES:
+            kinds = ", ".join(sorted(TOKEN_KEY_TYPES))
+            problems.append(Problem("key_type", "is not made in PKCS #11 tokens", f"use one of {kinds}"))
         if self.min_x509_ttl > self.max_x509_ttl:
             problems.append(Problem("min_x509_ttl", "is longer than ca.max_x509_ttl"))
         elif not self.min_x509_ttl <= self.default_x509_ttl <= self.max_x509_ttl:

@@ -21,18 +21,23 @@ log = structlog.get_logger(__name__)
 
 
 def ops_routes(
-    *, live: Mapping[str, Check], ready: Mapping[str, Check], registry: CollectorRegistry
+    *,
+    live: Mapping[str, Check],
+    ready: Mapping[str, Check],
+    registry: CollectorRegistry,
+    degraded: Mapping[str, Check] | None = None,
 ) -> list[BaseRoute]:
     """``/live`` (restart me if not 200), ``/ready`` (send me nothing new if not 200) and ``/metrics``.
 
-    The first two answer ``{"status": "ok"|"failing", "checks": {name: {"ok": bool, "reason": str}}}``.
+    The first two answer ``{"status": "ok"|"degraded"|"failing", "checks": {name: {"ok": bool, "reason": str}}}``. What
+    `degraded` finds is shown by ``/ready`` without turning anybody away: there is much that can still be served.
     """
 
     async def answer_live(_request: Request) -> Response:
-        return await _answer(live)
+        return await _answer(live, {})
 
     async def answer_ready(_request: Request) -> Response:
-        return await _answer(ready)
+        return await _answer(ready, degraded or {})
 
     async def answer_metrics(request: Request) -> Response:
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -45,14 +50,14 @@ def ops_routes(
     ]
 
 
-async def _answer(checks: Mapping[str, Check]) -> Response:
-    reasons = await asyncio.gather(*(_ask(name, check) for name, check in checks.items()))
-    failing = any(reason is not None for reason in reasons)
+async def _answer(vital: Mapping[str, Check], others: Mapping[str, Check]) -> Response:
+    checks = {**vital, **others}
+    reasons = dict(zip(checks, await asyncio.gather(*(_ask(*named) for named in checks.items())), strict=True))
+    failing = any(reasons[name] is not None for name in vital)
+    degraded = any(reasons[name] is not None for name in others)
     body = {
-        "status": "failing" if failing else "ok",
-        "checks": {
-            name: {"ok": reason is None, "reason": reason or ""} for name, reason in zip(checks, reasons, strict=True)
-        },
+        "status": "failing" if failing else "degraded" if degraded else "ok",
+        "checks": {name: {"ok": reason is None, "reason": reason or ""} for name, reason in reasons.items()},
     }
     return JSONResponse(body, status_code=503 if failing else 200, headers={"cache-control": "no-store"})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from ca.errors import AuthorityUnavailable
+from ca.errors import AuthorityUnavailable, KeyManagerUnavailable
 from sds.clock import Clock
 from sds.http.ops import Check
 from sds.server.issuance import SigningAuthorities
@@ -21,11 +21,13 @@ class Health:
         store: Transactions,
         authorities: SigningAuthorities,
         own_not_after: Callable[[], datetime | None],
+        keys: Check,
         clock: Clock,
     ) -> None:
         self._store = store
         self._authorities = authorities
         self._own_not_after = own_not_after
+        self._keys = keys
         self._clock = clock
         self.serving = False
         self.broken: str | None = None
@@ -44,6 +46,11 @@ class Health:
             "certificate": self._own_certificate_lasts,
         }
 
+    @property
+    def degraded(self) -> Mapping[str, Check]:
+        """What stops new signatures alone."""
+        return {"key_manager": self._keys}
+
     async def _tasks(self) -> str | None:
         return self.broken
 
@@ -60,6 +67,8 @@ class Health:
     async def _authority_signs(self) -> str | None:
         try:
             self._authorities.signing()
+        except KeyManagerUnavailable:
+            return None  # `degraded` tells
         except AuthorityUnavailable as error:
             return str(error)
         return None

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from ca.errors import CaError
+from ca.key_manager import KeyManagers
 from sds.config import Address, ServerConfig
 from sds.http.unix import HttpServer
 from sds.logs import get_logger
 from sds.rotation.scheduler import Scheduler
+from sds.server.authority.key_watch import KeyWatch
 from sds.server.datadir import DataDir
 from sds.server.follower import Follower
 from sds.server.health import Health
@@ -26,6 +29,8 @@ from sds.server.registry import Registry
 from sds.server.signing import BatchSigner
 from sds.server.transactions import Transactions
 from sds.store.errors import StoreError
+
+KEY_WATCH_INTERVAL = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class Parts:
     refusals: RefusalLog
     housekeeping: Housekeeping
     scheduler: Scheduler
+    keys: KeyManagers
+    key_watch: KeyWatch
     health: Health
     node: Endpoint
     attest: Endpoint
@@ -89,8 +96,11 @@ class Server:
         for server in parts.http:
             await server.start()
         parts.housekeeping.schedule(parts.scheduler)
+        parts.scheduler.every("keys", KEY_WATCH_INTERVAL, parts.key_watch.look)
         parts.scheduler.start()
         await parts.housekeeping.refresh_gauges()
+        with suppress(StoreError):
+            await parts.key_watch.look()
         parts.health.serving = True
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -130,6 +140,8 @@ class Server:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        with suppress(CaError):
+            await parts.keys.close()
         await parts.store.close()
         parts.executor.shutdown(wait=False)
         await asyncio.to_thread(parts.data_dir.close)

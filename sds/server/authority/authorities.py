@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from attestation.spiffe_id import TrustDomain
 from ca.authority import Authority, AuthorityKind, AuthorityState, SigningAuthority
 from ca.checks import check_authority
-from ca.errors import AuthorityUnavailable
+from ca.errors import AuthorityUnavailable, KeyManagerUnavailable
 from ca.key_manager import KeyManager
 from ca.keys import KeyType
 from ca.self_signed import self_signed_authority
@@ -68,6 +68,9 @@ class Authorities:
         authority = self._signing.authority
         if not authority.usable(self._clock.now()):
             raise AuthorityUnavailable(f"the active authority {authority.id} is valid only {_span(authority)}")
+        problem = self._keys.problem(authority.key_ref)
+        if problem is not None:  # before an intent is recorded that could not be signed
+            raise KeyManagerUnavailable(f"the active authority's key cannot be used now: {problem}")
         return self._signing
 
     def all(self) -> tuple[Authority, ...]:

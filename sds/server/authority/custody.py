@@ -83,6 +83,20 @@ class Custody:
             count = await self._finish(actor, request_id)
         return old.current.id, new.current.id, count
 
+    async def check(self) -> None:
+        """Whether the file still holds the key that the next start will need. Raises KekFileUnusable."""
+        ring = await asyncio.to_thread(self._file.load)
+        if ring is None:
+            raise KekFileUnusable(
+                f"the key file {self._file.path} is gone; this process has what it held, the next one will not: "
+                "restore it from your copy before a restart"
+            )
+        if self.manager.ring.current.id not in {kek.id for kek in (ring.current, *ring.previous)}:
+            raise KekFileUnusable(
+                f"the key file {self._file.path} holds another key-encryption key than the one in use "
+                f"({self.manager.ring.current.id}): restore the right one before a restart"
+            )
+
     async def resume(self) -> None:
         """Finish a rotation that was interrupted. Raises as `rotate`."""
         async with self._one_at_a_time:

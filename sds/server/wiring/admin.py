@@ -27,7 +27,7 @@ from sds.server.wiring.core import Core
 def http_servers(core: Core, health: Health, collectors: CollectorRegistry) -> list[HttpServer]:
     """The admin API on its Unix socket, and the probes' TCP listener where there is one."""
     config = core.config
-    ops = ops_routes(live=health.live, ready=health.ready, registry=collectors)
+    ops = ops_routes(live=health.live, ready=health.ready, degraded=health.degraded, registry=collectors)
     body_bytes = config.limits.max_admin_body_bytes
     app = create_app(
         _services(core),

@@ -17,6 +17,7 @@ from sds.config import ServerConfig
 from sds.metrics import ServerMetrics
 from sds.rotation.scheduler import Scheduler
 from sds.server import options
+from sds.server.authority.key_watch import KeyWatch
 from sds.server.datadir import DataDir
 from sds.server.health import Health
 from sds.server.housekeeping import Housekeeping, LastSeen
@@ -69,7 +70,13 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     seen = LastSeen(clock)
     node, attest, reconfigure = listeners(core, data_dir, issuance, signer, refusals, seen, own_svid)
     core.follower.on_authorities(lambda: _authorities_changed(core, own_svid))
-    health = Health(store, core.authorities, lambda: own_svid.not_after, clock)
+    key_watch = KeyWatch(
+        core.keys,
+        lambda: {one.key_ref for one in core.authorities.all()},
+        core.custody.check,
+        core.telemetry.metrics,
+    )
+    health = Health(store, core.authorities, lambda: own_svid.not_after, key_watch.readiness, clock)
     parts = Parts(
         data_dir=data_dir,
         store=store,
@@ -80,6 +87,8 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         refusals=refusals,
         housekeeping=Housekeeping(store, registry, core.authorities, refusals, seen, core.telemetry.metrics, clock),
         scheduler=Scheduler(),
+        keys=core.keys,
+        key_watch=key_watch,
         health=health,
         node=Endpoint(node, config.listen),
         attest=Endpoint(attest, config.attest_listen),

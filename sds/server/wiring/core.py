@@ -6,6 +6,7 @@ import os
 import socket
 from dataclasses import dataclass
 
+from ca.key_manager import KeyManagers
 from ca.serial import RandomSerials
 from sds.clock import Clock
 from sds.config import ServerConfig, database_url
@@ -14,6 +15,7 @@ from sds.server import options
 from sds.server.authority.authorities import Authorities
 from sds.server.authority.custody import Custody, open_custody
 from sds.server.authority.kek_file import KekFile
+from sds.server.authority.keys import open_key_managers
 from sds.server.events import Events
 from sds.server.follower import Bundles, Follower, load_facts
 from sds.server.registry import Registry
@@ -34,6 +36,7 @@ class Core:
     telemetry: Telemetry
     store: Transactions
     custody: Custody
+    keys: KeyManagers
     authorities: Authorities
     registry: Registry
     follower: Follower
@@ -59,9 +62,10 @@ async def open_core(
     events = Events(socket.gethostname())
     custody = await open_custody(store, KekFile(config.kek.file, os.urandom), config.trust_domain, events, os.urandom)
     policy = options.authority_policy(config)
-    authorities = Authorities(store, custody.manager, policy, RandomSerials(os.urandom), events, clock)
+    keys = open_key_managers(config, custody, store, events, clock)
+    authorities = Authorities(store, keys, policy, RandomSerials(os.urandom), events, clock)
     await authorities.ensure()
     bundles = Bundles(config.trust_domain, config.ca.refresh_hint)
     registry = Registry(await load_facts(store, bundles), now=clock.now())
     follower = Follower(store, registry, bundles, clock)
-    return Core(config, clock, events, telemetry, store, custody, authorities, registry, follower, passing)
+    return Core(config, clock, events, telemetry, store, custody, keys, authorities, registry, follower, passing)
