@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
+from itertools import compress
 from typing import TypeVar
 
 from attestation.entry import RegistrationEntry
@@ -16,9 +17,11 @@ from ca.errors import CaError
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.server.registry import Facts, Refresh, Registry, Touched
+from sds.server.revocation.blocked import Blocked, names_of
 from sds.server.transactions import Transactions
 from sds.store.errors import FeedTruncated, NotFound, Reason, StoreError, StoreUnavailable
 from sds.store.records import AgentRecord, Change, ChangeBatch, ChangeKind
+from sds.store.revocation.records import BlockRecord
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -66,26 +69,35 @@ async def load_facts(store: Transactions, bundles: Bundles) -> Facts:
     def load(uow: UnitOfWork) -> Facts:
         state = uow.changes.state()
         floor = max(state.oldest, state.newest - HISTORY)
-        history: list[Touched] = []
-        place = floor
-        while batch := uow.changes.since(place).changes:
-            history += [
-                Touched(change.seq, SpiffeId.parse(change.parent), change.key)
-                for change in batch
-                if change.kind is ChangeKind.ENTRY
-            ]
-            place = batch[-1].seq
+        entries = uow.entries.all()
         return Facts(
             epoch=state.epoch,
             revision=state.newest,
-            entries=uow.entries.all(),
+            entries=entries,
             agents=uow.agents.all(),
             bundle=bundles.build(uow),
-            history=history,
+            blocked=Blocked.load(uow),
+            history=list(_history(uow, floor, entries)),
             history_floor=floor,
         )
 
     return await store.read(load)
+
+
+def _history(uow: UnitOfWork, place: int, entries: Sequence[RegistrationEntry]) -> Iterator[Touched]:
+    """Every change of an entry after `place`; a block or its lifting is one of all entries that it names."""
+    blocks: Mapping[str, BlockRecord] | None = None
+    while batch := uow.changes.since(place).changes:
+        for change in batch:
+            if change.kind is ChangeKind.ENTRY:
+                yield Touched(change.seq, SpiffeId.parse(change.parent), change.key)
+            elif change.kind is ChangeKind.BLOCK:
+                blocks = blocks or {block.id: block for block in uow.blocks.all()}
+                block = blocks.get(change.key)
+                if block is not None:
+                    named = ((block.kind, block.value) in names_of(entry) for entry in entries)
+                    yield from (Touched(change.seq, entry.parent_id, entry.id) for entry in compress(entries, named))
+        place = batch[-1].seq
 
 
 class Follower:
@@ -150,6 +162,7 @@ class Follower:
             entries={key: _entry(uow, key) for key in named[ChangeKind.ENTRY]},
             agents={agent: _agent(uow, agent) for agent in map(SpiffeId.parse, named[ChangeKind.AGENT])},
             bundle=(self._bundles.build(uow) if named[ChangeKind.BUNDLE] or named[ChangeKind.AUTHORITY] else None),
+            blocked=Blocked.load(uow) if named[ChangeKind.BLOCK] else None,
         )
 
     async def _announce(self, *, authorities: bool) -> None:

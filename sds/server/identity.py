@@ -20,6 +20,7 @@ from ca.errors import InvalidSvid
 from ca.svid import X509Svid, parse_svid_pem
 from sds.clock import Clock
 from sds.net.limits import Rate, TokenBuckets
+from sds.server.revocation.blocked import Blocked
 from sds.server.rpc import Call, CallRefused
 from sds.store.records import AgentRecord
 
@@ -29,6 +30,7 @@ V = TypeVar("V")
 _CACHED_LEAVES = 4096
 _REFUSED_SECONDS = 2.0
 BANNED = "this agent is banned"
+REVOKED = "the client certificate was revoked; attest again"
 NO_AGENT = "the client certificate is none that an agent has got since it was last attested"
 _LOOKUPS = Rate(per_second=1.0, burst=10)
 """How often one SPIFFE ID can make us read the database before it is known."""
@@ -39,6 +41,9 @@ class AgentTable(Protocol):
 
     @property
     def revision(self) -> int: ...
+
+    @property
+    def blocked(self) -> Blocked: ...
 
     def agent(self, agent_id: SpiffeId) -> AgentRecord | None: ...
 
@@ -113,6 +118,7 @@ class CallerCheck:
         2. It has not expired since the handshake.
         3. Its SPIFFE ID is an agent's that has attested and is not banned.
         4. The certificate is one that this agent got since then (not a workload's whose entry bears an agent's ID).
+        5. It was not revoked.
         """
         svid = self._parse(_peer_certificate(call.auth))  # 1
         if not svid.spiffe_id.member_of(self._trust_domain):
@@ -124,6 +130,8 @@ class CallerCheck:
         issued_at = await self._issued_at(record, svid)
         if issued_at is None:  # 4
             raise Unwelcome(svid, NO_AGENT)
+        if svid.serial in self._agents.blocked.agent_serials:  # 5
+            raise Unwelcome(svid, REVOKED)
         return AgentCaller(
             agent_id=svid.spiffe_id,
             serial=svid.serial,
@@ -139,6 +147,8 @@ class CallerCheck:
         """Whether the caller may still speak, now. Raises CallRefused."""
         _check_expiry(caller.not_after, self._clock.now())
         record = self._agents.agent(caller.agent_id)
+        if caller.serial in self._agents.blocked.agent_serials:
+            raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, REVOKED)
         if record is not None and record.banned:
             raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, BANNED)
         if record is None and self._agents.revision < caller.since:

@@ -17,6 +17,7 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.server.authorized import check_authority
 from sds.server.events import Events
+from sds.server.revocation.blocked import refuse_blocked
 from sds.server.stages import Passing, Stage, unwatched
 from sds.server.transactions import Transactions
 from sds.store.errors import StoreError
@@ -83,6 +84,7 @@ class Issuance:
         def record(uow: UnitOfWork) -> None:
             decide(uow, intent)  # first: what it locks is locked before authorities everywhere
             check_authority(uow, intent.authority_id)
+            refuse_blocked(uow, intent.spiffe_id, intent.key_hash)
             uow.certificates.add_intents([intent_record(intent, uow.now)])
             uow.audit.append(self._events.certificate(uow.now, intent, actor, request_id))
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import TrustBundle
+from sds.server.revocation.blocked import NOTHING, Blocked
 from sds.server.watch import Pending, Update, Watcher
 from sds.store.records import AgentRecord
 
@@ -42,6 +43,7 @@ class Facts:
     bundle: TrustBundle
     history: Sequence[Touched] = ()
     history_floor: int = 0
+    blocked: Blocked = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Refresh:
     entries: Mapping[str, RegistrationEntry | None] = field(default_factory=dict)
     agents: Mapping[SpiffeId, AgentRecord | None] = field(default_factory=dict)
     bundle: TrustBundle | None = None
+    blocked: Blocked | None = None
 
 
 @dataclass(slots=True)
@@ -90,8 +93,14 @@ class Registry:
     def bundle(self) -> TrustBundle:
         return self._bundle
 
+    @property
+    def blocked(self) -> Blocked:
+        return self._blocked
+
     def entry(self, entry_id: str) -> RegistrationEntry | None:
-        return self._entries.get(entry_id)
+        """None, too, for one that is blocked."""
+        entry = self._entries.get(entry_id)
+        return None if entry is None or self._blocked.entry(entry) else entry
 
     def entries_of(self, agent_id: SpiffeId) -> Iterable[RegistrationEntry]:
         parent = self._parents.get(agent_id)
@@ -140,7 +149,8 @@ class Registry:
                 break
             watcher.touch(entry_id)
         for entry in parent.entries.values():
-            if not entry.live(now):  # expiry is no revision, so it is told again; removing twice does no harm
+            # Expiry is no revision, so it is told again; removing twice does no harm.
+            if not entry.live(now) or self._blocked.entry(entry):
                 watcher.touch(entry.id)
         watcher.touch_bundle()
         return watcher
@@ -164,7 +174,7 @@ class Registry:
         upserted, removed = [], []
         for name in sorted(names):
             entry = parent.entries.get(name)
-            if entry is not None and name not in self._expired:
+            if entry is not None and name not in self._expired and not self._blocked.entry(entry):
                 upserted.append(entry)
             elif not pending.snapshot:
                 removed.append(name)
@@ -191,6 +201,8 @@ class Registry:
                     watcher.touch_bundle()
         for agent_id, record in refresh.agents.items():
             self._put_agent(agent_id, record)
+        if refresh.blocked is not None:
+            self._block(refresh.blocked)
 
     def expire(self, now: datetime) -> None:
         """Take from its watchers what has expired."""
@@ -224,6 +236,7 @@ class Registry:
         self._revision = facts.revision
         self._floor = facts.history_floor
         self._bundle = facts.bundle
+        self._blocked = facts.blocked
         self._entries: dict[str, RegistrationEntry] = {}
         self._agents = {record.spiffe_id: record for record in facts.agents}
         self._expired: set[str] = set()
@@ -250,6 +263,19 @@ class Registry:
             self._remember(parent, entry_id, self._revision)
             for watcher in parent.watchers:
                 watcher.touch(entry_id)
+
+    def _block(self, blocked: Blocked) -> None:
+        """Entries that a block hides or shows again are told like changed ones; agents look again who they are."""
+        before, self._blocked = self._blocked, blocked
+        for entry in blocked.changed(before, self._entries.values()):
+            parent = self._parent(entry.parent_id)
+            self._remember(parent, entry.id, self._revision)
+            for watcher in parent.watchers:
+                watcher.touch(entry.id)
+        if blocked.agent_serials != before.agent_serials:
+            for parent in self._parents.values():
+                for watcher in parent.watchers:
+                    watcher.nudge()
 
     def _put_agent(self, agent_id: SpiffeId, record: AgentRecord | None) -> None:
         if record is None:

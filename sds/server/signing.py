@@ -25,6 +25,7 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.net.limits import Caps
 from sds.server.authorized import (
+    BLOCKED_KEY,
     NOT_AUTHORIZED,
     OVERLOADED,
     TOO_MANY_OF_ONE,
@@ -194,10 +195,13 @@ class BatchSigner:
         spec = entry.spec
         if spec.profile in _NOT_FOR_WORKLOADS:  # no entry passes the rules with it; nor would it here
             raise IssuanceRefused(f"the certificate profile {spec.profile} is not for workloads")
+        csr = parse_csr(unverified_csr)
+        if self._state.blocked.key(csr.key_hash):
+            raise CsrRefused(BLOCKED_KEY.message)
         return IssueRequest(
             spec.profile or ProfileName.WORKLOAD,
             spec.spiffe_id,
-            parse_csr(unverified_csr),
+            csr,
             spec.dns_names,
             spec.x509_svid_ttl,
             spec.extra_sans,
@@ -215,7 +219,8 @@ class BatchSigner:
         if uow.changes.since(revision, limit=1).changes:
             recheck = Recheck(uow)
             for item in ready:
-                item.answer = recheck.refusal(item.job.caller, item.job.entry_id, item.entry)
+                key_hash = item.prepared.intent.key_hash if item.prepared is not None else ""
+                item.answer = recheck.refusal(item.job.caller, item.job.entry_id, item.entry, key_hash)
         records, events = [], []
         for item in ready:
             if item.answer is not None or item.prepared is None or item.entry is None:

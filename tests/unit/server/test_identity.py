@@ -17,6 +17,7 @@ from ca.keys import KeyType, generate
 from ca.profile import IssuancePolicy, ProfileName
 from ca.svid import X509Svid, parse_svid
 from sds.server.identity import CallerCheck, Unwelcome
+from sds.server.revocation.blocked import NOTHING, Blocked
 from sds.server.rpc import Call, CallRefused
 from sds.store.records import AgentRecord
 from tests.fakes.ca import TRUST_DOMAIN, make_authority, serial_source
@@ -59,6 +60,7 @@ class World:
         self.issued_at: dict[str, datetime] = {}
         self.revision = 5
         self.newest = 5
+        self.blocked = NOTHING
         self.reads = 0
         self.check = CallerCheck(self, self.Store(self), TRUST_DOMAIN, clock, lambda _: "192.0.2.1")
 
@@ -217,3 +219,16 @@ async def test_strangers_with_many_certificates_cost_little_too(world: World) ->
         statuses.append(refused(caught))
     assert world.reads == 10
     assert statuses[-1] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_revoked_certificate_is_refused_at_once_and_no_other(world: World) -> None:
+    world.memory[AGENT] = record()
+    caller = await world.check.identify(call())
+    world.blocked = Blocked(agent_serials=frozenset({"0a"}))
+    world.check.check(caller)
+    world.blocked = Blocked(agent_serials=frozenset({SVID.serial}))
+    with pytest.raises(CallRefused, match="revoked") as live:
+        world.check.check(caller)
+    with pytest.raises(Unwelcome, match="revoked") as new:
+        await world.check.identify(call())
+    assert refused(live) == refused(new) == grpc.StatusCode.PERMISSION_DENIED

@@ -30,6 +30,7 @@ from sds.server.enrolment import Enrolment, TokenClaim
 from sds.server.events import Events, system_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import Issuance
+from sds.server.revocation.blocked import NOTHING
 from sds.server.signing import BatchSigner, Signed, SignJob
 from sds.store.errors import Reason, StoreUnavailable
 from sds.store.records import NO_PROCESS, CertificateStatus
@@ -80,6 +81,7 @@ class Entries:
 
     def __init__(self, *entries: RegistrationEntry) -> None:
         self.revision = 1000  # nothing in the store is news
+        self.blocked = NOTHING
         self.entries = {entry.id: entry for entry in entries}
 
     def entry(self, entry_id: str) -> RegistrationEntry | None:
