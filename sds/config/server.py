@@ -12,6 +12,7 @@ from pydantic import model_validator
 from ca.masked import Masked
 from sds.config.common import HealthSection, LogSection, cross_check, same_port, with_default
 from sds.config.endpoints import EndpointsSection
+from sds.config.jwt import JwtSection
 from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerSection
 from sds.config.problems import Problem
 from sds.config.types import (
@@ -205,6 +206,7 @@ class ServerConfig(Section):
     join_token: TokenSection = TokenSection()
     limits: ServerLimits = ServerLimits()
     grpc: GrpcSection = GrpcSection()
+    jwt: JwtSection = JwtSection()
     endpoints: EndpointsSection = EndpointsSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()

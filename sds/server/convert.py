@@ -107,10 +107,13 @@ def svid(issued: IssuedCertificate) -> node_pb2.X509Svid:
     )
 
 
+def sign_error(answer: NotSigned) -> node_pb2.SignError:
+    return node_pb2.SignError(code=_CODES[answer.code], message=answer.message)
+
+
 def sign_result(entry_id: str, answer: Answer) -> node_pb2.SignResult:
     if isinstance(answer, NotSigned):
-        error = node_pb2.SignError(code=_CODES[answer.code], message=answer.message)
-        return node_pb2.SignResult(entry_id=entry_id, error=error)
+        return node_pb2.SignResult(entry_id=entry_id, error=sign_error(answer))
     return node_pb2.SignResult(entry_id=answer.entry.id, entry_revision=answer.entry.revision, svid=svid(answer.issued))
 
 

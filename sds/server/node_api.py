@@ -20,11 +20,14 @@ from sds.server.authorized import NOT_AUTHORIZED, NotSigned, SignCode
 from sds.server.enrolment import Enrolment
 from sds.server.events import agent_actor
 from sds.server.identity import AgentCaller, CallerCheck, Unwelcome
+from sds.server.jwt.convert import jwt_result
+from sds.server.jwt.events import ACTION as TOKEN_ISSUE
+from sds.server.jwt.signing import JwtBatchSigner, JwtJob
 from sds.server.refusals import Refusal, RefusalLog
 from sds.server.registry import Registry
 from sds.server.reports import Reports, parse_report
 from sds.server.rpc import Call, CallRefused, ServerStream, Unary
-from sds.server.signing import Answer, BatchSigner, SignJob
+from sds.server.signing import BatchSigner, SignJob
 from sds.server.watch import Update, WatchEnded, Watcher
 
 SERVICE = "sds.node.v1.Node"
@@ -57,6 +60,7 @@ class NodeApi:
         registry: Registry,
         enrolment: Enrolment,
         signer: BatchSigner,
+        jwt_signer: JwtBatchSigner,
         reports: Reports,
         refusals: RefusalLog,
         clock: Clock,
@@ -72,6 +76,7 @@ class NodeApi:
         self._registry = registry
         self._enrolment = enrolment
         self._signer = signer
+        self._jwt_signer = jwt_signer
         self._reports = reports
         self._refusals = refusals
         self._clock = clock
@@ -87,6 +92,7 @@ class NodeApi:
             "Renew": Unary(node_pb2.RenewRequest, self.renew),
             "WatchAuthorized": ServerStream(node_pb2.WatchAuthorizedRequest, self.watch),
             "SignX509Svids": Unary(node_pb2.SignX509SvidsRequest, self.sign),
+            "SignJwtSvids": Unary(node_pb2.SignJwtSvidsRequest, self.sign_jwt),
             "ReportDelivery": Unary(node_pb2.ReportDeliveryRequest, self.report),
         }
 
@@ -103,16 +109,23 @@ class NodeApi:
 
     async def sign(self, request: node_pb2.SignX509SvidsRequest, call: Call) -> node_pb2.SignX509SvidsResponse:
         caller = await self._identify(call)
-        if len(request.items) > self._max_items:
-            raise CallRefused(
-                grpc.StatusCode.INVALID_ARGUMENT, f"at most {self._max_items} requests may be in one call; split it"
-            )
+        self._check_count(len(request.items))
         jobs = [SignJob(caller, item.entry_id, item.csr, convert.process(item.process)) for item in request.items]
         answers = await self._signer.sign(jobs)
-        await self._note_unauthorized(caller, jobs, answers)
-        return node_pb2.SignX509SvidsResponse(
-            results=[convert.sign_result(job.entry_id, answer) for job, answer in zip(jobs, answers, strict=True)]
-        )
+        asked = [job.entry_id for job in jobs]
+        await self._note_unauthorized("certificate.issue", caller, asked, answers)
+        return node_pb2.SignX509SvidsResponse(results=list(map(convert.sign_result, asked, answers)))
+
+    async def sign_jwt(self, request: node_pb2.SignJwtSvidsRequest, call: Call) -> node_pb2.SignJwtSvidsResponse:
+        caller = await self._identify(call)
+        self._check_count(len(request.items))
+        jobs = [
+            JwtJob(caller, item.entry_id, tuple(item.audience), convert.process(item.process)) for item in request.items
+        ]
+        answers = await self._jwt_signer.sign(jobs)
+        asked = [job.entry_id for job in jobs]
+        await self._note_unauthorized(TOKEN_ISSUE, caller, asked, answers)
+        return node_pb2.SignJwtSvidsResponse(results=list(map(jwt_result, asked, answers)))
 
     async def report(self, request: node_pb2.ReportDeliveryRequest, call: Call) -> node_pb2.ReportDeliveryResponse:
         caller = await self._identify(call)
@@ -171,11 +184,19 @@ class NodeApi:
             self._watches.release(caller.agent_id)
             self._observer.watches(self._registry.watchers, self._registry.agents_watching)
 
-    async def _note_unauthorized(self, caller: AgentCaller, jobs: Sequence[SignJob], answers: Sequence[Answer]) -> None:
+    def _check_count(self, items: int) -> None:
+        if items > self._max_items:
+            raise CallRefused(
+                grpc.StatusCode.INVALID_ARGUMENT, f"at most {self._max_items} requests may be in one call; split it"
+            )
+
+    async def _note_unauthorized(
+        self, action: str, caller: AgentCaller, asked: Sequence[str], answers: Sequence[object]
+    ) -> None:
         """Audit what `caller` asked for and may not have: each entry once, however often the call names it."""
         entries = {
-            convert.text(job.entry_id, MAX_ENTRY_ID)
-            for job, answer in zip(jobs, answers, strict=True)
+            convert.text(entry_id, MAX_ENTRY_ID)
+            for entry_id, answer in zip(asked, answers, strict=True)
             if isinstance(answer, NotSigned) and answer.code is SignCode.NOT_AUTHORIZED
         }
         if not entries:
@@ -183,7 +204,7 @@ class NodeApi:
         actor = agent_actor(caller.agent_id, caller.address)
         refusals = [
             Refusal(
-                action="certificate.issue",
+                action=action,
                 actor=actor,
                 target=Target("entry", entry_id),
                 reason=NOT_AUTHORIZED.message,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from ca.jwt_svid import JwtPolicy
 from ca.keys import KeyType
 from ca.profile import IssuancePolicy, Profile, ProfileName
 from sds.config import ServerConfig
@@ -47,6 +48,11 @@ def issuance_policy(config: ServerConfig) -> IssuancePolicy:
         Profile(ProfileName.SERVER, default_ttl=ca.server_ttl, min_ttl=_SHORTEST, max_ttl=ca.server_ttl),
     )
     return IssuancePolicy({profile.name: profile for profile in profiles}, backdate=ca.backdate)
+
+
+def jwt_policy(config: ServerConfig) -> JwtPolicy:
+    jwt = config.jwt
+    return JwtPolicy(jwt.default_ttl, jwt.min_ttl, jwt.max_ttl, jwt.issuer or "")
 
 
 def listener_options(config: ServerConfig, *, known_peers: bool) -> ListenerOptions:

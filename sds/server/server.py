@@ -21,6 +21,7 @@ from sds.server.datadir import DataDir
 from sds.server.follower import Follower
 from sds.server.health import Health
 from sds.server.housekeeping import Housekeeping
+from sds.server.jwt.signing import JwtBatchSigner
 from sds.server.listener import Listener
 from sds.server.own_svid import OwnSvid
 from sds.server.public.listener import PublicListener
@@ -51,6 +52,7 @@ class Parts:
     follower: Follower
     own_svid: OwnSvid
     signer: BatchSigner
+    tokens: JwtBatchSigner
     refusals: RefusalLog
     housekeeping: Housekeeping
     scheduler: Scheduler
@@ -131,7 +133,7 @@ class Server:
         parts.registry.end_watches("the server is shutting down; connect again")
         await asyncio.gather(*(listener.stop(self._drain_timeout) for listener in listeners))
         await asyncio.gather(*(public.stop(self._drain_timeout) for public in parts.public))
-        await parts.signer.close()
+        await asyncio.gather(parts.signer.close(), parts.tokens.close())
         await asyncio.gather(*(server.stop(self._drain_timeout.total_seconds()) for server in parts.http))
         await parts.scheduler.stop()
         with suppress(StoreError):

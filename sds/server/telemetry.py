@@ -32,6 +32,13 @@ class Telemetry:
         self.metrics.signing_batch(batch)
         self.metrics.signing_seconds(seconds)
 
+    def signed_jwt(self, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None:
+        for outcome, count in (("success", issued), ("refused", refused), ("failure", failed)):
+            if count:
+                self.metrics.issued.inc("jwt", outcome, by=count)
+        self.metrics.signing_batch(batch)
+        self.metrics.signing_seconds(seconds)
+
     def issued(self, profile: str, outcome: str) -> None:
         self.metrics.issued.inc(profile, outcome)
 

@@ -15,6 +15,7 @@ from attestation.spiffe_id import TrustDomain
 from ca.authority import Authority, AuthorityKind, AuthorityState, SigningAuthority
 from ca.checks import check_authority
 from ca.errors import AuthorityUnavailable, KeyManagerUnavailable
+from ca.jwt_svid import JwtSigningAuthority
 from ca.key_manager import KeyManager
 from ca.keys import KeyType
 from ca.self_signed import self_signed_authority
@@ -72,6 +73,10 @@ class Authorities:
         if problem is not None:  # before an intent is recorded that could not be signed
             raise KeyManagerUnavailable(f"the active authority's key cannot be used now: {problem}")
         return self._signing
+
+    def signing_jwt(self) -> JwtSigningAuthority:
+        """The authority that signs tokens now. Raises AuthorityUnavailable, which says why there is none."""
+        raise AuthorityUnavailable("there is no active JWT authority")
 
     def all(self) -> tuple[Authority, ...]:
         """Every X.509 authority, as last read."""

@@ -30,7 +30,7 @@ from sds.server.telemetry import Telemetry
 from sds.server.transactions import Metered, Transactions
 from sds.server.wiring.admin import http_servers
 from sds.server.wiring.core import Core, open_core, open_database
-from sds.server.wiring.node import batch_signer, listeners
+from sds.server.wiring.node import batch_signer, jwt_signer, listeners
 from sds.server.wiring.public import public_listeners
 
 
@@ -65,10 +65,10 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     own_svid = OwnSvid(issuance, lambda: registry.bundle, config.trust_domain, clock)
     await own_svid.renew()
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sds-signing")
-    signer = batch_signer(core, issuer, executor)
+    signer, tokens = batch_signer(core, issuer, executor), jwt_signer(core, executor)
     refusals = RefusalLog(_append(store), core.telemetry, clock, core.events)
     seen = LastSeen(clock)
-    node, attest, reconfigure = listeners(core, data_dir, issuance, signer, refusals, seen, own_svid)
+    node, attest, reconfigure = listeners(core, data_dir, issuance, signer, tokens, refusals, seen, own_svid)
     core.follower.on_authorities(lambda: _authorities_changed(core, own_svid))
     key_watch = KeyWatch(
         core.keys,
@@ -84,6 +84,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         follower=core.follower,
         own_svid=own_svid,
         signer=signer,
+        tokens=tokens,
         refusals=refusals,
         housekeeping=Housekeeping(store, registry, core.authorities, refusals, seen, core.telemetry.metrics, clock),
         scheduler=Scheduler(),

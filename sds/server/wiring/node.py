@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 from ca.issuer import Issuer
+from ca.jwt_svid import JwtIssuer
 from sds.config import ServerConfig
 from sds.net.limits import Caps
 from sds.server import options
@@ -17,6 +19,7 @@ from sds.server.enrolment import Enrolment
 from sds.server.housekeeping import LastSeen
 from sds.server.identity import AgentCaller, CallerCheck
 from sds.server.issuance import Issuance
+from sds.server.jwt.signing import JwtBatchSigner
 from sds.server.listener import AgentConnections, Listener, find_connection
 from sds.server.node_api import SERVICE as NODE_SERVICE
 from sds.server.node_api import NodeApi
@@ -49,11 +52,30 @@ def batch_signer(core: Core, issuer: Issuer, executor: ThreadPoolExecutor) -> Ba
     )
 
 
+def jwt_signer(core: Core, executor: ThreadPoolExecutor) -> JwtBatchSigner:
+    limits = core.config.limits
+    return JwtBatchSigner(
+        core.store,
+        core.registry,
+        JwtIssuer(options.jwt_policy(core.config), lambda: uuid4().hex),
+        core.authorities,
+        core.events,
+        core.clock,
+        executor,
+        core.telemetry,
+        max_batch=limits.max_signing_batch,
+        max_waiting=limits.max_signing_queue,
+        max_of_one_agent=max(limits.max_signing_queue // 4, limits.max_csr_batch),
+        passing=core.passing,
+    )
+
+
 def listeners(
     core: Core,
     data_dir: DataDir,
     issuance: Issuance,
     signer: BatchSigner,
+    tokens: JwtBatchSigner,
     refusals: RefusalLog,
     seen: LastSeen,
     own_svid: OwnSvid,
@@ -77,7 +99,7 @@ def listeners(
     core.registry.on_agent(connections.agent_changed)
     enrolment = Enrolment(issuance, core.events, clock, config.trust_domain, limits.max_csr_bytes)
     attest_api = _attest_api(core, enrolment, refusals, address_of)
-    node_api = _node_api(core, enrolment, signer, refusals, note, seen.note_version, address_of)
+    node_api = _node_api(core, enrolment, signer, tokens, refusals, note, seen.note_version, address_of)
     for name, service, methods in (
         ("main", NODE_SERVICE, node_api.methods),
         ("attest", ATTEST_SERVICE, attest_api.methods),
@@ -113,6 +135,7 @@ def _node_api(
     core: Core,
     enrolment: Enrolment,
     signer: BatchSigner,
+    tokens: JwtBatchSigner,
     refusals: RefusalLog,
     note: Callable[[AgentCaller], None],
     note_version: Callable[[AgentCaller, str], None],
@@ -126,6 +149,7 @@ def _node_api(
         core.registry,
         enrolment,
         signer,
+        tokens,
         Reports(core.store, core.events, core.telemetry),
         refusals,
         core.clock,
