@@ -65,3 +65,7 @@ class InvalidJwk(CaError):
 
 class InvalidJwtSvid(CaError):
     """The token is not a JWT-SVID, or none that may be believed here and now. Never quotes the token."""
+
+
+class RotationRefused(CaError):
+    """An authority is not in a state in which this may be done with it."""

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from attestation.spiffe_id import SpiffeId
 from ca.authority import Authority, AuthorityKind
+from ca.errors import RotationRefused
 
 
 class Lag(StrEnum):
@@ -98,6 +99,16 @@ class Gate:
     @property
     def open(self) -> bool:
         return not self.reasons
+
+
+class GateClosed(RotationRefused):
+    """Activating the authority would cut somebody off; `gate` says whom."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__(
+            f"authority {gate.authority_id} is not ready: {'; '.join(gate.reasons)}; wait, or force it and cut them off"
+        )
+        self.gate = gate
 
 
 def judge(
