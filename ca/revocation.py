@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from typing import NamedTuple, cast
@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
 
 from ca import der
-from ca.authority import SigningAuthority
+from ca.authority import Authority, SigningAuthority
 from ca.errors import InvalidCrl
 from ca.lifetime import floor_second
 from ca.serial import SERIAL_BITS, serial_hex
@@ -28,6 +28,8 @@ from ca.template import ToBeSigned, sign_all
 MAX_CRL_BYTES = 4 * 1024 * 1024
 MAX_REVOKED = 50_000
 """Entries of one list. More is no work for a list: an authority of which so much is revoked is itself to be revoked."""
+SHORTEST = timedelta(days=1)
+"""How long a list holds at least, should its issuer be at its end."""
 MAX_NUMBER = (1 << 159) - 1  # RFC 5280 section 5.2.3: at most 20 octets
 
 _V2 = der.integer(1)
@@ -148,10 +150,15 @@ def build_crl(signing: SigningAuthority, revoked: Iterable[Revoked], *, number: 
         revoked,
         number=number,
         this_update=floor_second(now),
-        next_update=signing.authority.not_after,
+        next_update=end_of(signing.authority, now),
     )
     (signed,) = sign_all([unsigned], signing.signer)
     return signed
+
+
+def end_of(authority: Authority, now: datetime) -> datetime:
+    """Until when a list of `now` holds."""
+    return max(authority.not_after, floor_second(now) + SHORTEST)
 
 
 def parse_crl(unverified_der: bytes) -> Crl:

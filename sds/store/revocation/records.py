@@ -70,6 +70,15 @@ class Concerned:
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """A certificate that ought to be revoked, and the decision behind that."""
+
+    certificate: Concerned
+    block_id: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class CrlRecord:
     """An authority's newest list. `digest` is of what it says; "" asks for a new one."""
 

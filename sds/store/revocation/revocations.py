@@ -12,8 +12,8 @@ from attestation.spiffe_id import SpiffeId
 from ca.revocation import Reason, Revoked
 from sds.store.codec import chunks, make_cursor, read_cursor
 from sds.store.records import Page
-from sds.store.revocation.records import BlockKind, BlockRecord, Concerned, RevocationRecord
-from sds.store.tables import certificates, revocations
+from sds.store.revocation.records import BlockKind, BlockRecord, Concerned, Missed, RevocationRecord
+from sds.store.tables import blocks, certificates, revocations
 from sds.store.times import from_micros, to_micros
 from sds.store.tx import Tx
 
@@ -24,6 +24,11 @@ _COLUMNS = {
     BlockKind.ENTRY: certificates.c.entry_id,
     BlockKind.AUTHORITY: certificates.c.authority_id,
 }
+_ABOUT: dict[BlockKind, ColumnElement[bool]] = {
+    **{kind: column == blocks.c.value for kind, column in _COLUMNS.items() if kind is not BlockKind.AUTHORITY},
+    BlockKind.AGENT: or_(certificates.c.agent_id == blocks.c.value, certificates.c.spiffe_id == blocks.c.value),
+}
+"""When a block of each kind is about a certificate. What an authority issued is out with the authority itself."""
 _REVOKED = exists().where(revocations.c.serial == certificates.c.serial)
 
 
@@ -44,18 +49,25 @@ class Revocations:
         if new:
             statement = statement.where(~_REVOKED)
         rows = self._tx.rows(statement.order_by(certificates.c.number).limit(limit))
-        return tuple(
-            Concerned(
-                serial=row.serial,
-                spiffe_id=SpiffeId.parse(row.spiffe_id),
-                profile=row.profile,
-                authority_id=row.authority_id,
-                not_after=from_micros(row.not_after),
-                entry_id=row.entry_id,
-                agent_id=SpiffeId.parse(row.agent_id) if row.agent_id else None,
+        return tuple(map(_concerned, rows))
+
+    def missed(self, *, limit: int) -> tuple[Missed, ...]:
+        """At most `limit` unexpired certificates that are not revoked although a block stands that is about them: their
+        intents became durable at the same moment as the block.
+        """
+        found: dict[str, Missed] = {}
+        for kind, about in _ABOUT.items():
+            stands = and_(blocks.c.kind == kind.value, blocks.c.lifted_at.is_(None), about)
+            statement = (
+                select(certificates, blocks.c.id.label("block_id"), blocks.c.reason)
+                .join(blocks, stands)
+                .where(certificates.c.not_after >= to_micros(self._tx.now), ~_REVOKED)
+                .order_by(certificates.c.number, blocks.c.created_at)
+                .limit(limit)
             )
-            for row in rows
-        )
+            for row in self._tx.rows(statement):
+                found.setdefault(row.serial, Missed(_concerned(row), row.block_id, Reason(row.reason)))
+        return tuple(found.values())[:limit]
 
     def add(self, records: Sequence[RevocationRecord]) -> None:
         """One that is revoked already stays as it is, but a hold becomes final when the new reason is none."""
@@ -142,6 +154,18 @@ class Revocations:
     def purge(self, expired_before: datetime) -> int:
         """Forget those that expired before then; returns how many. The audit log stays."""
         return self._tx.note(delete(revocations).where(revocations.c.not_after < to_micros(expired_before))).rowcount
+
+
+def _concerned(row: Row[Any]) -> Concerned:
+    return Concerned(
+        serial=row.serial,
+        spiffe_id=SpiffeId.parse(row.spiffe_id),
+        profile=row.profile,
+        authority_id=row.authority_id,
+        not_after=from_micros(row.not_after),
+        entry_id=row.entry_id,
+        agent_id=SpiffeId.parse(row.agent_id) if row.agent_id else None,
+    )
 
 
 def _about(kind: BlockKind, value: str) -> ColumnElement[bool]:

@@ -211,6 +211,33 @@ async def test_revocations_are_listed_newest_first(store: Store) -> None:
     assert (await store.read(lambda unit: unit.revocations.list(authority_id="none"))).items == ()
 
 
+async def test_what_slipped_past_a_block_is_found(store: Store, clock: FakeClock) -> None:
+    held = block("b2", kind=BlockKind.AGENT, value=str(AGENT), created_at=later(1))
+    lifted = block("b3", kind=BlockKind.KEY, value="11" * 32)
+    everything = block("b4", kind=BlockKind.AUTHORITY, value=AUTHORITY)
+    for one in (block(), held, lifted, everything):
+        await change(store, lambda unit, one=one: unit.blocks.add(one))
+    await change(store, lambda unit: unit.blocks.lift("b3", "uid:0"))
+    records = [
+        certificate("0a"),
+        certificate("0b", agent_id=OTHER_AGENT, entry_id="entry-9"),
+        certificate("0c", agent_id=OTHER_AGENT),
+        certificate("0d", agent_id=OTHER_AGENT, entry_id="entry-9", key_hash="11" * 32),
+        certificate("0e", spiffe_id=AGENT, agent_id=None, entry_id="", profile="agent", not_after=later(5)),
+        certificate("0f", entry_id="entry-9"),
+    ]
+    await change(store, lambda unit: unit.certificates.add_intents(records))
+    await change(store, lambda unit: unit.revocations.add([revocation("0c")]))
+    found = await store.read(lambda unit: unit.revocations.missed(limit=10))
+    assert {(one.certificate.serial, one.block_id) for one in found} == {("0a", "b1"), ("0e", "b2"), ("0f", "b2")}
+    assert {one.reason for one in found} == {Reason.KEY_COMPROMISE}
+    assert len(await store.read(lambda unit: unit.revocations.missed(limit=2))) == 2
+    clock.advance(6)
+    assert "0e" not in {
+        one.certificate.serial for one in await store.read(lambda unit: unit.revocations.missed(limit=10))
+    }
+
+
 # Lists
 
 
