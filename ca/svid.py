@@ -22,7 +22,11 @@ MAX_CERTIFICATE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class X509Svid:
-    """A leaf and its intermediates (DER, leaf first, no root), with the leaf's facts. Times are aware UTC."""
+    """A leaf and its intermediates (DER, leaf first, no root), with the leaf's facts. Times are aware UTC.
+
+    `authority_id` is the hex of the leaf's authority key identifier (RFC 5280 section 4.2.1.1), which is the ID of the
+    authority that issued it; empty where the leaf has none.
+    """
 
     spiffe_id: SpiffeId
     serial: str
@@ -30,6 +34,7 @@ class X509Svid:
     not_after: datetime
     key_hash: str
     chain: tuple[bytes, ...] = field(repr=False)
+    authority_id: str = ""
 
     def pem(self) -> bytes:
         """The chain as PEM, leaf first."""
@@ -57,6 +62,7 @@ def parse_svid(unverified_chain: Sequence[bytes]) -> X509Svid:
         not_after=leaf.not_valid_after_utc,
         key_hash=hash_of_key,
         chain=tuple(unverified_chain),
+        authority_id=_authority_id(extensions),
     )
 
 
@@ -78,6 +84,12 @@ def _check_leaf(extensions: dict[x509.ObjectIdentifier, x509.ExtensionType]) -> 
         raise InvalidSvid("the leaf has no key usage (X509-SVID 4.3)")
     if usage.key_cert_sign or usage.crl_sign or not usage.digital_signature:
         raise InvalidSvid("the leaf's key usage is not that of a leaf (X509-SVID 4.3, 5.2)")
+
+
+def _authority_id(extensions: dict[x509.ObjectIdentifier, x509.ExtensionType]) -> str:
+    issuer = extensions.get(x509.AuthorityKeyIdentifier.oid)
+    named = isinstance(issuer, x509.AuthorityKeyIdentifier) and issuer.key_identifier
+    return named.hex() if named else ""
 
 
 def _spiffe_id(extensions: dict[x509.ObjectIdentifier, x509.ExtensionType]) -> SpiffeId:

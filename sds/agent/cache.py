@@ -7,7 +7,7 @@ computes each distinct View once and wakes only the groups whose View is another
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
 from attestation.entry import RegistrationEntry, match
@@ -30,6 +30,7 @@ class Cache:
         self._entries: dict[str, RegistrationEntry] = {}
         self._held: dict[str, HeldSvid] = {}
         self._attempts: dict[str, Attempt] = {}
+        self._replace_at: dict[str, datetime] = {}
         self._idle_since: dict[str, datetime] = {}
         self._groups: dict[Selectors, Group] = {}
         self._groups_of: dict[str, dict[Group, None]] = {}  # by entry ID; the inner one is a set in order
@@ -37,8 +38,6 @@ class Cache:
         self._bundle: TrustBundle | None = None
         self.busy: set[str] = set()
         """Entries that are being asked for now; kept by the issuer."""
-        self.distrusted: frozenset[str] = frozenset()
-        """Entries whose certificates lead to no authority of the bundle; kept by the issuer."""
         self.synced = False
         """Whether the server has told all entries at least once in this run."""
         self._reachable = False
@@ -62,6 +61,11 @@ class Cache:
         return self._attempts
 
     @property
+    def replace_at(self) -> Mapping[str, datetime]:
+        """What is held and to be replaced before its time, by entry ID."""
+        return self._replace_at
+
+    @property
     def bundle(self) -> TrustBundle | None:
         return self._bundle
 
@@ -69,7 +73,7 @@ class Cache:
         """For `renewal.plan`."""
         held = {entry_id: svid.held for entry_id, svid in self._held.items()}
         used = self._groups_of.keys()
-        return Facts(self._entries, held, self._attempts, used, self._idle_since, self.busy, self.distrusted)
+        return Facts(self._entries, held, self._attempts, used, self._idle_since, self.busy, self._replace_at)
 
     def earliest_expiry(self) -> datetime | None:
         """When the first of the certificates in use expires if nothing renews from now."""
@@ -170,6 +174,7 @@ class Cache:
                 continue  # deleted, or given to another identity, while it was being signed
             self._held[entry_id] = svid
             self._attempts.pop(entry_id, None)
+            self._replace_at.pop(entry_id, None)
             affected |= self._invalidate(entry_id)
         self._refresh(affected)
 
@@ -180,6 +185,22 @@ class Cache:
                 self._attempts[entry_id] = attempt
                 for group in self._groups_of.get(entry_id, ()):
                     group.stir()
+
+    def distrust(self, judged: Iterable[str], times: Mapping[str, datetime], urgent: Collection[str]) -> None:
+        """Of the held certificates that are `judged` now, those in `times` are to be replaced then, the others not.
+
+        One that was to be replaced before keeps its time if that is earlier: a bundle that changes often puts nothing
+        off. What is `urgent` waits for no spread after an outage either.
+        """
+        for entry_id in judged:
+            former = self._replace_at.pop(entry_id, None)
+            due = times.get(entry_id)
+            if due is None or entry_id not in self._held:
+                continue
+            self._replace_at[entry_id] = due if former is None else min(due, former)
+            attempt = self._attempts.get(entry_id)
+            if entry_id in urgent and attempt is not None and attempt.only_spread:
+                del self._attempts[entry_id]
 
     def drop(self, entry_ids: Iterable[str]) -> None:
         """Forget certificates that nobody needs; their keys go with them."""
@@ -194,6 +215,7 @@ class Cache:
         affected: dict[Group, None] = {}
         for entry_id in [i for i, svid in self._held.items() if svid.held.not_after <= now]:
             del self._held[entry_id]
+            self._replace_at.pop(entry_id, None)
             affected |= self._invalidate(entry_id)
         for entry_id in [i for i in self._groups_of if not self._entries[i].live(now)]:
             for group in tuple(self._groups_of[entry_id]):
@@ -222,6 +244,7 @@ class Cache:
 
     def _forget(self, entry_id: str) -> dict[Group, None]:
         self._held.pop(entry_id, None)
+        self._replace_at.pop(entry_id, None)
         self._attempts.pop(entry_id, None)
         self._idle_since.pop(entry_id, None)
         return self._invalidate(entry_id)

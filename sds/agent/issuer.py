@@ -10,15 +10,17 @@ from datetime import timedelta
 from typing import Protocol
 
 from attestation.entry import RegistrationEntry
-from ca.bundle import TrustBundle
 from ca.keys import KeyType
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.backoff import Backoff
 from sds.agent.cache import Cache
 from sds.agent.dial import NodeLink
+from sds.agent.distrust import Doubts, Leaf, Verdict, replace_at
+from sds.agent.distrust import judge as judge_held
+from sds.agent.doubts import BundleReader
 from sds.agent.errors import AgentError, InvalidAnswer
 from sds.agent.renewal import Attempt, blocked, failed, plan
-from sds.agent.signing import Refusal, distrusted, judge, prepare, process_info, sign_item
+from sds.agent.signing import Refusal, judge, prepare, process_info, sign_item
 from sds.agent.views import HeldSvid
 from sds.clock import Clock
 from sds.logs import Logger
@@ -42,13 +44,17 @@ class IssuerObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IssuerOptions:
-    """`batch`: most requests in one call; `calls`: most calls at once; `jitter_share`: see renewal.renew_at."""
+    """`batch`: most requests in one call; `calls`: most calls at once; `jitter_share`: see renewal.renew_at.
+
+    `replace_within`: over how long the certificates of a tainted authority are replaced; see distrust.replace_at.
+    """
 
     key_type: KeyType = KeyType.ECDSA_P256
     batch: int = 200
     calls: int = 4
     jitter_share: float = 0.1
     warm_for: timedelta = timedelta(minutes=10)
+    replace_within: timedelta = timedelta(minutes=5)
 
 
 class Issuer:
@@ -58,6 +64,7 @@ class Issuer:
         self,
         cache: Cache,
         upstream: Connection,
+        reader: BundleReader,
         backoff: Backoff,
         options: IssuerOptions,
         observer: IssuerObserver,
@@ -67,6 +74,7 @@ class Issuer:
     ) -> None:
         self._cache = cache
         self._upstream = upstream
+        self._reader = reader
         self._backoff = backoff
         self._options = options
         self._observer = observer
@@ -75,7 +83,8 @@ class Issuer:
         self._log = log
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
-        self._judged_by: TrustBundle | None = None
+        self._judged_by: Doubts | None = None
+        self._unjudged: set[str] = set()  # held, and not looked at since they came
         cache.on_wanted(self._wake.set)
 
     async def run(self) -> None:
@@ -95,18 +104,37 @@ class Issuer:
                 task.cancel()
 
     async def _judge_held(self) -> None:
-        """After a change of the bundle: which certificates does it not vouch for any more?"""
+        """All certificates after a change of the bundle, and each that came since."""
         bundle = self._cache.bundle
-        if bundle is None or bundle is self._judged_by:
+        if bundle is None:
             return
-        first, self._judged_by = self._judged_by is None, bundle
-        if first:
+        doubts = await self._reader.doubts(bundle)
+        names, self._unjudged = self._unjudged, set()
+        if doubts is not self._judged_by:
+            self._judged_by, names = doubts, set(self._cache.held)
+        held = {entry_id: self._cache.held[entry_id] for entry_id in names if entry_id in self._cache.held}
+        if not held:
             return
-        chains = {entry_id: svid.identity.certificate.chain_pem for entry_id, svid in self._cache.held.items()}
+        leaves = {entry_id: _leaf(svid) for entry_id, svid in held.items()}
         loop = asyncio.get_running_loop()
-        self._cache.distrusted = await loop.run_in_executor(
-            self._executor, distrusted, chains, bundle, self._clock.now()
-        )
+        found = await loop.run_in_executor(self._executor, judge_held, leaves, doubts, self._clock.now())
+        same = [entry_id for entry_id, svid in held.items() if self._cache.held.get(entry_id) is svid]
+        self._distrust(same, found)
+
+    def _distrust(self, judged: Sequence[str], found: Mapping[str, Verdict]) -> None:
+        now, spread = self._clock.now(), self._options.replace_within
+        due = {
+            entry_id: replace_at(verdict, self._cache.held[entry_id].held.not_after, now, spread, self._clock.jitter())
+            for entry_id in judged
+            if (verdict := found.get(entry_id)) is not None
+        }
+        urgent = {entry_id for entry_id in due if found[entry_id] is not Verdict.TAINTED}
+        news = [entry_id for entry_id in due if entry_id not in self._cache.replace_at]
+        self._cache.distrust(judged, due, urgent)
+        for verdict in Verdict:
+            count = sum(found[entry_id] is verdict for entry_id in news)
+            if count:
+                self._log.warning("certificates are replaced before their time", reason=verdict.value, count=count)
 
     def _look(self) -> float:
         """Begin what is due; seconds until the next look."""
@@ -157,10 +185,11 @@ class Issuer:
         bundle = self._cache.bundle
         if bundle is None:
             raise InvalidAnswer("there is no trust bundle to judge certificates by")
+        doubts = await self._reader.doubts(bundle)
         jitters = [self._clock.jitter() for _ in requests]
         share = self._options.jitter_share
         return await loop.run_in_executor(
-            self._executor, judge, requests, answer, bundle, self._clock.now(), jitters, share
+            self._executor, judge, requests, answer, doubts, self._clock.now(), jitters, share
         )
 
     def _take_in(self, entries: Sequence[RegistrationEntry], answers: Mapping[str, HeldSvid | Refusal]) -> None:
@@ -178,7 +207,7 @@ class Issuer:
                 delay = self._backoff.delay((before.failures if before else 0) + 1, jitter)
                 attempts[entry.id] = failed(before, delay, now, answer.reason)
         self._cache.put(svids)
-        self._cache.distrusted -= svids.keys()
+        self._unjudged |= svids.keys()  # the bundle may be another one than they were judged by
         self._cache.note(attempts)
         refused = sum(attempt.blocked_revision is not None for attempt in attempts.values())
         for outcome, count in (("success", len(svids)), ("refused", refused), ("failure", len(attempts) - refused)):
@@ -193,3 +222,8 @@ class Issuer:
             by_reason.setdefault(attempt.reason, []).append(entry_id)
         for reason, entry_ids in by_reason.items():
             self._log.warning("no certificate", reason=reason, entries=entry_ids[:10], count=len(entry_ids))
+
+
+def _leaf(svid: HeldSvid) -> Leaf:
+    certificate, held = svid.identity.certificate, svid.held
+    return Leaf(svid.authority_id, certificate.serial, held.not_before, held.not_after, certificate.chain_pem)

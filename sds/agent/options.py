@@ -32,6 +32,7 @@ def issuer(config: AgentConfig) -> IssuerOptions:
         batch=config.upstream.sign_batch,
         jitter_share=config.svid.renewal_jitter,
         warm_for=config.svid.warm_for,
+        replace_within=config.svid.replace_within,
     )
 
 

@@ -11,6 +11,8 @@ from ca.keys import KeyType, generate, to_pkcs8_pem
 from ca.lifetime import renew_at
 from sds.agent.backoff import Backoff
 from sds.agent.dial import NodeLink
+from sds.agent.distrust import Doubts, Verdict, judge_svid, replace_at
+from sds.agent.doubts import BundleReader
 from sds.agent.enrol import accept
 from sds.agent.errors import AgentError, InvalidAnswer
 from sds.agent.identity import AgentIdentity
@@ -41,36 +43,60 @@ class OwnSvid:
     """Renews until cancelled."""
 
     def __init__(
-        self, upstream: Connection, backoff: Backoff, observer: RenewalObserver, clock: Clock, log: Logger
+        self,
+        upstream: Connection,
+        reader: BundleReader,
+        backoff: Backoff,
+        replace_within: timedelta,
+        observer: RenewalObserver,
+        clock: Clock,
+        log: Logger,
     ) -> None:
+        """`replace_within`: see distrust.replace_at."""
         self._upstream = upstream
+        self._reader = reader
+        self._replace_within = replace_within
         self._backoff = backoff
         self._observer = observer
         self._clock = clock
         self._log = log
         self._drawn: tuple[str, float] = ("", 0.0)
-        self._judged: AgentIdentity | None = None
-        self._verdict = True
+        self._judged: tuple[str, Doubts] | None = None
+        self._verdict: Verdict | None = None
+        self._replace_at: tuple[str, datetime] | None = None
 
     def due(self) -> datetime:
-        """When the present SVID is to be renewed: at once if its authority is trusted no more."""
+        """When the present SVID is to be renewed: before its time if it, or its authority, is not to be trusted."""
         svid = self._upstream.identity.svid
-        if not self._trusted():
-            return self._clock.now()
         if self._drawn[0] != svid.serial:
             self._drawn = (svid.serial, self._clock.jitter())
-        return renew_at(svid.not_before, svid.not_after, self._drawn[1])
+        regular = renew_at(svid.not_before, svid.not_after, self._drawn[1])
+        if self._replace_at is None or self._replace_at[0] != svid.serial:
+            return regular
+        return min(regular, self._replace_at[1])
 
-    def _trusted(self) -> bool:
-        """Judged once for each SVID and bundle."""
+    async def judge(self) -> None:
+        """Look at the present SVID, once for each bundle. A time that was set for it stays."""
         identity = self._upstream.identity
-        if self._judged is not identity:
-            self._judged, self._verdict = identity, identity.trusted(self._clock.now())
-        return self._verdict
+        doubts = await self._reader.doubts(identity.bundle)
+        serial, now = identity.svid.serial, self._clock.now()
+        if self._judged is not None and self._judged[0] == serial and self._judged[1] is doubts:
+            return
+        former, self._verdict = self._verdict, judge_svid(identity.svid, doubts, now)
+        same = self._judged is not None and self._judged[0] == serial and former is self._verdict
+        self._judged = (serial, doubts)
+        if self._verdict is None:
+            self._replace_at = None
+        elif not same:
+            due = replace_at(self._verdict, identity.svid.not_after, now, self._replace_within, self._clock.jitter())
+            self._replace_at = (serial, due)
+            self._log.warning("this agent's SVID is renewed before its time", reason=self._verdict.value)
 
     async def run(self) -> None:
+        """Until cancelled."""
         failures = 0
         while True:
+            await self.judge()
             wait = (self.due() - self._clock.now()).total_seconds()
             if wait > 0:
                 await asyncio.sleep(min(wait, _LONGEST_SLEEP))

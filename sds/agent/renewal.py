@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from attestation.entry import RegistrationEntry
@@ -33,6 +33,11 @@ class Attempt:
     blocked_revision: int | None = None
     reason: str = ""
 
+    @property
+    def only_spread(self) -> bool:
+        """Nothing has failed; it waits so that not everybody asks at the same time."""
+        return not self.failures and self.blocked_revision is None
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -53,7 +58,7 @@ class Facts:
     used: Collection[str]  # a live caller matches
     idle_since: Mapping[str, datetime]  # the last caller left then
     busy: Collection[str]  # being asked for now
-    distrusted: Collection[str] = ()  # held under an authority that is in the bundle no more
+    replace_at: Mapping[str, datetime] = field(default_factory=dict)  # held, and to be replaced before their time
 
 
 def renew_at(not_before: datetime, not_after: datetime, share: float, jitter: float) -> datetime:
@@ -73,7 +78,7 @@ def plan(facts: Facts, now: datetime, warm_for: timedelta) -> Plan:
         looks.extend(_changes(entry, held, now))
         if entry_id in facts.busy or (held is None and entry_id not in facts.used):
             continue
-        wanted_at = now if entry_id in facts.distrusted else _wanted_at(entry, held, now)
+        wanted_at = _wanted_at(entry, held, facts.replace_at.get(entry_id), now)
         allowed_at = _allowed_at(entry, facts.attempts.get(entry_id), now)
         if allowed_at is None:
             continue
@@ -110,7 +115,7 @@ def catch_up(facts: Facts, now: datetime, jitter: float) -> dict[str, Attempt]:
         if held is None or not held.entry.issues_like(entry):
             if attempt.failures:
                 changed[entry_id] = replace(attempt, retry_at=now + CATCH_UP_URGENT * jitter)
-        elif held.renew_at <= now:
+        elif min(held.renew_at, facts.replace_at.get(entry_id, held.renew_at)) <= now:
             spread = min(CATCH_UP, max(held.not_after - now, timedelta(0)) / 4)
             changed[entry_id] = replace(attempt, retry_at=now + spread * jitter)
     return changed
@@ -124,10 +129,10 @@ def _changes(entry: RegistrationEntry, held: Held | None, now: datetime) -> Iter
         yield held.not_after
 
 
-def _wanted_at(entry: RegistrationEntry, held: Held | None, now: datetime) -> datetime:
+def _wanted_at(entry: RegistrationEntry, held: Held | None, replace_at: datetime | None, now: datetime) -> datetime:
     if held is None or not held.entry.issues_like(entry) or held.not_after <= now:
         return now
-    return held.renew_at
+    return held.renew_at if replace_at is None else min(held.renew_at, replace_at)
 
 
 def _allowed_at(entry: RegistrationEntry, attempt: Attempt | None, now: datetime) -> datetime | None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from attestation.entry import RegistrationEntry
-from ca.bundle import TrustBundle
 from ca.csr import build_csr
 from ca.errors import CaError
 from ca.keys import KeyType, generate, key_hash, to_pkcs8_pem
 from ca.masked import Masked
-from ca.svid import parse_svid_pem
 from ca.verify import verify_svid
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
+from sds.agent.distrust import Doubts, Verdict
 from sds.agent.errors import AgentError, InvalidAnswer
 from sds.agent.group import Member
 from sds.agent.renewal import Held, renew_at
@@ -52,21 +51,10 @@ def prepare(wanted: Sequence[tuple[RegistrationEntry, node_pb2.ProcessInfo]], ke
     return requests
 
 
-def distrusted(chains: Mapping[str, bytes], bundle: TrustBundle, now: datetime) -> frozenset[str]:
-    """The entries whose certificates do not verify against `bundle`. CPU work: call it in a thread."""
-    found = set()
-    for entry_id, chain in chains.items():
-        try:
-            verify_svid(parse_svid_pem(chain), bundle, now)
-        except CaError:
-            found.add(entry_id)
-    return frozenset(found)
-
-
 def judge(
     requests: Sequence[Request],
     answer: node_pb2.SignX509SvidsResponse,
-    bundle: TrustBundle,
+    doubts: Doubts,
     now: datetime,
     jitters: Sequence[float],
     jitter_share: float,
@@ -81,7 +69,7 @@ def judge(
         result = answer.results[number]
         if result.WhichOneof("result") == "svid":
             try:
-                found[entry_id] = _held(request, result, bundle, now, jitter, jitter_share)
+                found[entry_id] = _held(request, result, doubts, now, jitter, jitter_share)
             except (AgentError, CaError) as error:
                 found[entry_id] = Refusal(str(error))
         else:
@@ -92,23 +80,26 @@ def judge(
 def _held(
     request: Request,
     result: node_pb2.SignResult,
-    bundle: TrustBundle,
+    doubts: Doubts,
     now: datetime,
     jitter: float,
     jitter_share: float,
 ) -> HeldSvid:
     """A certificate that may be served: for this ID and this key, valid now, and verified. Raises CaError, AgentError.
 
-    One that a sidecar would reject must not replace one that works.
+    One that a sidecar would reject must not replace one that works. One of a tainted authority works.
     """
     entry = request.entry
     svid = convert.svid(result.svid.certificate_chain, entry.spiffe_id)
     if svid.key_hash != request.key_hash:
         raise InvalidAnswer("the server sent a certificate for another key")
-    verify_svid(svid, bundle, now)
+    verify_svid(svid, doubts.bundle, now)
+    if doubts.of(svid.authority_id, svid.serial) is Verdict.REVOKED:
+        raise InvalidAnswer("the server sent a certificate that is on its CRL")
     certificate = TlsCertificate(svid.pem(), request.private_key_pem, svid.serial, svid.not_after)
     due = renew_at(svid.not_before, svid.not_after, jitter_share, jitter)
-    return HeldSvid(Held(entry, svid.not_before, svid.not_after, due), Identity(entry.spiffe_id, certificate))
+    held = Held(entry, svid.not_before, svid.not_after, due)
+    return HeldSvid(held, Identity(entry.spiffe_id, certificate), svid.authority_id)
 
 
 def _refusal(error: node_pb2.SignError) -> Refusal:

@@ -12,6 +12,7 @@ from attestation.selector import Selectors
 from sds.agent.cache import Cache
 from sds.agent.identity import AgentIdentity
 from sds.agent.upstream import UpstreamStatus
+from sds.agent.views import HeldSvid
 from sds.agent.workload import Workload
 from sds.clock import Clock
 from sds.delivery.registry import StreamState
@@ -131,6 +132,9 @@ class AgentStatus:
         """``GET /v1/streams``."""
         return {"streams": [_stream(state) for state in self._streams.snapshot()], "next_cursor": None}
 
+    def _renewed_at(self, svid: HeldSvid, entry: RegistrationEntry) -> datetime:
+        return min(svid.held.renew_at, self._cache.replace_at.get(entry.id, svid.held.renew_at))
+
     def _match(self, entry: RegistrationEntry) -> Json:
         svid = self._cache.held.get(entry.id)
         attempt = self._cache.attempts.get(entry.id)
@@ -140,7 +144,7 @@ class AgentStatus:
             "spiffe_id": str(entry.spiffe_id),
             "serial": svid.identity.certificate.serial if svid else None,
             "not_after": _time(svid.held.not_after) if svid else None,
-            "renew_at": _time(svid.held.renew_at) if svid else None,
+            "renew_at": _time(self._renewed_at(svid, entry)) if svid else None,
             "problem": attempt.reason if attempt else "",
             "retry_at": _time(attempt.retry_at) if attempt else None,
         }

@@ -200,12 +200,17 @@ class Upstream:
     async def _replace_bundle(self, bundle: TrustBundle) -> None:
         """Trust other authorities from now on.
 
-        A server that trusts only them would turn us away if our SVID were under none of them. Then this connection is
-        kept until the SVID is renewed over it (OwnSvid sees to that at once).
+        This connection was verified by the former ones: where one of them is gone it is made anew, so that the fleet
+        does not come back all at once for an authority that was only added, or for a CRL. A server that trusts only the
+        new ones would turn us away if our SVID were under none of them. Then the connection is kept until the SVID is
+        renewed over it (OwnSvid sees to that at once).
         """
-        self._log.info("the trust bundle has changed", authorities=len(bundle.x509_authorities))
+        self._log.info(
+            "the trust bundle has changed", sequence=bundle.sequence, authorities=len(bundle.x509_authorities)
+        )
+        gone = set(self.identity.bundle.x509_authorities).difference(bundle.x509_authorities)
         identity = replace(self.identity, bundle=bundle)
-        if identity.trusted(self._clock.now()):
+        if gone and identity.trusted(self._clock.now()):
             await self.replace(identity)
         else:
             self._use(identity)

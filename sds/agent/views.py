@@ -16,10 +16,11 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class HeldSvid:
-    """A certificate in memory with its key, as `identity` serves it."""
+    """A certificate in memory with its key, as `identity` serves it. `authority_id`: who issued it."""
 
     held: Held
     identity: Identity
+    authority_id: str = ""
 
 
 class Views:

@@ -19,6 +19,7 @@ from sds.agent import options
 from sds.agent.agent import Agent, Parts
 from sds.agent.cache import Cache
 from sds.agent.datadir import DataFolder
+from sds.agent.doubts import BundleReader
 from sds.agent.enrol import Enroller, Enrolment
 from sds.agent.errors import HOW_TO_ATTEST, DataFolderUnusable, IdentityUnusable
 from sds.agent.health import checks
@@ -96,8 +97,11 @@ async def build(config: AgentConfig, clock: Clock, folder: DataFolder, descripto
 def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
     config, clock, log = core.config, core.clock, core.log
     backoff, observer = options.backoff(config), ServerObserver(core.metrics)
-    issuer = Issuer(core.cache, core.upstream, backoff, options.issuer(config), observer, clock, core.executors[0], log)
-    own = OwnSvid(core.upstream, backoff, observer, clock, log)
+    reader = BundleReader(core.executors[0], log)
+    issuer = Issuer(
+        core.cache, core.upstream, reader, backoff, options.issuer(config), observer, clock, core.executors[0], log
+    )
+    own = OwnSvid(core.upstream, reader, backoff, config.svid.replace_within, observer, clock, log)
     subscriptions = _subscriptions(core)
     private = private_folder(core.folder.path)
     relay = _relay(core, sockets.public.socket, private, descriptors)
@@ -276,6 +280,7 @@ def _http(core: Core, sockets: Sockets, own: OwnSvid, callers: LocalCallers) -> 
     status = AgentStatus(constants, core.upstream, own, core.cache, core.streams, core.clock)
     core.metrics.watch_outage_budget(status.earliest_expiry, core.clock.now)
     core.metrics.svids.set_function(lambda: len(core.cache.held))
+    core.metrics.svids_distrusted.set_function(lambda: len(core.cache.replace_at))
     ops = ops_routes(**checks(core.upstream, core.cache), registry=core.registry)
     api = local_api(status, callers, find_process, ops)
     servers = [HttpServer(api, [sockets.admin.socket], listener=sockets.admin)]

@@ -119,6 +119,12 @@ class SvidSection(Section):
     renewal_jitter: Number = key(
         "Renewal is at half-life, moved by up to this share of the half to either side.", default=0.1, ge=0, le=0.5
     )
+    replace_within: Duration = key(
+        "The certificates of a tainted authority are replaced over this time, or over a tenth of the life that each has "
+        "left if that is less. Revoked ones are replaced at once.",
+        default=timedelta(minutes=5),
+        le=timedelta(days=1),
+    )
     reattest_interval: Duration = key(
         "How often the process behind a live stream is attested again.", default=timedelta(minutes=1), ge=_SECOND
     )

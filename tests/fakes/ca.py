@@ -21,6 +21,7 @@ from ca.kek import Kek, KeyRing, WrappedKey
 from ca.keys import KeyType, PrivateKey, generate, to_pkcs8_pem
 from ca.masked import Masked
 from ca.profile import IssuancePolicy, ProfileName
+from ca.revocation import Revoked, build_crl
 from ca.self_signed import self_signed_authority
 from ca.serial import random_serial
 from ca.signer import LocalSigner
@@ -66,6 +67,12 @@ def make_issuer(policy: IssuancePolicy | None = None) -> Issuer:
 def make_bundle_of(*authorities: SigningAuthority, sequence: int = 1) -> TrustBundle:
     first = authorities[0].authority.trust_domain
     return make_bundle(first, [a.authority.certificate for a in authorities], sequence)
+
+
+def make_crl(authority: SigningAuthority, *serials: str, number: int = 1) -> bytes:
+    """The authority's CRL with these serials (hex), DER; it holds from the authority's own beginning."""
+    start = authority.authority.not_before
+    return build_crl(authority, [Revoked(serial, start) for serial in serials], number=number, now=start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -65,6 +65,8 @@ class FakeNodeServer:
     def __init__(self) -> None:
         self.authorities: list[SigningAuthority] = [make_authority(now=datetime.now(UTC))]
         self.sequence = 1
+        self.crls: tuple[bytes, ...] = ()
+        self.tainted: frozenset[str] = frozenset()
         self.tokens = {TOKEN: AGENT_ID}
         self.agent_ttl: timedelta | None = None
         self.svid_ttl = timedelta(hours=1)
@@ -110,7 +112,8 @@ class FakeNodeServer:
 
     @property
     def bundle(self) -> TrustBundle:
-        return make_bundle_of(*self.authorities, sequence=self.sequence)
+        bundle = make_bundle_of(*self.authorities, sequence=self.sequence)
+        return replace(bundle, crls=self.crls, tainted=self.tainted)
 
     # State
 
@@ -266,6 +269,8 @@ class FakeNodeServer:
             x509_authorities=bundle.x509_authorities,
             sequence=bundle.sequence,
             refresh_hint=Duration(seconds=300),
+            crls=bundle.crls,
+            tainted_authorities=bundle.tainted,
         )
         return self.mishaps.bundle(message)
 

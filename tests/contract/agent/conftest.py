@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from sds.agent.backoff import Backoff
 from sds.agent.cache import Cache
 from sds.agent.dial import LinkOptions
+from sds.agent.doubts import BundleReader
 from sds.agent.enrol import Enroller, Enrolment
 from sds.agent.identity import AgentIdentity
 from sds.agent.upstream import Upstream
@@ -54,6 +56,7 @@ class Node:
 
     server: FakeNodeServer
     folder: Path
+    reader: BundleReader
     told: Told = field(default_factory=Told)
     clock: SystemClock = field(default_factory=SystemClock)
     saved: list[AgentIdentity] = field(default_factory=list)
@@ -110,5 +113,6 @@ async def server() -> AsyncIterator[FakeNodeServer]:
 
 
 @pytest.fixture
-def node(server: FakeNodeServer, tmp_path: Path) -> Node:
-    return Node(server, tmp_path)
+def node(server: FakeNodeServer, tmp_path: Path) -> Iterator[Node]:
+    with ThreadPoolExecutor(1) as executor:
+        yield Node(server, tmp_path, BundleReader(executor, LOG))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import grpc
@@ -16,16 +16,17 @@ from structlog.testing import capture_logs
 from attestation.attestor import Process
 from ca.csr import parse_csr
 from ca.keys import KeyType, from_pkcs8_pem, key_hash
-from ca.svid import parse_svid_pem
+from ca.svid import parse_svid, parse_svid_pem
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.cache import Cache
+from sds.agent.doubts import BundleReader
 from sds.agent.group import Group
 from sds.agent.issuer import Issuer, IssuerOptions
 from sds.agent.signing import prepare
 from sds.agent.upstream import Upstream
 from tests.contract.agent.conftest import BACKOFF, LOG, Node
 from tests.contract.agent.test_upstream import running, until
-from tests.fakes.ca import make_authority, make_svid
+from tests.fakes.ca import make_authority, make_crl, make_svid
 from tests.unit.agent.entries import entry, selectors
 
 
@@ -61,7 +62,8 @@ async def kit(node: Node) -> AsyncIterator[Kit]:
     upstream = node.upstream(await node.identity(), cache)
     options = IssuerOptions(batch=3, warm_for=timedelta(seconds=0.3))
     with ThreadPoolExecutor(2) as executor:
-        issuer = Issuer(cache, upstream, BACKOFF, options, node.told, node.clock, executor, LOG)
+        reader = BundleReader(executor, LOG)
+        issuer = Issuer(cache, upstream, reader, BACKOFF, options, node.told, node.clock, executor, LOG)
         async with running(upstream):
             await upstream.connected()
             issuing = asyncio.create_task(issuer.run())
@@ -286,12 +288,87 @@ async def test_certificates_of_a_removed_authority_are_replaced_at_once(kit: Kit
     first = kit.node.server.authorities[0]
     await kit.node.server.add_authority()
     await until(lambda: len(kit.upstream.identity.bundle.x509_authorities) == 2)
-    await until(lambda: len(kit.node.server.seen.watches) == 2)
+    await asyncio.sleep(0.1)
+    assert len(kit.node.server.seen.watches) == 1, "one that was only added is no reason to connect anew"
     assert kit.cache.held["e1"].identity is before, "still vouched for"
     kit.node.server.authorities.remove(first)
     await kit.node.server.announce_bundle()
     await until(lambda: kit.cache.held["e1"].identity is not before)
-    assert not kit.cache.distrusted
+    assert not kit.cache.replace_at
+
+
+async def test_a_revoked_certificate_is_replaced_at_once_with_a_new_key_and_others_stay(kit: Kit) -> None:
+    server = kit.node.server
+    await server.put("e1", "/web", "unix:uid:1")
+    await server.put("e2", "/db", "unix:uid:1")
+    kit.come()
+    await until(lambda: len(kit.cache.held) == 2)
+    before = dict(kit.cache.held)
+    serial = before["e1"].identity.certificate.serial
+    server.crls = (make_crl(server.authorities[0], serial),)
+    await server.announce_bundle()
+    await until(lambda: kit.cache.held["e1"] is not before["e1"])
+    after = kit.cache.held["e1"].identity.certificate
+    assert after.serial != serial
+    assert after.private_key_pem.reveal() != before["e1"].identity.certificate.private_key_pem.reveal()
+    assert kit.cache.held["e2"] is before["e2"]
+    assert not kit.cache.replace_at and len(server.seen.watches) == 1
+
+
+async def test_a_certificate_that_is_on_its_crl_already_is_not_served(kit: Kit) -> None:
+    server, revoked = kit.node.server, set[str]()
+
+    def revoke(_: node_pb2.SignItem, result: node_pb2.SignResult) -> node_pb2.SignResult:
+        if not revoked:
+            serial = parse_svid(result.svid.certificate_chain).serial
+            revoked.add(serial)
+            crl = make_crl(server.authorities[0], serial)
+            kit.cache.apply((), bundle=replace(server.bundle, crls=(crl,)))
+        return result
+
+    server.mishaps.sign_result = revoke
+    await server.put("e1", "/web", "unix:uid:1")
+    kit.come()
+    await until(lambda: kit.cache.attempts)
+    assert not kit.cache.held and "CRL" in kit.cache.attempts["e1"].reason
+    await until(lambda: kit.cache.held)
+    assert kit.cache.held["e1"].identity.certificate.serial not in revoked
+
+
+async def test_what_a_tainted_authority_issued_is_replaced_over_a_while(kit: Kit) -> None:
+    server, number = kit.node.server, 12
+    server.svid_ttl = timedelta(seconds=20)
+    for each in range(number):
+        await server.put(f"e{each}", f"/e{each}", "unix:uid:1")
+    kit.come()
+    await until(lambda: len(kit.cache.held) == number)
+    first = server.authorities[0]
+    await server.add_authority()
+    server.tainted = frozenset({first.authority.id})
+    calls = len(server.seen.signs)
+    await server.announce_bundle()
+    await until(lambda: kit.cache.replace_at)
+    now = kit.node.clock.now()
+    left = [(at - now).total_seconds() for at in kit.cache.replace_at.values()]
+    assert max(left) <= 2.1, "a tenth of the life that is left, which is less than five minutes"
+    assert len(set(left)) > 1, "not all in one moment"
+    await until(lambda: not kit.cache.replace_at)
+    assert {svid.authority_id for svid in kit.cache.held.values()} == {server.authorities[1].authority.id}
+    assert len(server.seen.signs) - calls > number / kit.issuer._options.batch
+
+
+async def test_a_crl_that_cannot_be_read_is_told_and_stops_nothing(kit: Kit) -> None:
+    server = kit.node.server
+    await server.put("e1", "/web", "unix:uid:1")
+    group, _ = kit.come()
+    await until(lambda: group.view)
+    with capture_logs() as logs:
+        server.crls = (b"rubbish",)
+        await server.announce_bundle()
+        await until(lambda: any("cannot be used" in line["event"] for line in logs))
+    assert group.view.resolve("ROOTCA").content.crl_pem, "sidecars judge it themselves"  # type: ignore[union-attr]
+    await server.put("e2", "/db", "unix:uid:1")
+    await until(lambda: len(kit.cache.held) == 2)
 
 
 async def test_other_kinds_of_key() -> None:

@@ -14,10 +14,11 @@ import pytest
 from sds import __version__
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.cache import Cache
+from sds.agent.distrust import URGENT
 from sds.agent.renew import OwnSvid
 from sds.agent.upstream import Upstream
 from tests.contract.agent.conftest import BACKOFF, LOG, Node
-from tests.fakes.ca import make_svid
+from tests.fakes.ca import make_crl, make_svid
 from tests.fakes.node_server import AGENT_ID
 
 
@@ -133,28 +134,78 @@ async def test_it_never_storms(node: Node, upstream: Upstream) -> None:
     assert 1 <= len(node.server.seen.watches) - before <= 6
 
 
+def own_svid(node: Node, upstream: Upstream) -> OwnSvid:
+    return OwnSvid(upstream, node.reader, BACKOFF, timedelta(minutes=5), node.told, node.clock, LOG)
+
+
 async def test_the_bundle_rolls_over_while_connected(node: Node, upstream: Upstream) -> None:
     """The new root is announced, the server itself moves to it, the old one goes: nobody is locked out."""
     first = node.server.authorities[0]
     await node.server.add_authority()
     await until(lambda: cache_of(upstream).bundle == node.server.bundle)
     assert node.saved[-1].bundle == node.server.bundle
-    await until(lambda: len(node.server.seen.watches) >= 2)
     await node.server.stop()
     await node.server.start()  # shakes hands under the second authority now
     await until(lambda: upstream.status.connected)
-    own = OwnSvid(upstream, BACKOFF, node.told, node.clock, LOG)
+    own = own_svid(node, upstream)
     node.server.authorities.remove(first)
     await node.server.announce_bundle()
     await until(lambda: len(upstream.identity.bundle.x509_authorities) == 1)
     assert upstream.status.connected, "our own SVID is under the old root, and we are still here"
-    assert own.due() <= node.clock.now()
+    await own.judge()
+    assert own.due() <= node.clock.now() + URGENT
     renewing = asyncio.create_task(own.run())
     await until(lambda: upstream.identity.trusted(node.clock.now()))
     await until(lambda: node.server.seen.serials[-1] == upstream.identity.svid.serial)
     renewing.cancel()
     assert own.due() > node.clock.now()
     assert cache_of(upstream).bundle == node.server.bundle
+
+
+async def test_our_own_svid_is_renewed_before_its_time_when_it_is_revoked_or_its_authority_is_tainted(
+    node: Node, upstream: Upstream
+) -> None:
+    own, serial = own_svid(node, upstream), upstream.identity.svid.serial
+    regular = own.due()
+    first = node.server.authorities[0]
+    node.server.tainted = frozenset({first.authority.id})
+    await node.server.announce_bundle()
+    await until(lambda: upstream.identity.bundle.tainted)
+    await own.judge()
+    tainted = own.due()
+    assert node.clock.now() < tainted <= node.clock.now() + timedelta(minutes=5) < regular
+    await node.server.announce_bundle()
+    await until(lambda: upstream.bundle_sequence == node.server.sequence)
+    await own.judge()
+    assert own.due() == tainted, "what the next bundle says again puts nothing off"
+    node.server.crls = (make_crl(first, serial),)
+    await node.server.announce_bundle()
+    await until(lambda: upstream.identity.bundle.crls)
+    await own.judge()
+    assert own.due() <= node.clock.now() + URGENT
+    renewing = asyncio.create_task(own.run())
+    await until(lambda: upstream.identity.svid.serial != serial)
+    renewing.cancel()
+    assert own.due() > node.clock.now() + URGENT
+
+
+async def test_a_new_bundle_moves_the_connection_only_if_it_was_verified_by_what_is_gone(
+    node: Node, upstream: Upstream
+) -> None:
+    told: list[int] = []
+    upstream.on_bundle(lambda: told.append(upstream.bundle_sequence))
+    first = node.server.authorities[0]
+    added = await node.server.add_authority()
+    node.server.crls = (make_crl(first), make_crl(added))
+    await node.server.announce_bundle()
+    await until(lambda: upstream.bundle_sequence == 3)
+    await asyncio.sleep(0.1)
+    assert len(node.server.seen.watches) == 1 and node.saved[-1].bundle.sequence == 3
+    node.server.authorities.remove(added)
+    await node.server.announce_bundle()
+    await until(lambda: len(node.server.seen.watches) == 2)
+    assert told[-2:] == [3, 4]
+    assert upstream.status.connected
 
 
 @pytest.mark.parametrize(
@@ -179,7 +230,7 @@ async def test_renewal_moves_to_the_new_certificate_without_an_interruption(node
     node.server.agent_ttl = timedelta(seconds=3)
     identity = await node.identity()
     upstream = node.upstream(identity)
-    own = OwnSvid(upstream, BACKOFF, node.told, node.clock, LOG)
+    own = own_svid(node, upstream)
     async with running(upstream):
         await upstream.connected()
         renewing = asyncio.create_task(own.run())
@@ -199,7 +250,7 @@ async def test_a_renewal_that_fails_is_tried_again_and_the_old_certificate_used_
     node.server.agent_ttl = timedelta(seconds=4)
     node.server.mishaps.renew = (grpc.StatusCode.UNAVAILABLE, "the database is locked")
     upstream = node.upstream(await node.identity())
-    own = OwnSvid(upstream, BACKOFF, node.told, node.clock, LOG)
+    own = own_svid(node, upstream)
     async with running(upstream):
         await upstream.connected()
         renewing = asyncio.create_task(own.run())
@@ -213,7 +264,7 @@ async def test_a_renewal_that_fails_is_tried_again_and_the_old_certificate_used_
 async def test_what_the_server_renews_must_be_for_us(node: Node) -> None:
     node.server.agent_ttl = timedelta(seconds=2)
     upstream = node.upstream(await node.identity())
-    own = OwnSvid(upstream, BACKOFF, node.told, node.clock, LOG)
+    own = own_svid(node, upstream)
     node.server.mishaps.renew_as = "spiffe://example.org/sds/agent/other"
     async with running(upstream):
         await upstream.connected()
@@ -256,7 +307,7 @@ async def test_whoever_has_a_workloads_certificate_is_not_taken_for_the_server(n
     node.server.mishaps.impostor = make_svid(
         "spiffe://example.org/web",
         node.server.authorities[0],
-        dns_names=("server.sds.internal.example.org", "localhost"),
+        dns_names=("server.sds-internal.example.org", "localhost"),
         now=node.clock.now(),
     )
     await node.server.start()

@@ -43,6 +43,22 @@ def test_renewal_at_its_time_and_not_before() -> None:
     assert look(HELD, 1800).due == ("e1",)
 
 
+def test_what_is_to_be_replaced_before_its_time_is_due_then() -> None:
+    facts = replace(HELD, replace_at={"e1": at(700)})
+    assert look(facts, 699) == Plan((), (), at(700))
+    assert look(facts, 700).due == ("e1",)
+    assert look(replace(HELD, replace_at={"e1": at(1900)}), 1800).due == ("e1",), "its own time comes first"
+    failing = replace(facts, attempts={"e1": failed(None, timedelta(seconds=5), at(700), "no authority")})
+    assert look(failing, 701) == Plan((), (), at(705)), "and it does not storm"
+
+
+def test_after_an_outage_what_was_to_be_replaced_is_spread_too() -> None:
+    facts = replace(HELD, replace_at={"e1": at(700)})
+    assert catch_up(facts, at(600), 0.5) == {}
+    assert catch_up(facts, at(800), 0.5)["e1"].retry_at == at(815)
+    assert catch_up(facts, at(800), 0.5)["e1"].only_spread
+
+
 def test_a_changed_entry_is_due_at_once_and_what_is_held_stays() -> None:
     for changed in (entry(revision=2, dns=("a.example",)), entry(revision=2, ttl=WARM), entry(revision=2, path="/b")):
         result = look(replace(HELD, entries={"e1": changed}), 10)
@@ -161,6 +177,7 @@ def facts_strategy(draw: st.DrawFn) -> Facts:
         used=draw(st.sets(st.sampled_from(NAMES))),
         idle_since=draw(st.dictionaries(st.sampled_from(NAMES), TIMES, max_size=3)),
         busy=draw(st.sets(st.sampled_from(NAMES))),
+        replace_at=draw(st.dictionaries(st.sampled_from(NAMES), TIMES, max_size=3)),
     )
 
 
@@ -180,7 +197,7 @@ def test_what_always_holds(facts: Facts, now: datetime) -> None:
             assert attempt.retry_at is None or attempt.retry_at <= now
         present: Held | None = facts.held.get(name)
         if present is not None and present.entry.issues_like(facts.entries[name]):
-            assert min(present.renew_at, present.not_after) <= now
+            assert min(present.renew_at, present.not_after, facts.replace_at.get(name, present.renew_at)) <= now
     for name in facts.used:
         if name in facts.entries and facts.entries[name].live(now):
             assert name not in result.drop
