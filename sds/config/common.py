@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic_core import PydanticCustomError
@@ -35,6 +35,11 @@ def cross_check(problems: list[Problem]) -> None:
     """Raise what pydantic hands back to `translate` if checks between keys found anything."""
     if problems:
         raise PydanticCustomError(CROSS, "keys contradict each other", {"problems": problems})
+
+
+def below(prefix: str, problems: Iterable[Problem]) -> list[Problem]:
+    """The same problems, told by whoever knows where their tables stand."""
+    return [Problem(f"{prefix}.{p.key}".rstrip("."), p.problem, p.hint) for p in problems]
 
 
 def same_port(addresses: Mapping[str, Address | None]) -> list[Problem]:

@@ -14,7 +14,7 @@ import pydantic
 from sds.config.agent import AgentConfig
 from sds.config.problems import ConfigError, Problem, translate
 from sds.config.server import ServerConfig
-from sds.config.types import Section
+from sds.config.types import Section, tables_by_name
 
 MAX_FILE_BYTES = 1_048_576
 SERVER_PREFIX = "SDS_SERVER_"
@@ -183,7 +183,7 @@ _UNKNOWN = "Extra inputs are not permitted"
 
 
 def _did_you_mean(model: type[Section], key: str) -> str:
-    keys = [dotted for dotted, _ in walk(model)]
+    keys = [each for dotted, field in walk(model) for each in _as_written(dotted, field, key)]
     known = keys + list(dict.fromkeys(dotted.rpartition(".")[0] for dotted in keys if "." in dotted))
     tails = {dotted.rsplit(".", 1)[-1]: dotted for dotted in reversed(keys)}
     tail = key.rsplit(".", 1)[-1]
@@ -193,6 +193,15 @@ def _did_you_mean(model: type[Section], key: str) -> str:
     if not close:
         close = [tails[name] for name in difflib.get_close_matches(tail, tails, n=1, cutoff=0.75)]
     return f"did you mean {close[0]}?" if close else "docs/config.md lists all keys"
+
+
+def _as_written(dotted: str, field: pydantic.fields.FieldInfo, key: str) -> list[str]:
+    """A known key; for tables by name, the keys in the one that `key` speaks of."""
+    named = tables_by_name(field.annotation)
+    if named is None or not key.startswith(dotted + "."):
+        return [dotted]
+    name = key.removeprefix(dotted + ".").partition(".")[0]
+    return [f"{dotted}.{name}.{each}" for each, _ in walk(named)]
 
 
 def walk(model: type[Section], above: str = "") -> Iterator[tuple[str, pydantic.fields.FieldInfo]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import cast
@@ -12,7 +13,7 @@ from pydantic_core import PydanticUndefined
 from sds.config.agent import AgentConfig
 from sds.config.load import AGENT_PREFIX, SERVER_PREFIX, env_name
 from sds.config.server import ServerConfig
-from sds.config.types import Section
+from sds.config.types import Section, tables_by_name
 from sds.durations import format_duration
 
 _INTRO = """\
@@ -26,6 +27,8 @@ keys are refused, in the environment too. `sds config check` does just that.
 
 * Durations are written `1h30m`, `30s`, `500ms`; a bare number is seconds.
 * Addresses are `host:port`; IPv6 addresses stand in brackets, `[::1]:8443`.
+* Lists are written `["one", "two"]`, in the environment `one,two`.
+* `NAME` in a key stands for names of your own; in the environment they are in small letters.
 * Relative paths start at the folder the program is started in. `DATA_DIR` below stands for the value of `data_dir`.
 * Secrets are given as files. A database URL with a password in it is accepted and shown nowhere.
 * SIGHUP re-reads file and environment; keys marked \N{CLOCKWISE OPEN CIRCLE ARROW} then take effect. The others need
@@ -46,26 +49,32 @@ def render_reference() -> str:
 
 def _table(model: type[Section], prefix: str, above: str) -> Iterator[str]:
     """The keys of one table, then the tables below it."""
-    below: list[tuple[str, type[Section]]] = []
+    below: list[tuple[str, str, type[Section]]] = []
     rows: list[str] = []
     for name, field in model.model_fields.items():
         if _is_table(field):
-            below.append((f"{above}{name}.", cast("type[Section]", field.annotation)))
+            below.append((f"{above}{name}.", "", cast("type[Section]", field.annotation)))
+        elif named := tables_by_name(field.annotation):
+            below.append((f"{above}{name}.NAME.", _mark(field), named))
         else:
             rows.append(_row(above + name, field, prefix))
     if rows:
         yield from ("| key | default | meaning | environment |", "|---|---|---|---|", *rows, "")
-    for dotted, section in below:
+    for dotted, mark, section in below:
         if not all(_is_table(field) for field in section.model_fields.values()):
-            yield from (f"### `[{dotted[:-1]}]`", "", _about(section), "")
+            yield from (f"### `[{dotted[:-1]}]`{mark}", "", _about(section), "")
         yield from _table(section, prefix, dotted)
 
 
 def _row(dotted: str, field: FieldInfo, prefix: str) -> str:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    mark = " \N{CLOCKWISE OPEN CIRCLE ARROW}" if extra.get("reload") else ""
     meaning = (field.description or "") + _range(field)
-    return f"| `{dotted}`{mark} | {_default(field, extra.get('shown'))} | {meaning} | `{env_name(prefix, dotted)}` |"
+    return f"| `{dotted}`{_mark(field)} | {_default(field, extra.get('shown'))} | {meaning} | `{env_name(prefix, dotted)}` |"
+
+
+def _mark(field: FieldInfo) -> str:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return " \N{CLOCKWISE OPEN CIRCLE ARROW}" if extra.get("reload") else ""
 
 
 def _default(field: FieldInfo, shown: object) -> str:
@@ -104,4 +113,4 @@ def _is_table(field: FieldInfo) -> bool:
 
 
 def _about(model: type[Section]) -> str:
-    return (model.__doc__ or "").strip()
+    return inspect.cleandoc(model.__doc__ or "")

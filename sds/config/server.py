@@ -10,11 +10,14 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from ca.masked import Masked
-from sds.config.common import HealthSection, LogSection, cross_check, same_port, with_default
+from ca.profile import ProfileName
+from sds.config.common import HealthSection, LogSection, below, cross_check, same_port, with_default
 from sds.config.endpoints import EndpointsSection
 from sds.config.jwt import JwtSection
+from sds.config.federation import FederationSection
 from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerSection
 from sds.config.problems import Problem
+from sds.config.profiles import BuiltIn, Lifetimes, ProfileSection, profile_problems
 from sds.config.types import (
     Address,
     Count,
@@ -108,6 +111,19 @@ class CaSection(Section):
         le=7 * _DAY,
     )
     key_manager: KeyManagerSection = KeyManagerSection()
+    profiles: dict[str, ProfileSection] = key(
+        "Certificate profiles.", default_factory=dict, shown="none beside the built-in ones", reload=True
+    )
+
+    @property
+    def profile_lifetimes(self) -> BuiltIn:
+        """Those of the built-in profiles."""
+        second = _SECOND
+        return {
+            ProfileName.WORKLOAD: Lifetimes(self.default_x509_ttl, self.min_x509_ttl, self.max_x509_ttl),
+            ProfileName.AGENT: Lifetimes(self.agent_ttl, second, self.agent_ttl),
+            ProfileName.SERVER: Lifetimes(self.server_ttl, second, self.server_ttl),
+        }
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -208,6 +224,7 @@ class ServerConfig(Section):
     grpc: GrpcSection = GrpcSection()
     jwt: JwtSection = JwtSection()
     endpoints: EndpointsSection = EndpointsSection()
+    federation: FederationSection = FederationSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
 
@@ -231,14 +248,8 @@ class ServerConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        cross_check(
-            same_port(
-                {
-                    "listen": self.listen,
-                    "attest_listen": self.attest_listen,
-                    "health.listen": self.health.listen,
-                    **self.endpoints.addresses,
-                }
-            )
-        )
+        addresses = {"listen": self.listen, "attest_listen": self.attest_listen, "health.listen": self.health.listen}
+        ca = self.ca
+        profiles = profile_problems(ca.profiles, ca.profile_lifetimes, self.trust_domain, ca.ttl)
+        cross_check([*same_port({**addresses, **self.endpoints.addresses}), *below("ca.profiles", profiles)])
         return self

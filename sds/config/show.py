@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ Plain = str | int | float | bool | None
 
 def describe(config: Section) -> dict[str, Plain]:
     """Every dotted key and its value, safe to print and to log."""
-    return {dotted: _plain(dotted, value) for dotted, value in _values(config)}
+    return {dotted: _plain(dotted, value) for dotted, value in _leaves(_values(config))}
 
 
 def fingerprint(config: Section) -> str:
@@ -83,6 +83,16 @@ def _values(config: Section, above: str = "") -> Iterator[tuple[str, object]]:
             yield above + name, value
 
 
+def _leaves(values: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    """Tables by name as what stands in them."""
+    for dotted, value in values:
+        if not isinstance(value, Mapping):
+            yield dotted, value
+            continue
+        for name, table in value.items():
+            yield from _values(table, f"{dotted}.{name}.")
+
+
 def _plain(dotted: str, value: object) -> Plain:
     if isinstance(value, Masked):
         return masked_url(value) if dotted == "database.url" else str(value)
@@ -90,6 +100,8 @@ def _plain(dotted: str, value: object) -> Plain:
         return format_duration(value)
     if dotted.endswith("_mode") and isinstance(value, int):
         return f"{value:04o}"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
@@ -131,6 +131,15 @@ def _database_url(value: object) -> Masked[str]:
     return Masked(value)
 
 
+def _texts(value: object) -> object:
+    """A list; in the environment, where there are none, its items with commas between them."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",")) if value.strip() else ()
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError('is not a list of texts, e.g. ["one", "two"]')
+    return tuple(value)
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 ListenAddress = Annotated[Address, PlainValidator(_address), PlainSerializer(str)]
 RemoteAddress = Annotated[Address, PlainValidator(_remote_address), PlainSerializer(str)]
@@ -141,7 +150,16 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path)]
 FileMode = Annotated[int, PlainValidator(_mode)]
 KeyTypeName = Literal["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]
+TextList = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 DatabaseUrl = Annotated[Masked[str], PlainValidator(_database_url), PlainSerializer(str)]
+
+
+def tables_by_name(annotation: object) -> type[Section] | None:
+    """For a key whose value is a table of tables, one for each name that the operator gives: what each of them is."""
+    if get_origin(annotation) is not dict:
+        return None
+    section = get_args(annotation)[1]
+    return section if isinstance(section, type) and issubclass(section, Section) else None
 
 
 def key(about: str, *, shown: str | None = None, reload: bool = False, **rules: Any) -> Any:
