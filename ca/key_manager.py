@@ -104,8 +104,12 @@ class KeyManagers:
                 raise failure
 
     async def check_each(self, refs: Collection[str]) -> dict[str, AuthorityUnavailable | None]:
-        """What each configured custodian has to say about its part of `refs`, by its name."""
-        found: dict[str, AuthorityUnavailable | None] = {}
+        """What each custodian has to say about its part of `refs`, by its name; also of those not configured."""
+        found: dict[str, AuthorityUnavailable | None] = {
+            manager_of(ref): AuthorityUnavailable(_not_configured(ref))
+            for ref in refs
+            if manager_of(ref) not in self._managers
+        }
         for name, manager in self._managers.items():
             try:
                 await manager.check([ref for ref in refs if manager_of(ref) == name])

@@ -45,6 +45,8 @@ class KeyWatch:
         found: dict[str, CaError | None] = {**await self._keys.check_each(self._refs())}
         if found["wrapped"] is None:
             found["wrapped"] = await self._file_problem()
+        for name in self._problems.keys() - found.keys():  # nobody has a key with it any more
+            found[name] = None
         for name, error in found.items():
             self._note(name, error)
             self._metrics.key_manager_up(name, error is None)

@@ -66,3 +66,17 @@ async def test_metrics_come_in_the_format_that_was_asked_for() -> None:
 async def test_other_methods_are_refused() -> None:
     async with http() as client:
         assert (await client.post("/live")).status_code == 405
+
+
+async def test_what_is_degraded_shows_and_turns_nobody_away() -> None:
+    def client(**degraded: Check) -> httpx.AsyncClient:
+        routes = ops_routes(live={"loop": well}, ready={"store": well}, degraded=degraded, registry=CollectorRegistry())
+        return httpx.AsyncClient(transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://sds")
+
+    async with client(key_manager=ill) as asked:
+        ready, live = await asked.get("/ready"), await asked.get("/live")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert ready.json()["checks"]["key_manager"] == {"ok": False, "reason": "no connection to the server since 10:00"}
+    assert live.json() == {"status": "ok", "checks": {"loop": {"ok": True, "reason": ""}}}
+    async with client(key_manager=well) as asked:
+        assert (await asked.get("/ready")).json()["status"] == "ok"

@@ -1,0 +1,66 @@
+"""The keys of `ca.key_manager`: half a token is refused, and so are keys that no token makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from ca.catalog import KEY_MANAGERS
+from ca.key_managers.objects import KEY_TYPES
+from sds.config import ConfigError, ServerConfig, load_server_config
+from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerName
+
+TOKEN = "[ca.key_manager.pkcs11]\nmodule = '/usr/lib/hsm.so'\ntoken = 'sds'\npin_file = '/run/pin'\n"
+
+
+def load(tmp_path: Path, toml: str) -> ServerConfig:
+    file = tmp_path / "server.toml"
+    file.write_text("trust_domain = 'example.org'\n" + toml)
+    return load_server_config(file, {}, {})
+
+
+def problems(tmp_path: Path, toml: str) -> set[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, toml)
+    return {problem.key for problem in caught.value.problems}
+
+
+def test_the_names_are_those_of_the_catalogue() -> None:
+    assert set(get_args(KeyManagerName)) == set(KEY_MANAGERS)
+    assert {str(key_type) for key_type in KEY_TYPES} == TOKEN_KEY_TYPES
+
+
+def test_the_default_is_wrapped(tmp_path: Path) -> None:
+    assert load(tmp_path, "").ca.key_manager.plugin == "wrapped"
+
+
+def test_a_token_may_stay_configured_beside_another_plugin(tmp_path: Path) -> None:
+    section = load(tmp_path, TOKEN).ca.key_manager
+    assert section.plugin == "wrapped"
+    assert section.pkcs11.token == "sds"
+
+
+@pytest.mark.parametrize("missing", ["module", "token", "pin_file"])
+@pytest.mark.parametrize("plugin", ["wrapped", "pkcs11"])
+def test_half_a_token(tmp_path: Path, plugin: str, missing: str) -> None:
+    half = "\n".join(line for line in TOKEN.splitlines() if not line.startswith(missing))
+    wanted = {f"ca.key_manager.pkcs11.{missing}"}
+    assert problems(tmp_path, f"[ca.key_manager]\nplugin = '{plugin}'\n{half}") == wanted
+
+
+def test_no_token_at_all(tmp_path: Path) -> None:
+    wanted = {f"ca.key_manager.pkcs11.{name}" for name in ("module", "token", "pin_file")}
+    assert problems(tmp_path, "[ca.key_manager]\nplugin = 'pkcs11'") == wanted
+
+
+def test_keys_that_no_token_makes(tmp_path: Path) -> None:
+    toml = f"[ca]\nkey_type = 'ed25519'\n[ca.key_manager]\nplugin = 'pkcs11'\n{TOKEN}"
+    assert problems(tmp_path, toml) == {"ca.key_type"}
+    assert load(tmp_path, toml.replace("ed25519", "rsa-3072")).ca.key_type == "rsa-3072"
+
+
+@pytest.mark.parametrize("label", ["''", f"'{'x' * 33}'", '"a\\u0000"', "7"])
+def test_labels_that_no_token_has(tmp_path: Path, label: str) -> None:
+    assert "ca.key_manager.pkcs11.token" in problems(tmp_path, TOKEN.replace("'sds'", label))
