@@ -1,0 +1,1 @@
+"""Where certificates are prepared and signed: in threads of this process, or in processes of their own."""
