@@ -85,6 +85,10 @@ class ServerMetrics:
         self.signing_seconds = Histogram(
             "sds_server_signing_batch_seconds", "Time of one signing transaction.", buckets=DURATION_BUCKETS, registry=r
         ).observe
+        self.signing_workers = _gauge("sds_server_signing_workers", "Processes that sign for the server now.", r)
+        self.signing_workers_lost = _counter(
+            "sds_server_signing_workers_lost", "Signing processes that ended by themselves.", r
+        )
         self.attestations = Counters(
             "sds_server_node_attestations",
             "Attestations of nodes.",

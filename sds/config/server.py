@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +14,8 @@ from ca.masked import Masked
 from ca.profile import ProfileName
 from sds.config.common import HealthSection, LogSection, below, cross_check, same_port, with_default
 from sds.config.endpoints import EndpointsSection
-from sds.config.jwt import JwtSection
 from sds.config.federation import FederationSection
+from sds.config.jwt import JwtSection
 from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerSection
 from sds.config.problems import Problem
 from sds.config.profiles import BuiltIn, Lifetimes, ProfileSection, profile_problems
@@ -38,6 +39,7 @@ _DATA_DIR = Path("/var/lib/sds/server")
 _LISTEN = Address("127.0.0.1", 8443)
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
+_WORKERS = min(max(len(os.sched_getaffinity(0)) - 1, 0), 4)
 
 
 class DatabaseSection(Section):
@@ -184,6 +186,15 @@ class ServerLimits(Section):
         ge=1,
     )
     max_signing_batch: Count = key("Requests signed in one database transaction.", default=256, ge=1, le=10_000)
+    signing_workers: Count = key(
+        "Processes that prepare and sign large batches, started when first needed; 0: this process does it all. Each "
+        "holds the active authority's key in memory, as the server does. Keys that never leave a PKCS #11 token are "
+        "used by the server alone.",
+        default=_WORKERS,
+        ge=0,
+        le=64,
+        shown="processor cores less one, at most 4",
+    )
     max_admin_body_bytes: Count = key("Size of one admin API request.", default=16_777_216, ge=65_536)
 
 

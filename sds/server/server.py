@@ -21,6 +21,7 @@ from sds.server.datadir import DataDir
 from sds.server.follower import Follower
 from sds.server.health import Health
 from sds.server.housekeeping import Housekeeping
+from sds.server.issuing.workers import InWorkers
 from sds.server.jwt.signing import JwtBatchSigner
 from sds.server.listener import Listener
 from sds.server.own_svid import OwnSvid
@@ -52,6 +53,7 @@ class Parts:
     follower: Follower
     own_svid: OwnSvid
     signer: BatchSigner
+    signing_workers: InWorkers
     tokens: JwtBatchSigner
     refusals: RefusalLog
     housekeeping: Housekeeping
@@ -134,6 +136,7 @@ class Server:
         await asyncio.gather(*(listener.stop(self._drain_timeout) for listener in listeners))
         await asyncio.gather(*(public.stop(self._drain_timeout) for public in parts.public))
         await asyncio.gather(parts.signer.close(), parts.tokens.close())
+        await parts.signing_workers.close()
         await asyncio.gather(*(server.stop(self._drain_timeout.total_seconds()) for server in parts.http))
         await parts.scheduler.stop()
         with suppress(StoreError):

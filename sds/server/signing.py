@@ -7,19 +7,15 @@ the store fails the batch as unavailable, with nothing handed out.
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from attestation.entry import RegistrationEntry
-from ca.csr import parse_csr
-from ca.errors import AuthorityUnavailable, CaError, CsrRefused, IssuanceRefused
-from ca.intent import IssuedCertificate, IssueRequest
-from ca.issuer import Issuer, Prepared
+from attestation.entry import EntrySpec, RegistrationEntry
+from ca.errors import AuthorityUnavailable, CaError, CsrRefused
+from ca.intent import CertificateIntent, IssuedCertificate
 from ca.profile import ProfileName
 from sds.clock import Clock
 from sds.logs import get_logger
@@ -41,6 +37,7 @@ from sds.server.coalescer import Coalescer, Overloaded
 from sds.server.events import Events, agent_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import SigningAuthorities, intent_record
+from sds.server.issuing.orders import Batch, Issuing, Order
 from sds.server.stages import Passing, Stage, unwatched
 from sds.server.transactions import Transactions
 from sds.store.errors import StoreError
@@ -83,41 +80,38 @@ class _Item:
 
     job: SignJob
     entry: RegistrationEntry | None
-    prepared: Prepared | None = None
+    place: int = -1  # in the batch
+    intent: CertificateIntent | None = None
     answer: Answer | None = None
     failure: CaError | None = None  # of the signature, after the intent was stored
 
 
 class BatchSigner:
-    """Signs for all callers of this process. `executor` runs what would hold up the event loop."""
+    """Signs for all callers of this process. `issuing` keeps off the event loop what would hold it up."""
 
     def __init__(
         self,
         store: Transactions,
         state: AuthorizedState,
-        issuer: Issuer,
+        issuing: Issuing,
         authorities: SigningAuthorities,
         events: Events,
         clock: Clock,
-        executor: Executor,
         observer: SigningObserver,
         *,
         max_batch: int,
         max_waiting: int,
         max_of_one_agent: int,
-        max_csr_bytes: int,
         passing: Passing = unwatched,
     ) -> None:
         self._passing = passing
         self._store = store
         self._state = state
-        self._issuer = issuer
+        self._issuing = issuing
         self._authorities = authorities
         self._events = events
         self._clock = clock
-        self._executor = executor
         self._observer = observer
-        self._max_csr_bytes = max_csr_bytes
         self._queue: Coalescer[SignJob, Answer] = Coalescer(self._sign, max_batch=max_batch, max_waiting=max_waiting)
         # The queue has the limit for all together; what the workers have taken still counts for its agent.
         self._shares = Caps(sys.maxsize, max_of_one_agent)
@@ -147,11 +141,11 @@ class BatchSigner:
         revision = self._state.revision
         items = [_Item(job, entry_for(self._state, job.caller, job.entry_id, now)) for job in jobs]
         try:
-            await self._in_thread(lambda: self._prepare(items, now))
-            if any(item.prepared for item in items):
+            batch = await self._prepare(items, now)
+            if any(item.intent for item in items):
                 await self._store.write(lambda uow: self._intend(uow, items, revision))
                 self._passing(Stage.INTENDED)
-                await self._in_thread(lambda: self._issue(items))
+                await self._issue(items, batch)
                 self._passing(Stage.SIGNED)
                 await self._store.write(lambda uow: self._record(uow, items))
                 self._passing(Stage.RECORDED)
@@ -165,68 +159,52 @@ class BatchSigner:
         self._count(answers, self._clock.monotonic() - started)
         return answers
 
-    def _prepare(self, items: Sequence[_Item], now: datetime) -> None:
-        """Off the loop: parse the CSRs and build the leaves. Raises AuthorityUnavailable."""
-        authority = self._authorities.signing()
-        chosen: list[_Item] = []
-        requests: list[IssueRequest] = []
+    async def _prepare(self, items: Sequence[_Item], now: datetime) -> Batch:
+        """Parse the CSRs and build the leaves. Raises AuthorityUnavailable."""
+        orders: list[Order] = []
         for item in items:
             if item.entry is None:
                 item.answer = NOT_AUTHORIZED
-                continue
-            try:
-                requests.append(self._request(item.entry, item.job.unverified_csr))
-            except CsrRefused as refusal:
-                item.answer = NotSigned(SignCode.CSR_REFUSED, str(refusal))
-                continue
-            except IssuanceRefused as refusal:
-                item.answer = refused(refusal)
-                continue
-            chosen.append(item)
-        for item, result in zip(chosen, self._issuer.prepare(requests, authority, now), strict=True):
-            if isinstance(result, Prepared):
-                item.prepared = result
+            elif item.entry.spec.profile in _NOT_FOR_WORKLOADS:  # no entry passes the rules with it; nor would it here
+                problem = f"the certificate profile {item.entry.spec.profile} is not for workloads"
+                item.answer = NotSigned(SignCode.REFUSED, problem)
             else:
-                item.answer = refused(result)
+                item.place = len(orders)
+                orders.append(_order(item.entry.spec, item.job.unverified_csr))
+        batch = await self._issuing.prepare(orders, self._authorities.signing(), now)
+        for item in items:
+            if item.place >= 0:
+                self._judge(item, batch.intents[item.place])
+        return batch
 
-    def _request(self, entry: RegistrationEntry, unverified_csr: bytes) -> IssueRequest:
-        if len(unverified_csr) > self._max_csr_bytes:
-            raise CsrRefused(f"CSR has {len(unverified_csr)} bytes; at most {self._max_csr_bytes} are allowed")
-        spec = entry.spec
-        if spec.profile in _NOT_FOR_WORKLOADS:  # no entry passes the rules with it; nor would it here
-            raise IssuanceRefused(f"the certificate profile {spec.profile} is not for workloads")
-        csr = parse_csr(unverified_csr)
-        if self._state.blocked.key(csr.key_hash):
-            raise CsrRefused(BLOCKED_KEY.message)
-        return IssueRequest(
-            spec.profile or ProfileName.WORKLOAD,
-            spec.spiffe_id,
-            csr,
-            spec.dns_names,
-            spec.x509_svid_ttl,
-            spec.extra_sans,
-            spec.subject,
-        )
+    def _judge(self, item: _Item, prepared: CertificateIntent | CaError) -> None:
+        """Whether what is prepared may go on to be intended."""
+        if isinstance(prepared, CsrRefused):
+            item.answer = NotSigned(SignCode.CSR_REFUSED, str(prepared))
+        elif isinstance(prepared, CaError):
+            item.answer = refused(prepared)
+        elif self._state.blocked.key(prepared.key_hash):
+            item.answer = BLOCKED_KEY
+        else:
+            item.intent = prepared
 
     def _intend(self, uow: UnitOfWork, items: Sequence[_Item], revision: int) -> None:
         """In the transaction: check that the authorised state is still true, then record what will be signed.
 
         May be run again by the store, so it decides anew each time. Raises AuthorityUnavailable.
         """
-        ready = [item for item in items if item.prepared is not None]
-        for authority_id in {item.prepared.intent.authority_id for item in items if item.prepared is not None}:
+        ready = [(item, item.intent) for item in items if item.intent is not None]
+        for authority_id in {intent.authority_id for _, intent in ready}:
             check_authority(uow, authority_id)
         if uow.changes.since(revision, limit=1).changes:
             recheck = Recheck(uow)
-            for item in ready:
-                key_hash = item.prepared.intent.key_hash if item.prepared is not None else ""
-                item.answer = recheck.refusal(item.job.caller, item.job.entry_id, item.entry, key_hash)
+            for item, intent in ready:
+                item.answer = recheck.refusal(item.job.caller, item.job.entry_id, item.entry, intent.key_hash)
         records, events = [], []
-        for item in ready:
-            if item.answer is not None or item.prepared is None or item.entry is None:
+        for item, intent in ready:
+            if item.answer is not None or item.entry is None:
                 continue
-            intent, caller, entry = item.prepared.intent, item.job.caller, (item.entry.id, item.entry.revision)
-            process = item.job.process
+            caller, entry, process = item.job.caller, (item.entry.id, item.entry.revision), item.job.process
             records.append(intent_record(intent, uow.now, entry=entry, agent_id=caller.agent_id, process=process))
             actor = agent_actor(caller.agent_id, caller.address)
             events.append(
@@ -237,10 +215,10 @@ class BatchSigner:
         uow.certificates.add_intents(records)
         uow.audit.append_all(events)
 
-    def _issue(self, items: Sequence[_Item]) -> None:
-        """Off the loop: the only use of the key."""
-        ready = [item for item in items if item.answer is None and item.prepared is not None]
-        results = self._issuer.issue([item.prepared for item in ready if item.prepared is not None])
+    async def _issue(self, items: Sequence[_Item], batch: Batch) -> None:
+        """The only use of the key. Raises AuthorityUnavailable."""
+        ready = [item for item in items if item.answer is None and item.intent is not None]
+        results = await batch.issue([item.place for item in ready])
         for item, result in zip(ready, results, strict=True):
             if isinstance(result, IssuedCertificate) and item.entry is not None:
                 item.answer = Signed(item.entry, result)
@@ -253,17 +231,26 @@ class BatchSigner:
         signed = [item.answer.issued for item in items if isinstance(item.answer, Signed)]
         uow.certificates.mark_issued([(issued.intent.serial, issued.der) for issued in signed])
         for item in items:
-            if item.failure is not None and item.prepared is not None:
-                caller, intent = item.job.caller, item.prepared.intent
+            if item.failure is not None and item.intent is not None:
+                caller = item.job.caller
                 actor = agent_actor(caller.agent_id, caller.address)
                 uow.audit.append(
-                    self._events.unsigned(uow.now, intent, actor, caller.request_id, reason=str(item.failure))
+                    self._events.unsigned(uow.now, item.intent, actor, caller.request_id, reason=str(item.failure))
                 )
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def _count(self, answers: Sequence[Answer], seconds: float) -> None:
         issued = sum(isinstance(answer, Signed) for answer in answers)
         failed = sum(isinstance(answer, NotSigned) and answer.code is SignCode.UNAVAILABLE for answer in answers)
         self._observer.signed(len(answers), issued, len(answers) - issued - failed, failed, seconds)
+
+
+def _order(spec: EntrySpec, unverified_csr: bytes) -> Order:
+    return Order(
+        unverified_csr,
+        spec.profile or ProfileName.WORKLOAD,
+        spec.spiffe_id,
+        spec.dns_names,
+        spec.x509_svid_ttl,
+        spec.extra_sans,
+        spec.subject,
+    )

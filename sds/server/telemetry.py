@@ -39,6 +39,12 @@ class Telemetry:
         self.metrics.signing_batch(batch)
         self.metrics.signing_seconds(seconds)
 
+    def signing_workers(self, running: int) -> None:
+        self.metrics.signing_workers.set(running)
+
+    def signing_worker_lost(self) -> None:
+        self.metrics.signing_workers_lost.inc()
+
     def issued(self, profile: str, outcome: str) -> None:
         self.metrics.issued.inc(profile, outcome)
 

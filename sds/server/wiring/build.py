@@ -22,6 +22,9 @@ from sds.server.datadir import DataDir
 from sds.server.health import Health
 from sds.server.housekeeping import Housekeeping, LastSeen
 from sds.server.issuance import Issuance
+from sds.server.issuing.adaptive import Adaptive
+from sds.server.issuing.threads import InThreads
+from sds.server.issuing.workers import InWorkers
 from sds.server.own_svid import OwnSvid
 from sds.server.refusals import RefusalLog
 from sds.server.server import Endpoint, Parts, Server
@@ -65,7 +68,10 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     own_svid = OwnSvid(issuance, lambda: registry.bundle, config.trust_domain, clock)
     await own_svid.renew()
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sds-signing")
-    signer, tokens = batch_signer(core, issuer, executor), jwt_signer(core, executor)
+    csr_bytes = config.limits.max_csr_bytes
+    workers = InWorkers(options.issuance_policy(config), csr_bytes, config.limits.signing_workers, core.telemetry)
+    signer = batch_signer(core, Adaptive(InThreads(issuer, executor, csr_bytes), workers))
+    tokens = jwt_signer(core, executor)
     refusals = RefusalLog(_append(store), core.telemetry, clock, core.events)
     seen = LastSeen(clock)
     node, attest, reconfigure = listeners(core, data_dir, issuance, signer, tokens, refusals, seen, own_svid)
@@ -84,6 +90,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         follower=core.follower,
         own_svid=own_svid,
         signer=signer,
+        signing_workers=workers,
         tokens=tokens,
         refusals=refusals,
         housekeeping=Housekeeping(store, registry, core.authorities, refusals, seen, core.telemetry.metrics, clock),

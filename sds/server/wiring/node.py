@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
-from ca.issuer import Issuer
 from ca.jwt_svid import JwtIssuer
 from sds.config import ServerConfig
 from sds.net.limits import Caps
@@ -19,6 +18,7 @@ from sds.server.enrolment import Enrolment
 from sds.server.housekeeping import LastSeen
 from sds.server.identity import AgentCaller, CallerCheck
 from sds.server.issuance import Issuance
+from sds.server.issuing.orders import Issuing
 from sds.server.jwt.signing import JwtBatchSigner
 from sds.server.listener import AgentConnections, Listener, find_connection
 from sds.server.node_api import SERVICE as NODE_SERVICE
@@ -33,21 +33,19 @@ from sds.server.tls import RotatingTls
 from sds.server.wiring.core import Core
 
 
-def batch_signer(core: Core, issuer: Issuer, executor: ThreadPoolExecutor) -> BatchSigner:
+def batch_signer(core: Core, issuing: Issuing) -> BatchSigner:
     limits = core.config.limits
     return BatchSigner(
         core.store,
         core.registry,
-        issuer,
+        issuing,
         core.authorities,
         core.events,
         core.clock,
-        executor,
         core.telemetry,
         max_batch=limits.max_signing_batch,
         max_waiting=limits.max_signing_queue,
         max_of_one_agent=max(limits.max_signing_queue // 4, limits.max_csr_batch),
-        max_csr_bytes=limits.max_csr_bytes,
         passing=core.passing,
     )
 

@@ -30,6 +30,7 @@ from sds.server.enrolment import Enrolment, TokenClaim
 from sds.server.events import Events, system_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import Issuance
+from sds.server.issuing.threads import InThreads
 from sds.server.revocation.blocked import NOTHING
 from sds.server.signing import BatchSigner, Signed, SignJob
 from sds.store.errors import Reason, StoreUnavailable
@@ -221,16 +222,14 @@ class Bench:
         self.signer = BatchSigner(
             store,  # type: ignore[arg-type]
             Entries(entry("web"), entry("api")),
-            issuer(),
+            InThreads(issuer(), self.executor, 16_384),
             self.key,
             events,
             clock,
-            self.executor,
             self.counts,
             max_batch=100,
             max_waiting=1000,
             max_of_one_agent=250,
-            max_csr_bytes=16_384,
         )
 
 
