@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from itertools import compress
+from types import MappingProxyType
 from typing import TypeVar
 
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId, TrustDomain
-from ca.authority import Authority, AuthorityKind
+from ca.authority import Authority, AuthorityKind, AuthorityState
 from ca.bundle import JwtKey, TrustBundle
 from ca.errors import CaError
 from sds.clock import Clock
@@ -41,11 +42,15 @@ class Bundles:
         self._refresh_hint = refresh_hint
 
     def build(self, uow: UnitOfWork) -> TrustBundle:
-        return self.of(uow.authorities.all(), uow.authorities.bundle_sequence)
+        crls = {one.authority_id: one.der for one in uow.crls.all().values()}
+        return self.of(uow.authorities.all(), uow.authorities.bundle_sequence, crls)
 
-    def of(self, authorities: tuple[Authority, ...], sequence: int) -> TrustBundle:
-        """Every authority that is not revoked.
+    def of(
+        self, authorities: tuple[Authority, ...], sequence: int, crls: Mapping[str, bytes] = MappingProxyType({})
+    ) -> TrustBundle:
+        """Every authority that is not revoked, with its CRL.
 
+        Verifiers that have one CRL refuse what all other issuers issued: there are CRLs of all that issue, or none.
         One that has expired stays until rotation drops it: what a sequence stands for must not depend on when, and by
         whose clock, it was put together.
         """
@@ -59,8 +64,17 @@ class Bundles:
             jwt_keys=tuple(
                 JwtKey(one.id, one.public_key, one.not_after) for one in published if one.kind is AuthorityKind.JWT
             ),
+            crls=_crls(published, crls),
             tainted=frozenset(one.id for one in published if one.tainted),
         )
+
+
+def _crls(published: Sequence[Authority], crls: Mapping[str, bytes]) -> tuple[bytes, ...]:
+    issuers = [one for one in published if one.kind is AuthorityKind.X509]
+    missing = [one.id for one in issuers if one.id not in crls]
+    if any(one.id in missing and one.state is not AuthorityState.PREPARED for one in issuers):
+        return ()
+    return tuple(crls[one.id] for one in issuers if one.id not in missing)
 
 
 async def load_facts(store: Transactions, bundles: Bundles) -> Facts:

@@ -16,11 +16,14 @@ from attestation.spiffe_id import SpiffeId
 from ca.authority import AuthorityKind, AuthorityState
 from ca.bundle import JwtKey
 from ca.errors import AuthorityUnavailable
+from ca.revocation import Reason
 from sds.audit.event import Target
 from sds.server.events import Events, system_actor
 from sds.server.follower import Bundles, Follower, load_facts
 from sds.server.registry import Registry
-from sds.store.errors import Reason, StoreUnavailable
+from sds.store import errors
+from sds.store.errors import StoreUnavailable
+from sds.store.revocation.records import BlockKind, BlockRecord
 from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
 from tests.fakes.ca import TRUST_DOMAIN, make_authority
@@ -159,7 +162,7 @@ async def test_an_outage_is_waited_for(store: Store, events: Events, clock: Fake
         async def read(self, work: Callable[[UnitOfWork], object]) -> object:
             if self.down:
                 self.down -= 1
-                raise StoreUnavailable(Reason.IO)
+                raise StoreUnavailable(errors.Reason.IO)
             return await store.read(work)
 
     flaky = Flaky()
@@ -203,3 +206,42 @@ def test_the_bundle_follows_from_the_slots_alone() -> None:
     assert bundle.jwt_keys == (JwtKey("k1", b"k1", slots[4].not_after),)
     assert bundle.tainted == {"k1"}
     assert bundle.sequence == 7
+
+
+def test_a_bundle_has_the_lists_of_all_that_issue_or_none() -> None:
+    """A verifier that has one list refuses what all other issuers issued."""
+    active = slot("r2", AuthorityState.ACTIVE)
+    old = slot("r1", AuthorityState.OLD, tainted=True)
+    coming = slot("r3", AuthorityState.PREPARED)
+    gone = slot("r0", AuthorityState.OLD, revoked=True)
+    token = slot("k1", AuthorityState.ACTIVE, kind=AuthorityKind.JWT)
+    slots = (gone, old, active, coming, token)
+    lists = {name: f"list of {name}".encode() for name in ("r0", "r1", "r2", "r3")}
+
+    def crls(*without: str) -> tuple[bytes, ...]:
+        return BUNDLES.of(slots, 7, {name: der for name, der in lists.items() if name not in without}).crls
+
+    assert crls() == (lists["r1"], lists["r2"], lists["r3"])
+    assert crls("r0") == crls()
+    assert crls("r3") == (lists["r1"], lists["r2"])
+    assert crls("r1") == crls("r2") == crls(*lists) == ()
+    assert BUNDLES.of(slots, 7).crls == ()
+
+
+async def test_who_resumes_across_a_restart_learns_of_a_lifted_block(
+    store: Store, events: Events, clock: FakeClock
+) -> None:
+    async with following(store, events, clock) as world:
+        await world.entry("one")
+        await world.entry("two")
+        block = BlockRecord("b1", BlockKind.ENTRY, "one", Reason.UNSPECIFIED, "", clock.now(), "uid:0")
+        await world.change(lambda uow: uow.blocks.add(block))
+        assert await world.follower.caught_up(5)
+        assert world.registry.entry("one") is None
+        blocked_at = world.registry.revision
+    await world.change(lambda uow: uow.blocks.lift("b1", "uid:0"))
+    registry = Registry(await load_facts(store, BUNDLES), now=clock.now())
+    update = registry.watch(AGENT, blocked_at, registry.epoch, now=clock.now()).take()
+    assert update is not None
+    assert [entry.id for entry in update.upserted] == ["one"]
+    assert not update.snapshot
