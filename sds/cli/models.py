@@ -88,6 +88,7 @@ class Agent:
     banned_reason: str
     address: str
     version: str
+    downstream: bool
     connected: bool
     entries: int
     streams: int

@@ -24,6 +24,12 @@ def create(
         str | None,
         typer.Option("--spiffe-id", help="What the agent will be called.", metavar="ID", show_default="a random ID"),
     ] = None,
+    downstream: Annotated[
+        bool,
+        typer.Option(
+            "--downstream", help="For another sds server below this one: whoever uses it may get signing certificates."
+        ),
+    ] = False,
     token_file: Annotated[
         Path | None,
         typer.Option("--token-file", help="Write the token there (0600) instead of showing it.", metavar="FILE"),
@@ -43,6 +49,7 @@ def create(
     body = {
         **({} if ttl is None else {"ttl_seconds": parse_duration(ttl).total_seconds()}),
         **({} if spiffe_id is None else {"spiffe_id": spiffe_id}),
+        **({"downstream": True} if downstream else {}),
     }
     with AdminClient(admin_socket, verbose=verbose) as client:
         answer = client.post("/v1/tokens", body)

@@ -19,6 +19,7 @@ from sds.config.jwt import JwtSection
 from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerSection
 from sds.config.problems import Problem
 from sds.config.profiles import BuiltIn, Lifetimes, ProfileSection, profile_problems
+from sds.config.rotation import RotationSection
 from sds.config.types import (
     Address,
     Count,
@@ -33,6 +34,7 @@ from sds.config.types import (
     TrustDomainName,
     key,
 )
+from sds.config.upstream import DownstreamSection, UpstreamAuthoritySection
 from sds.durations import format_duration
 
 _DATA_DIR = Path("/var/lib/sds/server")
@@ -113,6 +115,7 @@ class CaSection(Section):
         le=7 * _DAY,
     )
     key_manager: KeyManagerSection = KeyManagerSection()
+    upstream: UpstreamAuthoritySection = UpstreamAuthoritySection()
     profiles: dict[str, ProfileSection] = key(
         "Certificate profiles.", default_factory=dict, shown="none beside the built-in ones", reload=True
     )
@@ -231,9 +234,11 @@ class ServerConfig(Section):
     kek: KekSection
     ca: CaSection = CaSection()
     join_token: TokenSection = TokenSection()
+    downstream: DownstreamSection = DownstreamSection()
     limits: ServerLimits = ServerLimits()
     grpc: GrpcSection = GrpcSection()
     jwt: JwtSection = JwtSection()
+    rotation: RotationSection = RotationSection()
     endpoints: EndpointsSection = EndpointsSection()
     federation: FederationSection = FederationSection()
     health: HealthSection = HealthSection()
@@ -262,5 +267,11 @@ class ServerConfig(Section):
         addresses = {"listen": self.listen, "attest_listen": self.attest_listen, "health.listen": self.health.listen}
         ca = self.ca
         profiles = profile_problems(ca.profiles, ca.profile_lifetimes, self.trust_domain, ca.ttl)
-        cross_check([*same_port({**addresses, **self.endpoints.addresses}), *below("ca.profiles", profiles)])
+        cross_check(
+            [
+                *same_port({**addresses, **self.endpoints.addresses}),
+                *below("ca.profiles", profiles),
+                *below("rotation", self.rotation.problems(ca.ttl, self.jwt.max_ttl)),
+            ]
+        )
         return self

@@ -53,12 +53,15 @@ class TokenClaim:
         self._token_hash = token_hash
         return JoinToken(token.spiffe_id, token.expires_at)
 
-    def settle(self, uow: UnitOfWork, address: str) -> None:
-        """Use the token up, if this attempt rests on one. Raises AttestationRefused: another attempt was faster."""
+    def settle(self, uow: UnitOfWork, address: str) -> bool:
+        """Use the token up, if this attempt rests on one; whether it makes a downstream server.
+
+        Raises AttestationRefused: another attempt was faster.
+        """
         if self._token_hash is None:
-            return
+            return False
         try:
-            uow.tokens.consume(self._token_hash, uow.now, address)
+            return uow.tokens.consume(self._token_hash, uow.now, address).downstream
         except TokenRefused as refusal:
             self.refused_because = refusal.why
             raise AttestationRefused(REFUSAL) from None
@@ -98,8 +101,8 @@ class Enrolment:
         actor = agent_actor(node.agent_id, address)
 
         def decide(uow: UnitOfWork, intent: CertificateIntent) -> None:
-            claim.settle(uow, address)
-            self._admit(uow, intent, node, evidence.type, actor, request_id)
+            downstream = claim.settle(uow, address)
+            self._admit(uow, intent, node, evidence.type, actor, request_id, downstream=downstream)
 
         return await self._issuance.issue(_request(node, csr), actor, request_id, decide)
 
@@ -123,7 +126,15 @@ class Enrolment:
         return await asyncio.to_thread(parse_csr, unverified_csr)
 
     def _admit(
-        self, uow: UnitOfWork, intent: CertificateIntent, node: AttestedNode, type_: str, actor: Actor, request_id: str
+        self,
+        uow: UnitOfWork,
+        intent: CertificateIntent,
+        node: AttestedNode,
+        type_: str,
+        actor: Actor,
+        request_id: str,
+        *,
+        downstream: bool,
     ) -> None:
         record = AgentRecord(
             spiffe_id=node.agent_id,
@@ -135,6 +146,7 @@ class Enrolment:
             attested_at=uow.now,
             last_seen=uow.now,
             address=actor.address,
+            downstream=downstream,
         )
         try:
             uow.agents.upsert(record)
@@ -142,6 +154,8 @@ class Enrolment:
             raise AttestationRefused("this agent is banned; an administrator can delete it to let it attest") from None
         selectors = tuple(sorted(map(str, node.selectors)))
         details: dict[str, Json] = {"type": type_, "selectors": selectors, "serial": intent.serial}
+        if downstream:
+            details["downstream"] = True
         target = Target("agent", str(node.agent_id))
         uow.audit.append(
             self._events.make(uow.now, "agent.attest", actor, target, request_id=request_id, details=details)

@@ -17,6 +17,7 @@ from sds.logs import get_logger
 from sds.net.limits import Caps
 from sds.server import convert
 from sds.server.authorized import NOT_AUTHORIZED, NotSigned, SignCode
+from sds.server.downstream.api import DownstreamApi
 from sds.server.enrolment import Enrolment
 from sds.server.events import agent_actor
 from sds.server.identity import AgentCaller, CallerCheck, Unwelcome
@@ -61,6 +62,7 @@ class NodeApi:
         enrolment: Enrolment,
         signer: BatchSigner,
         jwt_signer: JwtBatchSigner,
+        downstream: DownstreamApi,
         reports: Reports,
         refusals: RefusalLog,
         clock: Clock,
@@ -77,6 +79,7 @@ class NodeApi:
         self._enrolment = enrolment
         self._signer = signer
         self._jwt_signer = jwt_signer
+        self._downstream = downstream
         self._reports = reports
         self._refusals = refusals
         self._clock = clock
@@ -93,6 +96,7 @@ class NodeApi:
             "WatchAuthorized": ServerStream(node_pb2.WatchAuthorizedRequest, self.watch),
             "SignX509Svids": Unary(node_pb2.SignX509SvidsRequest, self.sign),
             "SignJwtSvids": Unary(node_pb2.SignJwtSvidsRequest, self.sign_jwt),
+            "SignIntermediate": Unary(node_pb2.SignIntermediateRequest, self.sign_intermediate),
             "ReportDelivery": Unary(node_pb2.ReportDeliveryRequest, self.report),
         }
 
@@ -126,6 +130,11 @@ class NodeApi:
         asked = [job.entry_id for job in jobs]
         await self._note_unauthorized(TOKEN_ISSUE, caller, asked, answers)
         return node_pb2.SignJwtSvidsResponse(results=list(map(jwt_result, asked, answers)))
+
+    async def sign_intermediate(
+        self, request: node_pb2.SignIntermediateRequest, call: Call
+    ) -> node_pb2.SignIntermediateResponse:
+        return await self._downstream.sign(await self._identify(call), request)
 
     async def report(self, request: node_pb2.ReportDeliveryRequest, call: Call) -> node_pb2.ReportDeliveryResponse:
         caller = await self._identify(call)

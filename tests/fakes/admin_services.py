@@ -271,8 +271,12 @@ class FakeTokens:
         self._now = now
         self._audit = audit
         self._numbers = itertools.count(1)
+        self.downstream: list[bool] = []
 
-    async def create(self, call: AdminCall, ttl: timedelta | None, spiffe_id: SpiffeId | None) -> IssuedToken:
+    async def create(
+        self, call: AdminCall, ttl: timedelta | None, spiffe_id: SpiffeId | None, *, downstream: bool = False
+    ) -> IssuedToken:
+        self.downstream.append(downstream)
         ttl = timedelta(minutes=10) if ttl is None else ttl
         if not timedelta(seconds=1) <= ttl <= timedelta(days=1):
             raise InvalidInput([FieldProblem("ttl_seconds", "must be from 1s to 1d")])

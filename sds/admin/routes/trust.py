@@ -45,7 +45,8 @@ class TrustRoutes:
         wanted = read(views.TokenIn, body)
         if wanted.spiffe_id is not None:
             common.about(request, wanted.spiffe_id)
-        return views.token_out(await self._tokens.create(call, wanted.ttl_seconds, wanted.spiffe_id))
+        issued = await self._tokens.create(call, wanted.ttl_seconds, wanted.spiffe_id, downstream=wanted.downstream)
+        return views.token_out(issued)
 
     async def rotate(self, call: Call, _query: Annotated[NoQuery, Query()]) -> views.KekOut:
         """Re-wraps every key under a new key-encryption key."""

@@ -27,6 +27,7 @@ class AgentInfo:
     banned_reason: str = ""
     address: str = ""
     version: str = ""
+    downstream: bool = False  # another server of the trust domain, which may get signing certificates
     bundle_sequence: int = 0  # of the trust bundle that it said it verifies by; 0: it has not said so
     connected: bool = False
     entries: int = 0

@@ -22,8 +22,11 @@ class IssuedToken:
 
 
 class TokenAdmin(Protocol):
-    async def create(self, call: AdminCall, ttl: timedelta | None, spiffe_id: SpiffeId | None) -> IssuedToken:
-        """A one-time token. None: the server's default TTL, a random agent ID.
+    async def create(
+        self, call: AdminCall, ttl: timedelta | None, spiffe_id: SpiffeId | None, *, downstream: bool = False
+    ) -> IssuedToken:
+        """A one-time token. None: the server's default TTL, a random agent ID. `downstream`: for another server of the
+        trust domain, which may then get signing certificates.
 
         Raises InvalidInput (fields ttl_seconds, spiffe_id) for a TTL beyond policy, or an ID that no agent may have.
         """

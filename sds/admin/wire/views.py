@@ -12,6 +12,7 @@ from sds.store.records import ResourceRecord
 class TokenIn(Input):
     ttl_seconds: DurationField | None = None
     spiffe_id: SpiffeIdField | None = None
+    downstream: bool = False
 
 
 class TokenOut(Output):
@@ -40,6 +41,7 @@ class AgentOut(Output):
     banned_reason: str
     address: str
     version: str
+    downstream: bool
     bundle_sequence: int
     connected: bool
     entries: int
@@ -144,6 +146,7 @@ def agent_out(agent: AgentInfo) -> AgentOut:
         banned_reason=agent.banned_reason,
         address=agent.address,
         version=agent.version,
+        downstream=agent.downstream,
         bundle_sequence=agent.bundle_sequence,
         connected=agent.connected,
         entries=agent.entries,

@@ -93,6 +93,7 @@ class AgentService:
             banned_reason=record.banned_reason,
             address=record.address,
             version=record.version,
+            downstream=record.downstream,
             bundle_sequence=record.bundle_sequence,
             connected=self._live.watching(agent_id) > 0,
             entries=sum(1 for _ in self._live.entries_of(agent_id)),

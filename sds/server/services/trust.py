@@ -14,7 +14,7 @@ from ca.bundle import TrustBundle
 from ca.masked import Masked
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, IssuedToken, KekRotation
-from sds.audit.event import Target
+from sds.audit.event import Json, Target
 from sds.durations import format_duration
 from sds.server.authority.custody import Custody
 from sds.server.events import rfc3339
@@ -41,7 +41,9 @@ class TokenService:
         self._policy = policy
         self._random_bytes = random_bytes
 
-    async def create(self, call: AdminCall, ttl: timedelta | None, spiffe_id: SpiffeId | None) -> IssuedToken:
+    async def create(
+        self, call: AdminCall, ttl: timedelta | None, spiffe_id: SpiffeId | None, *, downstream: bool = False
+    ) -> IssuedToken:
         lifetime = self._policy.default_ttl if ttl is None else ttl
         self._check(lifetime, spiffe_id)
         agent_id = spiffe_id or generated_agent_id(self._policy.trust_domain, self._random_bytes(_AGENT_ID_BYTES))
@@ -50,8 +52,10 @@ class TokenService:
 
         def work(uow: UnitOfWork) -> IssuedToken:
             _refuse_banned(uow, agent_id)
-            record = uow.tokens.create(token_hash, agent_id, uow.now + lifetime)
-            details = {"token_hash": token_hash[:16], "expires_at": rfc3339(record.expires_at)}
+            record = uow.tokens.create(token_hash, agent_id, uow.now + lifetime, downstream=downstream)
+            details: dict[str, Json] = {"token_hash": token_hash[:16], "expires_at": rfc3339(record.expires_at)}
+            if downstream:
+                details["downstream"] = True
             target = Target("agent", str(agent_id))
             uow.audit.append(self._desk.event(uow.now, call, "token.create", target, details))
             return IssuedToken(token, agent_id, record.expires_at)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 from ca.jwt_svid import JwtIssuer
+from ca.serial import RandomSerials
 from sds.config import ServerConfig
 from sds.net.limits import Caps
 from sds.server import options
@@ -14,6 +16,8 @@ from sds.server.agent_records import AgentRecords
 from sds.server.attest_api import SERVICE as ATTEST_SERVICE
 from sds.server.attest_api import AttestApi
 from sds.server.datadir import DataDir
+from sds.server.downstream.api import DownstreamApi
+from sds.server.downstream.intermediates import Intermediates
 from sds.server.enrolment import Enrolment
 from sds.server.housekeeping import LastSeen
 from sds.server.identity import AgentCaller, CallerCheck
@@ -129,6 +133,22 @@ def _attest_api(core: Core, enrolment: Enrolment, refusals: RefusalLog, address_
     )
 
 
+def _downstream_api(core: Core, refusals: RefusalLog) -> DownstreamApi:
+    intermediates = Intermediates(
+        core.store,
+        core.registry,
+        core.authorities,
+        options.intermediate_policy(core.config),
+        lambda: core.registry.bundle.x509_authorities,
+        RandomSerials(os.urandom),
+        core.events,
+        core.clock,
+        core.telemetry,
+        core.passing,
+    )
+    return DownstreamApi(intermediates, refusals)
+
+
 def _node_api(
     core: Core,
     enrolment: Enrolment,
@@ -148,6 +168,7 @@ def _node_api(
         enrolment,
         signer,
         tokens,
+        _downstream_api(core, refusals),
         Reports(core.store, core.events, core.telemetry),
         refusals,
         core.clock,

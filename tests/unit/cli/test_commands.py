@@ -61,6 +61,12 @@ def test_token_has_exactly_the_promised_keys(sds: Sds) -> None:
     assert token["expires_at"].endswith("Z")
 
 
+def test_a_token_is_for_a_downstream_server_only_when_asked(sds: Sds, running: Running) -> None:
+    for arguments in ((), ("--downstream",)):
+        sds.json("token", "create", *arguments)
+    assert running.services.tokens.downstream == [False, True]
+
+
 def test_token_table_shows_it_once(sds: Sds) -> None:
     text = sds("token", "create").stdout
     assert text.count("the-secret-token-1") == 1
@@ -322,6 +328,7 @@ def test_something_else_at_the_socket(sds: Sds, folder: Path, answer: bytes) -> 
 
 STATUS = {
     "version": "0.1.0",
+    "downstream": False,
     "started_at": "2026-01-01T00:00:00.000Z",
     "now": "2026-01-01T00:10:00.000Z",
     "agent": {
