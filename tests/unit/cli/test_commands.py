@@ -64,7 +64,7 @@ def test_token_has_exactly_the_promised_keys(sds: Sds) -> None:
 def test_a_token_is_for_a_downstream_server_only_when_asked(sds: Sds, running: Running) -> None:
     for arguments in ((), ("--downstream",)):
         sds.json("token", "create", *arguments)
-    assert running.services.tokens.downstream == [False, True]
+    assert running.fakes.tokens.downstream == [False, True]
 
 
 def test_token_table_shows_it_once(sds: Sds) -> None:
