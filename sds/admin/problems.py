@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from attestation.errors import AttestationRefused, InvalidEntry, InvalidSelector, InvalidSpiffeId
-from ca.errors import AuthorityUnavailable, CsrRefused, IssuanceRefused, KeyUnwrapFailed
+from ca.errors import AuthorityUnavailable, CsrRefused, InvalidJwtSvid, IssuanceRefused, KeyUnwrapFailed
 from sds.admin import errors
 from sds.admin.errors import FieldProblem
 from sds.admin.wire.common import problem_of
@@ -138,6 +138,7 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (InvalidSelector, _plain(422, "invalid")),
     (AttestationRefused, _plain(403, "refused")),
     (CsrRefused, _plain(422, "invalid")),
+    (InvalidJwtSvid, _plain(422, "invalid-token")),
     (store.InvalidCursor, _plain(422, "invalid-cursor")),
     # What stands.
     (store.NotFound, _plain(404, "not-found")),

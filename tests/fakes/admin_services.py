@@ -13,6 +13,8 @@ from attestation.entry import EntrySpec, RegistrationEntry
 from attestation.rules import diff, normalise, validate
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import TrustBundle
+from ca.jwt_verify import JwtSvid
+from ca.jwt_verify import validate as validate_jwt
 from ca.masked import Masked
 from sds.admin.apply import Step, key_of, plan
 from sds.admin.errors import FieldProblem, InvalidInput
@@ -31,6 +33,8 @@ from sds.admin.services import (
     EntryQuery,
     IssuedToken,
     KekRotation,
+    MintedToken,
+    MintOrder,
     Page,
     PruneScope,
     StreamInfo,
@@ -38,6 +42,7 @@ from sds.admin.services import (
 )
 from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
 from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
+from tests.fakes.jwt import bundles_of, issue_jwt, make_jwt_authority
 
 T = TypeVar("T")
 
@@ -305,6 +310,30 @@ class FakeKek:
         return KekRotation(f"{self.number - 1:08x}", f"{self.number:08x}", 3)
 
 
+class FakeJwt:
+    """Tokens of a real authority; everything but the policy is the CA's own."""
+
+    def __init__(self, now: Callable[[], datetime], audit: FakeAudit) -> None:
+        self._now = now
+        self._audit = audit
+        self.authority = make_jwt_authority(TD, now=now() - timedelta(days=1))
+        self.orders: list[MintOrder] = []
+
+    async def mint(self, call: AdminCall, order: MintOrder) -> MintedToken:
+        self.orders.append(order)
+        if order.entry_id is not None and order.spiffe_id is None:
+            raise NotFound("entry", order.entry_id)
+        if order.ttl is not None and order.ttl > timedelta(hours=1):
+            raise InvalidInput([FieldProblem("ttl_seconds", "this server allows at most 3600s")])
+        intent, token = issue_jwt(self.authority, str(order.spiffe_id), order.audience, ttl=order.ttl, now=self._now())
+        await self._audit.append(call, "token.issue", intent.token_id, Outcome.SUCCESS)
+        times = intent.issued_at, intent.expires_at
+        return MintedToken(token, intent.token_id, intent.spiffe_id, intent.audience, *times, intent.authority_id)
+
+    async def verify(self, unverified_token: str, audience: str) -> JwtSvid:
+        return validate_jwt(unverified_token, bundles_of(self.authority), audience, self._now())
+
+
 class FakeServices:
     """All of them over one audit log; `.services` is what `create_app` takes."""
 
@@ -316,6 +345,7 @@ class FakeServices:
         self.tokens = FakeTokens(now, self.audit)
         self.bundle = FakeBundle(authorities)
         self.kek = FakeKek(self.audit)
+        self.jwt = FakeJwt(now, self.audit)
         self.services = AdminServices(
             entries=self.entries,
             agents=self.agents,
@@ -323,5 +353,6 @@ class FakeServices:
             tokens=self.tokens,
             bundle=self.bundle,
             kek=self.kek,
+            jwt=self.jwt,
             audit=self.audit,
         )

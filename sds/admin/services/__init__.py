@@ -26,6 +26,7 @@ from sds.admin.services.entries import (
     EntryQuery,
     PruneScope,
 )
+from sds.admin.services.jwt import JwtAdmin, MintedToken, MintOrder
 from sds.admin.services.streams import ProcessInfo, StreamAdmin, StreamInfo, StreamQuery
 from sds.admin.services.trust import BundleAdmin, IssuedToken, KekAdmin, KekRotation, TokenAdmin
 
@@ -47,8 +48,11 @@ __all__ = [
     "EntryAdmin",
     "EntryQuery",
     "IssuedToken",
+    "JwtAdmin",
     "KekAdmin",
     "KekRotation",
+    "MintOrder",
+    "MintedToken",
     "Page",
     "ProcessInfo",
     "PruneScope",
@@ -69,4 +73,5 @@ class AdminServices:
     tokens: TokenAdmin
     bundle: BundleAdmin
     kek: KekAdmin
+    jwt: JwtAdmin
     audit: AuditAdmin

@@ -8,6 +8,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from ca.jwt_svid import JwtIssuer
 from sds.admin.app import create_app
 from sds.admin.gate import Limits as AdminLimits
 from sds.admin.services import AdminServices
@@ -16,6 +17,7 @@ from sds.http.protocol import HttpLimits
 from sds.http.unix import HttpServer, serve_tcp, serve_unix
 from sds.server import options
 from sds.server.health import Health
+from sds.server.jwt.mint import JwtService
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
 from sds.server.services.common import Desk
@@ -44,6 +46,22 @@ def http_servers(core: Core, health: Health, collectors: CollectorRegistry) -> l
     return servers
 
 
+def _tokens(core: Core) -> JwtService:
+    policy = options.jwt_policy(core.config)
+    return JwtService(
+        core.store,
+        core.config.trust_domain,
+        JwtIssuer(policy, lambda: uuid4().hex),
+        policy,
+        core.authorities,
+        core.events,
+        core.clock,
+        core.telemetry,
+        lambda: {core.config.trust_domain: core.registry.bundle},
+        core.config.jwt.leeway,
+    )
+
+
 def _services(core: Core) -> AdminServices:
     desk = Desk(core.store, core.events, core.follower.caught_up)
     return AdminServices(
@@ -53,5 +71,6 @@ def _services(core: Core) -> AdminServices:
         tokens=TokenService(desk, options.token_policy(core.config), os.urandom),
         bundle=BundleService(lambda: core.registry.bundle),
         kek=KekService(core.custody),
+        jwt=_tokens(core),
         audit=AuditService(desk, core.clock),
     )

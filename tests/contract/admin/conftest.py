@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Protocol
 
 import pytest
@@ -15,10 +16,12 @@ import pytest
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import TrustBundle
+from ca.jwt_svid import JwtIssuer, JwtPolicy
 from sds.admin.services import AdminServices, AgentInfo, ProcessInfo, StreamInfo
 from sds.server.authority.custody import open_custody
 from sds.server.authority.kek_file import KekFile
 from sds.server.events import Events
+from sds.server.jwt.mint import JwtService
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
 from sds.server.services.common import Desk
@@ -31,6 +34,7 @@ from tests.contract.store import samples
 from tests.fakes.admin_server import AUTHORITY
 from tests.fakes.admin_services import TD, FakeServices
 from tests.fakes.clock import EPOCH, FakeClock
+from tests.fakes.jwt import bundles_of, counted_ids, make_jwt_authority
 
 NO_AGENT: frozenset[RegistrationEntry] = frozenset()
 
@@ -113,6 +117,18 @@ class Real:
         await self.store.write(work)
 
 
+class NobodyCounts:
+    def issued(self, profile: str, outcome: str) -> None: ...
+
+
+def jwt_service(store: Store, events: Events, clock: FakeClock) -> JwtService:
+    authority = make_jwt_authority(TD)
+    policy, bundles = JwtPolicy(), bundles_of(authority)
+    issuer, leeway = JwtIssuer(policy, counted_ids()), timedelta(0)
+    signs = SimpleNamespace(signing_jwt=lambda: authority)
+    return JwtService(store, TD, issuer, policy, signs, events, clock, NobodyCounts(), lambda: bundles, leeway)
+
+
 async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
     events = Events("test")
     desk = Desk(store, events, _settled)
@@ -127,6 +143,7 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
         tokens=TokenService(desk, tokens, os.urandom),
         bundle=BundleService(lambda: TrustBundle(TD, (AUTHORITY,), 7)),
         kek=KekService(custody),
+        jwt=jwt_service(store, events, clock),
         audit=AuditService(desk, clock),
     )
     return Real(store, services)

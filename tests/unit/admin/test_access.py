@@ -205,12 +205,12 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
     assert operations == {
         "agent.ban", "agent.delete", "agent.list", "agent.show", "audit.tail", "bundle.show", "entry.apply",
         "entry.create", "entry.delete", "entry.list", "entry.show", "entry.update", "kek.rotate", "stream.list",
-        "token.create",
+        "token.create", "token.issue", "token.verify",
     }  # fmt: skip
     schemas = document["components"]["schemas"]
     references = {ref.rsplit("/", 1)[-1] for ref in _references(document)}
     assert references <= set(schemas)
-    assert {"EntryIn", "EntryAgain", "ApplyIn", "TokenIn", "BanIn"} <= set(schemas)
+    assert {"EntryIn", "EntryAgain", "ApplyIn", "TokenIn", "BanIn", "MintIn", "VerifyIn"} <= set(schemas)
     assert schemas["EntryIn"]["additionalProperties"] is False
 
 

@@ -21,7 +21,7 @@ from sds.store.errors import Conflict, NotFound, Reason, StoreUnavailable
 
 # Of these the admin API can say nothing useful: bugs, start-up errors, or errors of other callers.
 UNMAPPED = {
-    "AttestationError", "CaError", "StoreError", "AdminError",
+    "AttestationError", "InvalidSan", "InvalidSubject", "CaError", "StoreError", "AdminError",
     "ConstraintViolated", "UnauditedChange", "FeedTruncated", "InvalidDatabaseUrl", "SchemaOutdated", "SchemaTooNew",
     "TokenRefused", "InvalidBundle", "AlreadyIssued", "CertificateMismatch", "InvalidKeyRing", "InvalidSvid",
 }  # fmt: skip
