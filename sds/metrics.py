@@ -35,6 +35,11 @@ LISTENERS = ("main", "attest", "public")
 PUBLIC_ENDPOINTS = ("bundle", "oidc", "jwks", "crl", "ocsp", "other")
 IGNORED = ("unknown_type", "not_granted", "other")
 
+AUTHORITY_KINDS = ("x509", "jwt")
+ROTATION_STEPS = ("prepare", "activate", "taint", "revoke", "drop")
+ROTATION_OUTCOMES = ("success", "lost", "failure")
+"""`lost`: another replica was faster."""
+
 
 class Counters:
     """A counter whose label combinations are made at the start, so that counting is one dictionary look-up.
@@ -180,6 +185,7 @@ class ServerMetrics:
         self._authority_expiry = Gauge(
             "sds_server_authority_expiry_timestamp_seconds", "When an authority expires.", ("kind", "state"), registry=r
         )
+        self._rotation(r)
         self.entries = _gauge("sds_server_entries", "Registration entries.", r)
         self._key_manager_up = Gauge(
             "sds_server_key_manager_up",
@@ -187,6 +193,31 @@ class ServerMetrics:
             ("key_manager",),
             registry=r,
         )
+
+    def _rotation(self, r: CollectorRegistry) -> None:
+        self.rotation_steps = Counters(
+            "sds_server_rotation_steps",
+            "Steps in the life of authorities.",
+            r,
+            kind=AUTHORITY_KINDS,
+            step=ROTATION_STEPS,
+            outcome=ROTATION_OUTCOMES,
+        )
+        gate = Gauge(
+            "sds_server_rotation_gate",
+            "Agents and streams that the prepared authority waits for, and how many of them have its bundle; "
+            "0 where none is prepared.",
+            ("kind", "count"),
+            registry=r,
+        )
+        self.rotation_gate = {k: (gate.labels(k, "total"), gate.labels(k, "acked")) for k in AUTHORITY_KINDS}
+        problem = Gauge(
+            "sds_server_rotation_problem",
+            "1 while something is due in the rotation of authorities that cannot be done.",
+            ("kind",),
+            registry=r,
+        )
+        self.rotation_problem = {kind: problem.labels(kind) for kind in AUTHORITY_KINDS}
 
     def call_seconds(self, method: str, seconds: float) -> None:
         """A call has ended; watch streams are left out, for they last as long as the agent."""

@@ -49,6 +49,15 @@ def cross_signed_chain(new: Authority, old: SigningAuthority, serial: int, now: 
     return chain
 
 
+def vouched_by(authority: Authority) -> str:
+    """The ID of the authority that made the cross certificate in `authority`'s chain; empty where there is none."""
+    if authority.kind is not AuthorityKind.X509 or authority.roots or not authority.chain:
+        return ""
+    cross = x509.load_der_x509_certificate(authority.chain[0])
+    named = cross.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    return "" if named is None else named.hex()
+
+
 def _check(new: Authority, old: SigningAuthority, now: datetime) -> Validity:
     """The time for which both are valid. Raises IssuanceRefused.
 

@@ -22,11 +22,11 @@ from sds.config.profiles import BuiltIn, Lifetimes, ProfileSection, profile_prob
 from sds.config.rotation import RotationSection
 from sds.config.types import (
     Address,
+    AuthorityKeyTypeName,
     Count,
     DatabaseUrl,
     Duration,
     FilePath,
-    KeyTypeName,
     ListenAddress,
     Number,
     Section,
@@ -80,7 +80,11 @@ class KekSection(Section):
 class CaSection(Section):
     """The certificate authority and the lifetimes of what it issues."""
 
-    key_type: KeyTypeName = key("Key type of new authorities.", default="ecdsa-p256")
+    key_type: AuthorityKeyTypeName = key("Key type of new authorities; see key-types.md.", default="ecdsa-p256")
+    post_quantum: bool = key(
+        "Allow ML-DSA in `key_type`. Hardly any sidecar verifies such certificates today; see key-types.md.",
+        default=False,
+    )
     ttl: Duration = key(
         "Lifetime of a new authority.", default=365 * _DAY, ge=timedelta(minutes=1), le=timedelta(days=7300)
     )
@@ -133,7 +137,13 @@ class CaSection(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems: list[Problem] = []
-        if self.key_manager.plugin == "pkcs11" and self.key_type not in TOKEN_KEY_TYPES:
+        if self.key_type.startswith("mldsa-") and not self.post_quantum:
+            problems.append(
+                Problem(
+                    "key_type", "is one that hardly any sidecar verifies", "set ca.post_quantum to use it all the same"
+                )
+            )
+        elif self.key_manager.plugin == "pkcs11" and self.key_type not in TOKEN_KEY_TYPES:
             kinds = ", ".join(sorted(TOKEN_KEY_TYPES))
             problems.append(Problem("key_type", "is not made in PKCS #11 tokens", f"use one of {kinds}"))
         if self.min_x509_ttl > self.max_x509_ttl:

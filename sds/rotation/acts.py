@@ -88,6 +88,13 @@ class Acts:
 
         active = await self._write(kind, "activate", work)
         self._tell_activation(active, gate, reason)
+        if before is not None and before.kind is AuthorityKind.X509 and look.now > before.not_after:
+            self._log.error(
+                "the authority before it has expired, and with it every certificate below it: give agents the new "
+                "bundle (sds bundle show) and new tokens (sds token create)",
+                authority_id=before.id,
+                expired_at=before.not_after.isoformat(),
+            )
         return active
 
     async def taint(self, look: Look, authority: Authority, call: Call) -> Authority:

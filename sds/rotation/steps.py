@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from ca.authority import Authority, AuthorityState
+from ca.chains.cross_sign import vouched_by
 from ca.gate import Gate
 from sds.audit.event import Actor, AuditEvent, Json, Target
 from sds.rotation.look import Look
@@ -98,6 +99,7 @@ class Steps:
     def drop(self, uow: UnitOfWork, look: Look, authority: Authority, reason: str, call: Call) -> None:
         """Out of the bundle, for good. Raises Conflict, too, if more was signed below it since the look."""
         uow.authorities.expect(look.revision)
+        _unvouch(uow, look, authority)
         uow.authorities.remove(authority.id)
         last = uow.certificates.latest_not_after(authority_id=authority.id)
         if last is not None and last > look.fleet.last_leaf.get(authority.id, authority.created_at):
@@ -107,6 +109,7 @@ class Steps:
     def taint(self, uow: UnitOfWork, look: Look, authority: Authority, call: Call) -> Authority:
         """What it issued is to be replaced; it signs nothing but CRLs and OCSP answers any more."""
         uow.authorities.expect(look.revision)
+        _unvouch(uow, look, authority)
         tainted = replace(authority, tainted=True)
         uow.authorities.compare_and_swap(authority, tainted)
         self._record(uow, "authority.taint", tainted, "", call, _live(uow, authority))
@@ -115,6 +118,7 @@ class Steps:
     def revoke(self, uow: UnitOfWork, look: Look, authority: Authority, call: Call) -> Authority:
         """Out of the bundle at once: nothing that it issued is accepted any more."""
         uow.authorities.expect(look.revision)
+        _unvouch(uow, look, authority)
         revoked = replace(authority, revoked=True)
         uow.authorities.compare_and_swap(authority, revoked)
         self._record(uow, "authority.revoke", revoked, "", call, _live(uow, authority))
@@ -167,6 +171,13 @@ def gate_details(gate: Gate) -> dict[str, Json]:
         ],
         "stragglers_total": len(gate.stragglers),
     }
+
+
+def _unvouch(uow: UnitOfWork, look: Look, authority: Authority) -> None:
+    """Whoever this authority vouches for no longer sends its cross certificate: it is trusted no more."""
+    for one in look.slots:
+        if one.id != authority.id and vouched_by(one) == authority.id:
+            uow.authorities.compare_and_swap(one, replace(one, chain=()))
 
 
 def _live(uow: UnitOfWork, authority: Authority) -> dict[str, Json]:

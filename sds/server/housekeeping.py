@@ -24,8 +24,8 @@ TOKENS_KEPT = timedelta(days=7)
 STREAMS_KEPT = timedelta(hours=1)
 """After their agent was last heard of."""
 WARN_BEFORE = timedelta(days=30)
-WARN_SHARE = 6
-"""A short-lived authority is warned of in the last sixth of its life."""
+WARN_SHARE = 8
+"""A short-lived authority is warned of in the last eighth of its life, when rotation should have replaced it."""
 
 
 class LastSeen:
@@ -73,7 +73,9 @@ class Housekeeping:
         seen: LastSeen,
         metrics: ServerMetrics,
         clock: Clock,
+        rotation_interval: timedelta = timedelta(seconds=10),
     ) -> None:
+        self._rotation_interval = rotation_interval
         self._store = store
         self._registry = registry
         self._authorities = authorities
@@ -87,6 +89,7 @@ class Housekeeping:
         scheduler.every("refusals", timedelta(seconds=10), self._refusals.flush)
         scheduler.every("last-seen", timedelta(seconds=30), self.write_last_seen)
         scheduler.every("gauges", timedelta(seconds=10), self.refresh_gauges)
+        scheduler.every("rotation", self._rotation_interval, self._authorities.tick)
         scheduler.every("authority", timedelta(minutes=1), self.look_at_authorities)
         scheduler.every("streams", timedelta(minutes=5), self.forget_streams)
         scheduler.every("prune", timedelta(hours=1), self.prune)
@@ -99,11 +102,11 @@ class Housekeeping:
         self._metrics.authorities((str(one.kind), str(one.state), one.not_after) for one in self._authorities.all())
 
     async def look_at_authorities(self) -> None:
-        """Replace an expired one, warn of one that will expire soon."""
-        await self._authorities.ensure()
+        """Warn of one that will expire soon."""
         for authority in soon_expired(self._authorities.all(), self._clock.now(), WARN_BEFORE, WARN_SHARE):
             self._log.warning(
-                "the authority expires soon, and with it all that it issued; plan its replacement",
+                "the authority expires soon, and with it all that it issued; see why it is not replaced (sds ca show)",
+                kind=str(authority.kind),
                 authority_id=authority.id,
                 not_after=rfc3339(authority.not_after),
             )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
 
+from ca.jws import JwtAlgorithm
 from ca.jwt_svid import JwtPolicy
 from ca.keys import KeyType
-from ca.profile import IssuancePolicy, Profile, ProfileName
+from ca.profile import IssuancePolicy, Profile
+from ca.rotation import KindPolicy, RotationPolicy
 from sds.config import ServerConfig
+from sds.config.profiles import make_profiles
 from sds.net.limits import Rate, TokenBuckets
-from sds.server.authority.authorities import AuthorityPolicy
+from sds.rotation.ports import Rules
+from sds.rotation.steps import Call
+from sds.server.authority.maker import AuthorityPolicy
+from sds.server.downstream.intermediates import IntermediatePolicy
+from sds.server.events import system_actor
 from sds.server.listener import ListenerOptions
-from sds.server.services.entries import EntryPolicy
+from sds.server.services.entry_policy import EntryPolicy
 from sds.server.services.trust import TokenPolicy
 from sds.store.engines import Limits
 
@@ -19,7 +26,6 @@ _NODE_CALLS = 1024
 """Under way at once on one connection: an agent has few; a client with more has lost its way."""
 _ATTEST_CALLS = 100
 """Nobody is known yet on this listener, and there is little to ask."""
-_SHORTEST = timedelta(seconds=1)
 
 
 def store_limits(config: ServerConfig) -> Limits:
@@ -35,19 +41,41 @@ def store_limits(config: ServerConfig) -> Limits:
 
 def authority_policy(config: ServerConfig) -> AuthorityPolicy:
     ca = config.ca
-    return AuthorityPolicy(config.trust_domain, KeyType(ca.key_type), lifetime=ca.ttl, backdate=ca.backdate)
+    return AuthorityPolicy(
+        config.trust_domain,
+        KeyType(ca.key_type),
+        lifetime=ca.ttl,
+        backdate=ca.backdate,
+        jwt_algorithm=JwtAlgorithm(config.jwt.algorithm),
+        jwt_lifetime=config.rotation.jwt_ttl,
+    )
+
+
+def rotation_rules(config: ServerConfig) -> Rules:
+    rotation, ca = config.rotation, config.ca
+    longest = max(profile.max_ttl for profile in profiles(config).values())
+    wait = rotation.wait_x509(ca.ttl, ca.refresh_hint, served=config.endpoints.bundle.listen is not None)
+    jwt_wait = rotation.wait_jwt(ca.refresh_hint, config.endpoints.oidc.max_age)
+    token = config.jwt.max_ttl
+    policy = RotationPolicy(
+        x509=KindPolicy(lead=rotation.deadline or longest, longest=longest, wait=wait),
+        jwt=KindPolicy(lead=rotation.deadline or token, longest=token, wait=jwt_wait),
+        scheduled=rotation.enabled,
+        prepare_at=rotation.prepare_at,
+        activate_at=rotation.activate_at,
+        patience=rotation.patience,
+        leeway=rotation.leeway,
+    )
+    return Rules(policy, rotation.settle, Call(system_actor(), ""))
+
+
+def profiles(config: ServerConfig) -> Mapping[str, Profile]:
+    """By name, built-in ones included."""
+    return make_profiles(config.ca.profiles, config.ca.profile_lifetimes)
 
 
 def issuance_policy(config: ServerConfig) -> IssuancePolicy:
-    ca = config.ca
-    profiles = (
-        Profile(
-            ProfileName.WORKLOAD, default_ttl=ca.default_x509_ttl, min_ttl=ca.min_x509_ttl, max_ttl=ca.max_x509_ttl
-        ),
-        Profile(ProfileName.AGENT, default_ttl=ca.agent_ttl, min_ttl=_SHORTEST, max_ttl=ca.agent_ttl),
-        Profile(ProfileName.SERVER, default_ttl=ca.server_ttl, min_ttl=_SHORTEST, max_ttl=ca.server_ttl),
-    )
-    return IssuancePolicy({profile.name: profile for profile in profiles}, backdate=ca.backdate)
+    return IssuancePolicy(profiles(config), backdate=config.ca.backdate)
 
 
 def jwt_policy(config: ServerConfig) -> JwtPolicy:
@@ -75,7 +103,19 @@ def attest_rates(config: ServerConfig) -> TokenBuckets:
 
 
 def entry_policy(config: ServerConfig) -> EntryPolicy:
-    return EntryPolicy(config.trust_domain, config.ca.min_x509_ttl, config.ca.max_x509_ttl)
+    return EntryPolicy(config.trust_domain, profiles(config), config.jwt.min_ttl, config.jwt.max_ttl)
+
+
+def intermediate_policy(config: ServerConfig) -> IntermediatePolicy:
+    below = config.downstream
+    return IntermediatePolicy(
+        config.trust_domain,
+        below.default_ttl,
+        below.max_ttl,
+        below.path_length,
+        config.ca.backdate,
+        config.limits.max_csr_bytes,
+    )
 
 
 def token_policy(config: ServerConfig) -> TokenPolicy:

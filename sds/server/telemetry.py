@@ -74,6 +74,17 @@ class Telemetry:
         for event in events:
             self.metrics.audit_events.inc(event)
 
+    def rotation_step(self, kind: str, step: str, outcome: str) -> None:
+        self.metrics.rotation_steps.inc(kind, step, outcome)
+
+    def rotation_gate(self, kind: str, total: int, acked: int) -> None:
+        all_of_them, ready = self.metrics.rotation_gate[kind]
+        all_of_them.set(total)
+        ready.set(acked)
+
+    def rotation_problem(self, kind: str, present: bool) -> None:
+        self.metrics.rotation_problem[kind].set(present)
+
     def public_request(self, endpoint: str, status: int) -> None:
         self.metrics.public_requests.inc(endpoint, f"{status // 100}xx")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import count
 
 from ca.errors import AuthorityUnavailable
 from ca.key_manager import ManagedKey
@@ -21,10 +22,11 @@ class FakeKeyManager:
         self.unplugged = False
         self.closed = False
         self._found: str | None = None
+        self._numbers = count(1)
 
     async def generate(self, key_type: KeyType, purpose: str) -> ManagedKey:
         self.touch()
-        ref = f"{self.name}:{len(self.keys) + 1:02x}"
+        ref = f"{self.name}:{next(self._numbers):02x}"
         self.keys[ref] = LocalSigner.of(generate(key_type))
         return ManagedKey(ref, key_type, FakeSigner(self, ref))
 

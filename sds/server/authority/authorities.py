@@ -1,175 +1,235 @@
-"""The trust domain's X.509 authority in this process: made at first start, opened, watched.
+"""The trust domain's authorities in this process: which of them sign, with their keys opened, and what moves them on.
 
-One authority is active at a time, in one database for all replicas. Rotation will move authorities from slot to slot;
-this module only sees to it that there is one that can sign.
+All replicas share one set in one database. `signing` and `signing_jwt` are what issuance asks; `refresh` reads again
+after each change; `tick` does what rotation says is due; the rest is what administrators ask for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from attestation.spiffe_id import TrustDomain
 from ca.authority import Authority, AuthorityKind, AuthorityState, SigningAuthority
-from ca.checks import check_authority
-from ca.errors import AuthorityUnavailable, KeyManagerUnavailable
+from ca.errors import AuthorityUnavailable, CaError, KeyManagerUnavailable
+from ca.gate import Gate
 from ca.jwt_svid import JwtSigningAuthority
 from ca.key_manager import KeyManager
-from ca.keys import KeyType
-from ca.self_signed import self_signed_authority
-from sds.audit.event import Target
+from ca.rotation import Times, times
+from ca.signer import Signer
 from sds.clock import Clock
 from sds.logs import get_logger
-from sds.server.events import Events, rfc3339, system_actor
+from sds.rotation.acts import Acts
+from sds.rotation.executor import Executor
+from sds.rotation.orders import Orders
+from sds.rotation.ports import RotationObserver, Rules
+from sds.rotation.steps import Call, Steps
+from sds.server.authority.maker import AuthorityMaker
+from sds.server.events import Events, rfc3339
 from sds.server.transactions import Transactions
-from sds.store.errors import Conflict, ConstraintViolated
-from sds.store.unit_of_work import UnitOfWork
+from sds.store.errors import StoreError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorityPolicy:
-    """What a new authority is like."""
+class AuthorityParts:
+    """What the authorities of this process are made of."""
 
+    store: Transactions
+    keys: KeyManager
+    maker: AuthorityMaker
+    events: Events
+    rules: Rules
+    observer: RotationObserver
     trust_domain: TrustDomain
-    key_type: KeyType
-    lifetime: timedelta
-    backdate: timedelta
+    clock: Clock
 
 
 class Authorities:
-    """`signing` is what issuance asks; `ensure` and `refresh` keep it true."""
+    """Methods that take a `call` raise CaError (RotationRefused where something is not allowed) and StoreError."""
 
-    def __init__(
-        self,
-        store: Transactions,
-        keys: KeyManager,
-        policy: AuthorityPolicy,
-        serial_source: Callable[[], int],
-        events: Events,
-        clock: Clock,
-    ) -> None:
-        self._store = store
-        self._keys = keys
-        self._policy = policy
-        self._serial_source = serial_source
-        self._events = events
-        self._clock = clock
-        self._signing: SigningAuthority | None = None
-        self._problem = "there is no active authority"
-        self._all: tuple[Authority, ...] = ()
+    def __init__(self, parts: AuthorityParts) -> None:
+        self._parts = parts
+        acts = Acts(parts.store, parts.maker, Steps(parts.events), parts.rules, parts.observer)
+        self._executor = Executor(acts, parts.observer)
+        self._orders = Orders(acts)
+        self._slots: tuple[Authority, ...] = ()
+        self._x509: SigningAuthority | None = None
+        self._jwt: JwtSigningAuthority | None = None
+        self._problems: dict[AuthorityKind, str] = {}
         self._one_at_a_time = asyncio.Lock()
         self._log = get_logger(__name__)
 
+    # Reading
+
     def signing(self) -> SigningAuthority:
-        """The authority that signs now. Raises AuthorityUnavailable, which says why there is none."""
-        if self._signing is None:
-            raise AuthorityUnavailable(self._problem)
-        authority = self._signing.authority
-        if not authority.usable(self._clock.now()):
-            raise AuthorityUnavailable(f"the active authority {authority.id} is valid only {_span(authority)}")
-        problem = self._keys.problem(authority.key_ref)
-        if problem is not None:  # before an intent is recorded that could not be signed
-            raise KeyManagerUnavailable(f"the active authority's key cannot be used now: {problem}")
-        return self._signing
+        """The authority that signs certificates now. Raises AuthorityUnavailable, which says why there is none."""
+        if self._x509 is None:
+            raise self._missing(AuthorityKind.X509)
+        self._check_usable(self._x509.authority)
+        return self._x509
 
     def signing_jwt(self) -> JwtSigningAuthority:
         """The authority that signs tokens now. Raises AuthorityUnavailable, which says why there is none."""
-        raise AuthorityUnavailable("there is no active JWT authority")
+        if self._jwt is None:
+            raise self._missing(AuthorityKind.JWT)
+        self._check_usable(self._jwt.authority)
+        return self._jwt
+
+    def slots(self, kind: AuthorityKind | None = None) -> tuple[Authority, ...]:
+        """Every authority, or every one of a kind, as last read, oldest first."""
+        return tuple(one for one in self._slots if kind is None or one.kind is kind)
 
     def all(self) -> tuple[Authority, ...]:
-        """Every X.509 authority, as last read."""
-        return self._all
+        """Every authority of either kind, as last read."""
+        return self._slots
+
+    def timetable(self, authority: Authority) -> Times | None:
+        """When the successor of an active authority is due; None for one that is not active."""
+        if authority.state is not AuthorityState.ACTIVE:
+            return None
+        return times(authority, self._parts.rules.policy)
+
+    async def signer(self, authority: Authority) -> Signer:
+        """The key of an authority in whatever state, for CRLs and OCSP answers. Raises AuthorityUnavailable."""
+        return await self._parts.keys.signer(authority.key_ref)
+
+    async def gate(self, authority_id: str) -> Gate:
+        """Who would not accept what this authority issues. Raises NotFound, StoreError."""
+        return await self._orders.gate(authority_id)
+
+    # Keeping up
 
     async def ensure(self) -> None:
-        """Make an authority if there is none that can ever sign again. Raises AuthorityUnavailable, StoreError.
+        """At start: make what is missing and can never sign again, then open what signs. Raises CaError, StoreError."""
+        await self._read()
+        await self._executor.tick(hold=False)
+        await self.refresh()
+        if self._x509 is None:
+            raise AuthorityUnavailable(self._executor.problems.get(AuthorityKind.X509, "there is no active authority"))
 
-        An expired authority is replaced: everything below it has expired with it, so nothing is lost any more. Agents
-        then need the new bundle and a new token, and the log says so.
-        """
-        await self.refresh()
-        now = self._clock.now()
-        active = self._signing.authority if self._signing is not None else None
-        if active is not None and now <= active.not_after:
-            return
-        if active is not None:
-            self._log.error(
-                "the authority has expired, and with it every certificate below it; making a new one: give agents "
-                "the new bundle (sds bundle show) and new tokens (sds token create)",
-                authority_id=active.id,
-                expired_at=rfc3339(active.not_after),
-            )
-        await self._make(active)
-        await self.refresh()
+    async def tick(self) -> None:
+        """Do what is due, and try again to open what could not be. Raises StoreError."""
+        done = await self._executor.tick()
+        if done or self._problems:
+            await self._refresh_quietly()
 
     async def refresh(self) -> None:
-        """Read the authorities again and open the active one's key. Raises AuthorityUnavailable, StoreError."""
+        """Read the authorities again and open those that sign. Raises CaError, StoreError."""
         async with self._one_at_a_time:
-            self._all = await self._store.read(lambda uow: uow.authorities.all(AuthorityKind.X509))
-            self._check_trust_domain()
-            active = next((one for one in self._all if one.state is AuthorityState.ACTIVE), None)
-            if active is None:
-                self._signing = None
-                return
-            if self._signing is not None and self._signing.authority == active:
-                return
-            try:
-                signing = SigningAuthority.open(active, await self._keys.signer(active.key_ref))
-            except Exception as error:
-                self._signing, self._problem = None, f"the active authority's key cannot be used: {error}"
-                raise
-            self._signing = signing
+            await self._read()
+            failures = [
+                error
+                for error in (await self._open(AuthorityKind.X509), await self._open(AuthorityKind.JWT))
+                if error is not None
+            ]
+        if failures:
+            raise failures[0]
 
-    def _check_trust_domain(self) -> None:
-        for authority in self._all:
-            if authority.trust_domain != self._policy.trust_domain:
-                raise AuthorityUnavailable(
-                    f"the database belongs to the trust domain {authority.trust_domain}, not "
-                    f"{self._policy.trust_domain}: use another database"
-                )
+    # What administrators ask for
 
-    async def _make(self, expired: Authority | None) -> None:
-        """A new active authority in place of `expired`. When another replica is faster, its authority stands."""
-        policy = self._policy
-        key = await self._keys.generate(policy.key_type, AuthorityKind.X509)
-        now = self._clock.now()
-        authority = self_signed_authority(
-            policy.trust_domain,
-            key.signer,
-            key_ref=key.ref,
-            key_type=key.key_type,
-            serial=self._serial_source(),
-            now=now,
-            lifetime=policy.lifetime,
-            backdate=policy.backdate,
-        ).activated(now)
-        signing = SigningAuthority.open(authority, key.signer)
-        await asyncio.to_thread(check_authority, signing, now, self._serial_source())
+    async def prepare(self, kind: AuthorityKind, call: Call) -> Authority:
+        """Make and publish the next authority now. Refused while one is prepared already."""
+        return await self._obey(self._orders.prepare(kind, call))
 
-        def work(uow: UnitOfWork) -> None:
-            if expired is not None:
-                uow.authorities.compare_and_swap(expired, replace(expired, state=AuthorityState.OLD))
-            uow.authorities.add(authority)
-            details = {
-                "kind": str(authority.kind),
-                "key_type": str(authority.key_type),
-                "not_after": rfc3339(authority.not_after),
-                "replaces": expired.id if expired is not None else None,
-            }
-            target = Target("authority", authority.id)
-            uow.audit.append(self._events.make(uow.now, "authority.create", system_actor(), target, details=details))
+    async def activate(
+        self, authority_id: str, call: Call, *, force: bool = False, cross_sign: bool = False
+    ) -> Authority:
+        """Sign with it from now on. Raises GateClosed unless `force`. `cross_sign`: see sds.rotation.orders."""
+        return await self._obey(self._orders.activate(authority_id, call, force=force, cross_sign=cross_sign))
 
+    async def taint(self, authority_id: str, call: Call) -> Authority:
+        """It signs no more, and agents replace what it issued; if it was active, the next one is prepared at once and
+        signs when its gate opens.
+        """
+        return await self._obey(self._orders.taint(authority_id, call))
+
+    async def revoke(self, authority_id: str, call: Call, *, force: bool = False) -> Authority:
+        """Out of the bundle at once. The active one only with `force`, which activates another one first."""
+        return await self._obey(self._orders.revoke(authority_id, call, force=force))
+
+    async def drop(self, authority_id: str, call: Call) -> None:
+        """Forget it before rotation does. Refused while something that it issued may be valid."""
+        await self._obey(self._orders.drop(authority_id, call))
+
+    async def _obey(self, order: Awaitable[T]) -> T:
+        """What follows from it happens now; it stands whether that works or not."""
+        value = await order
+        await self._refresh_quietly()
         try:
-            await self._store.write(work)
-        except (ConstraintViolated, Conflict):
-            self._log.info("another replica has just made the authority")
+            await self.tick()
+        except StoreError as error:
+            self._log.warning("what follows from the change waits for the next tick", reason=str(error))
+        return value
+
+    async def _refresh_quietly(self) -> None:
+        try:
+            await self.refresh()
+        except (CaError, StoreError) as error:  # told by `_open`, or by whoever asks for a signature
+            self._log.debug("the authorities could not be read again", reason=str(error))
+
+    async def _read(self) -> None:
+        slots = await self._parts.store.read(lambda uow: uow.authorities.all())
+        ours = self._parts.trust_domain
+        for authority in slots:
+            if authority.trust_domain != ours:
+                raise AuthorityUnavailable(
+                    f"the database belongs to the trust domain {authority.trust_domain}, not {ours}: "
+                    "use another database"
+                )
+        self._slots = slots
+
+    async def _open(self, kind: AuthorityKind) -> CaError | None:
+        """Open the key of the active authority if another one is open; what could not be opened signs nothing."""
+        active = next((one for one in self.slots(kind) if one.state is AuthorityState.ACTIVE), None)
+        standing = self._x509 if kind is AuthorityKind.X509 else self._jwt
+        if standing is not None and standing.authority == active:
+            return None
+        problem: CaError | None = None
+        opened: SigningAuthority | JwtSigningAuthority | None = None
+        try:
+            if active is not None:
+                maker = self._parts.maker
+                opened = await (maker.open_x509(active) if kind is AuthorityKind.X509 else maker.open_jwt(active))
+        except CaError as error:
+            problem = error
+        if kind is AuthorityKind.X509:
+            self._x509 = opened if isinstance(opened, SigningAuthority) else None
         else:
-            self._log.info("made an authority", authority_id=authority.id, not_after=rfc3339(authority.not_after))
+            self._jwt = opened if isinstance(opened, JwtSigningAuthority) else None
+        self._tell(kind, problem)
+        return problem
+
+    def _tell(self, kind: AuthorityKind, problem: CaError | None) -> None:
+        before = self._problems.pop(kind, None)
+        if problem is None:
+            if before is not None:
+                self._log.info("the active authority's key can be used again", kind=str(kind))
+            return
+        text = self._problems[kind] = f"the active authority's key cannot be used: {problem}"
+        if text != before:
+            self._log.error("the active authority's key cannot be used", kind=str(kind), reason=str(problem))
+
+    def _missing(self, kind: AuthorityKind) -> AuthorityUnavailable:
+        return AuthorityUnavailable(self._problems.get(kind, f"there is no active {kind} authority"))
+
+    def _check_usable(self, authority: Authority) -> None:
+        now = self._parts.clock.now()
+        if not authority.usable(now):
+            raise AuthorityUnavailable(f"the active authority {authority.id} {_why_not(authority)}")
+        problem = self._parts.keys.problem(authority.key_ref)
+        if problem is not None:  # before an intent is recorded that could not be signed
+            raise KeyManagerUnavailable(f"the active authority's key cannot be used now: {problem}")
 
 
-def _span(authority: Authority) -> str:
-    return f"from {rfc3339(authority.not_before)} to {rfc3339(authority.not_after)}"
+def _why_not(authority: Authority) -> str:
+    if authority.tainted or authority.revoked:
+        return "was taken back; the next one signs as soon as it may"
+    return f"is valid only from {rfc3339(authority.not_before)} to {rfc3339(authority.not_after)}"
 
 
 def soon_expired(

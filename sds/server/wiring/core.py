@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 from ca.key_manager import KeyManagers
 from ca.serial import RandomSerials
+from ca.upstreams.self_signed import SelfSignedUpstream
 from sds.clock import Clock
 from sds.config import ServerConfig, database_url
 from sds.logs import get_logger
 from sds.server import options
-from sds.server.authority.authorities import Authorities
+from sds.server.authority.authorities import Authorities, AuthorityParts
 from sds.server.authority.custody import Custody, open_custody
 from sds.server.authority.kek_file import KekFile
 from sds.server.authority.keys import open_key_managers
+from sds.server.authority.maker import AuthorityMaker
 from sds.server.events import Events
 from sds.server.follower import Bundles, Follower, load_facts
 from sds.server.registry import Registry
@@ -61,9 +63,14 @@ async def open_core(
     """The key file, then the authority that it opens, then all that agents may have, in memory."""
     events = Events(socket.gethostname())
     custody = await open_custody(store, KekFile(config.kek.file, os.urandom), config.trust_domain, events, os.urandom)
-    policy = options.authority_policy(config)
     keys = open_key_managers(config, custody, store, events, clock)
-    authorities = Authorities(store, keys, policy, RandomSerials(os.urandom), events, clock)
+    serials = RandomSerials(os.urandom)
+    upstream = SelfSignedUpstream(serials, config.ca.backdate)
+    maker = AuthorityMaker(keys, upstream, options.authority_policy(config), serials, clock)
+    rules = options.rotation_rules(config)
+    authorities = Authorities(
+        AuthorityParts(store, keys, maker, events, rules, telemetry, config.trust_domain, clock)
+    )
     await authorities.ensure()
     bundles = Bundles(config.trust_domain, config.ca.refresh_hint)
     registry = Registry(await load_facts(store, bundles), now=clock.now())

@@ -2,54 +2,99 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from attestation.spiffe_id import TrustDomain
-from ca.authority import AuthorityState
-from ca.errors import AuthorityUnavailable
+from ca.authority import Authority, AuthorityKind, AuthorityState
+from ca.errors import AuthorityUnavailable, CaError, RotationRefused
+from ca.gate import GateClosed
 from ca.kek import Kek, KeyRing
 from ca.key_managers.wrapped import WrappedKeyManager
-from ca.keys import KeyType
+from ca.keys import spki_der
 from ca.masked import Masked
-from ca.serial import random_serial
-from sds.server.authority.authorities import Authorities, AuthorityPolicy, soon_expired
+from sds.audit.event import AuditEvent, Target
+from sds.server.authority.authorities import Authorities, soon_expired
 from sds.server.authority.custody import KeyStore
-from sds.server.events import Events
+from sds.server.events import Events, system_actor
+from sds.store.errors import NotFound
+from sds.store.records import AgentRecord
 from sds.store.store import Store
+from sds.store.unit_of_work import UnitOfWork
 from tests.fakes.clock import EPOCH, FakeClock
+from tests.fakes.key_manager import UNPLUGGED, FakeKeyManager
+from tests.fakes.rotation import ASKED, HOUR, JWT_LIFE, POLICY, TD, X509_LIFE, Watching, make_authorities
+from tests.fakes.slots import holder
 
-TD = TrustDomain("example.org")
+X509, JWT = AuthorityKind.X509, AuthorityKind.JWT
+PREPARED, ACTIVE, OLD = AuthorityState.PREPARED, AuthorityState.ACTIVE, AuthorityState.OLD
 RING = KeyRing(Kek.of(Masked(b"k" * 32)))
+DAY = timedelta(days=1)
 
 
 def make(store: Store, clock: FakeClock, events: Events, *, trust_domain: TrustDomain = TD) -> Authorities:
     manager = WrappedKeyManager(KeyStore(store, events), RING, trust_domain, os.urandom)
-    policy = AuthorityPolicy(trust_domain, KeyType.ECDSA_P256, timedelta(days=10), timedelta(seconds=10))
-    return Authorities(store, manager, policy, lambda: random_serial(os.urandom), events, clock)
+    return make_authorities(store, manager, events, clock, trust_domain=trust_domain)
 
 
-async def test_the_first_start_makes_one_and_later_ones_find_it(store: Store, clock: FakeClock, events: Events) -> None:
+async def log(store: Store, prefix: str = "authority.") -> list[AuditEvent]:
+    found = [stored.event for stored in await store.read(lambda uow: uow.audit.tail(None))]
+    return [event for event in found if event.action.startswith(prefix)]
+
+
+async def states(store: Store, kind: AuthorityKind = X509) -> list[AuthorityState]:
+    return [one.state for one in await store.read(lambda uow: uow.authorities.all(kind))]
+
+
+async def straggle(store: Store, events: Events, *, sequence: int) -> None:
+    """An agent that says which bundle it has."""
+    agent = holder("n1", sequence).agent_id
+
+    def work(uow: UnitOfWork) -> None:
+        uow.agents.upsert(AgentRecord(agent, "join_token", frozenset(), "01", EPOCH + 999 * DAY, "00", EPOCH))
+        uow.agents.verifies_by(agent, sequence)
+        uow.audit.append(events.make(uow.now, "agent.attest", system_actor(), Target("agent", str(agent))))
+
+    await store.write(work)
+
+
+# Start
+
+
+async def test_the_first_start_makes_one_of_each_kind_and_later_ones_find_them(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
     first = make(store, clock, events)
-    with pytest.raises(AuthorityUnavailable, match="no active authority"):
+    with pytest.raises(AuthorityUnavailable, match="no active x509 authority"):
         first.signing()
+    with pytest.raises(AuthorityUnavailable, match="no active jwt authority"):
+        first.signing_jwt()
     await first.ensure()
     again = make(store, clock, events)
     await again.ensure()
     assert again.signing().authority == first.signing().authority
     assert again.signing().signer.public_key == first.signing().signer.public_key
-    actions = [stored.event.action for stored in await store.read(lambda uow: uow.audit.tail(None))]
-    assert actions == ["key.create", "authority.create"]
+    assert again.signing_jwt().authority == first.signing_jwt().authority
+    assert again.signing_jwt().authority.not_after == EPOCH + JWT_LIFE
+    assert set(again.all()) == {again.signing().authority, again.signing_jwt().authority}
+    assert again.slots(JWT) == (again.signing_jwt().authority,)
+    actions = [event.action for event in await log(store, "")]
+    assert actions == ["key.create", "authority.prepare", "authority.activate"] * 2
 
 
-async def test_replicas_that_start_together_agree_on_one(store: Store, clock: FakeClock, events: Events) -> None:
+async def test_replicas_that_start_together_agree_and_leave_no_key_behind(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
     replicas = [make(store, clock, events) for _ in range(5)]
     await asyncio.gather(*(replica.ensure() for replica in replicas))
     assert len({replica.signing().authority.id for replica in replicas}) == 1
-    assert len(await store.read(lambda uow: uow.authorities.all())) == 1
-    created = [s.event for s in await store.read(lambda uow: uow.audit.tail(None)) if "authority" in s.event.action]
-    assert len(created) == 1
+    assert len({replica.signing_jwt().authority.id for replica in replicas}) == 1
+    assert len(await store.read(lambda uow: uow.authorities.all())) == 2
+    assert [event.action for event in await log(store)].count("authority.prepare") == 2
+    kept = await store.read(lambda uow: uow.keys.all())
+    assert {f"wrapped:{key.label.key_id}" for key in kept} == {one.key_ref for one in replicas[0].all()}
 
 
 async def test_an_expired_one_says_so_and_is_replaced(
@@ -58,7 +103,7 @@ async def test_an_expired_one_says_so_and_is_replaced(
     authorities = make(store, clock, events)
     await authorities.ensure()
     old = authorities.signing().authority
-    clock.advance(10 * 86400 + 1)
+    clock.advance(X509_LIFE.total_seconds() + 1)
     with pytest.raises(AuthorityUnavailable, match=f"{old.id} is valid only from 2025-12-31T23:59:50Z to 2026-01-11"):
         authorities.signing()
 
@@ -67,30 +112,35 @@ async def test_an_expired_one_says_so_and_is_replaced(
     new = restarted.signing().authority
     assert new.id != old.id
     said = capsys.readouterr()
-    assert "has expired" in said.out + said.err
-    states = {one.id: one.state for one in restarted.all()}
-    assert states == {old.id: AuthorityState.OLD, new.id: AuthorityState.ACTIVE}
-    event = (await store.read(lambda uow: uow.audit.tail(None)))[-1].event
-    assert event.details["replaces"] == old.id
+    assert "new tokens" in said.out + said.err
+    assert [one.state for one in restarted.slots(X509)] == [OLD, ACTIVE]
+    event = next(event for event in await log(store) if event.details.get("replaces") == old.id)
+    assert event.reason == "the active one has expired"
     # The one that never noticed catches up by itself.
-    await authorities.ensure()
+    await authorities.tick()
+    await authorities.refresh()
     assert authorities.signing().authority.id == new.id
 
 
-async def test_a_database_of_another_trust_domain_is_refused(store: Store, clock: FakeClock, events: Events) -> None:
+async def test_a_database_of_another_trust_domain_is_refused_and_left_alone(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
     await make(store, clock, events).ensure()
+    before = await store.read(lambda uow: uow.authorities.journal())
     with pytest.raises(AuthorityUnavailable, match=r"belongs to the trust domain example\.org"):
         await make(store, clock, events, trust_domain=TrustDomain("other.org")).ensure()
+    assert await store.read(lambda uow: uow.authorities.journal()) == before
 
 
 async def test_a_key_that_does_not_open_is_told_again_and_again(store: Store, clock: FakeClock, events: Events) -> None:
     await make(store, clock, events).ensure()
-    broken = make(store, clock, events)
-    broken._keys = WrappedKeyManager(KeyStore(store, events), KeyRing(Kek.of(Masked(b"x" * 32))), TD, os.urandom)
-    with pytest.raises(Exception, match="key file lacks"):
+    wrong = WrappedKeyManager(KeyStore(store, events), KeyRing(Kek.of(Masked(b"x" * 32))), TD, os.urandom)
+    broken = make_authorities(store, wrong, events, clock)
+    with pytest.raises(CaError, match="key file lacks"):
         await broken.ensure()
-    with pytest.raises(AuthorityUnavailable, match="key file lacks"):
-        broken.signing()
+    for ask in (broken.signing, broken.signing_jwt):
+        with pytest.raises(AuthorityUnavailable, match="key file lacks"):
+            ask()
 
 
 async def test_what_expires_soon_is_warned_of(store: Store, clock: FakeClock, events: Events) -> None:
@@ -99,6 +149,355 @@ async def test_what_expires_soon_is_warned_of(store: Store, clock: FakeClock, ev
 
     def soon(days: float) -> int:
         now = EPOCH + timedelta(days=days)
-        return len(soon_expired(authorities.all(), now, timedelta(days=30), 6))
+        return len(soon_expired(authorities.slots(X509), now, timedelta(days=30), 6))
 
     assert [soon(0), soon(8), soon(8.5)] == [0, 0, 1]
+
+
+# The schedule
+
+
+async def test_a_generation_goes_by_and_each_step_has_its_event(store: Store, clock: FakeClock, events: Events) -> None:
+    seen = Watching()
+    authorities = make_authorities(store, FakeKeyManager(), events, clock, observer=seen)
+    await authorities.ensure()
+    first = authorities.signing().authority
+    await straggle(store, events, sequence=2)
+    clock.advance(5 * 86400)
+    await authorities.tick()
+    prepared = authorities.slots(X509)[-1]
+    assert (prepared.state, prepared.published_sequence, prepared.created_at) == (PREPARED, 3, clock.now())
+    assert seen.gates["x509"] == (1, 0)
+    clock.advance(3.5 * 86400)  # past 5/6, and nobody has it
+    await authorities.tick()
+    assert authorities.signing().authority.id == first.id
+    await straggle(store, events, sequence=3)
+    await authorities.tick()
+    active = authorities.signing().authority
+    assert (active.id, active.activated_at) == (prepared.id, clock.now())
+    assert (await store.read(lambda uow: uow.authorities.get(first.id))).retired_at == clock.now()
+    event = (await log(store))[-1]
+    gate = event.details["gate"]
+    assert isinstance(gate, dict)
+    assert (event.action, gate["total"], gate["acked"], gate["open"]) == ("authority.activate", 1, 1, True)
+    # Nothing was issued, so the old one goes after the leeway; and only if it is due at two looks.
+    clock.advance(61)
+    await authorities.tick()
+    assert await states(store) == [OLD, ACTIVE]
+    await authorities.tick()
+    assert await states(store) == [ACTIVE]
+    assert [one.id for one in authorities.slots(X509)] == [active.id]
+    assert (await log(store))[-1].action == "authority.drop"
+    assert seen.steps["x509", "drop", "success"] == 1
+
+
+async def test_at_the_deadline_the_stragglers_are_named_and_recorded(
+    store: Store, clock: FakeClock, events: Events, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    await straggle(store, events, sequence=2)
+    clock.advance(5 * 86400)
+    await authorities.tick()
+    prepared = authorities.slots(X509)[-1]
+    clock.advance(4.5 * 86400)
+    await authorities.tick()
+    assert authorities.signing().authority.id != prepared.id  # due, for the first time
+    await authorities.tick()
+    assert authorities.signing().authority.id == prepared.id
+    event = (await log(store))[-1]
+    gate = event.details["gate"]
+    assert isinstance(gate, dict)
+    assert (event.details["past_deadline"], event.details["forced"], gate["stragglers_total"]) == (True, False, 1)
+    (named,) = gate["stragglers"]  # type: ignore[misc]
+    assert named["agent_id"] == "spiffe://example.org/sds/agent/n1"  # type: ignore[index, call-overload]
+    said = capsys.readouterr()
+    assert "some do not know it yet" in said.out + said.err
+
+
+async def test_a_clock_that_jumps_ahead_for_a_moment_drops_nothing_and_cuts_nobody_off(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    await straggle(store, events, sequence=2)
+    clock.advance(5 * 86400)
+    await authorities.tick()
+    clock.jump(4.6 * 86400)  # past the deadline
+    await authorities.tick()
+    clock.jump(-4.6 * 86400)
+    await authorities.tick()
+    await authorities.tick()
+    assert await states(store) == [ACTIVE, PREPARED]
+
+
+async def test_the_schedule_goes_by_the_kind(store: Store, clock: FakeClock, events: Events) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock, life=100 * DAY)
+    await authorities.ensure()
+    key = authorities.signing_jwt().authority
+    clock.advance(JWT_LIFE.total_seconds() / 2)
+    await authorities.tick()
+    assert [one.state for one in authorities.slots(JWT)] == [ACTIVE, PREPARED]
+    clock.advance(JWT_LIFE.total_seconds() / 3)
+    await authorities.tick()
+    assert authorities.signing_jwt().authority.id != key.id
+    clock.advance(3600 + 61)
+    await authorities.tick()
+    await authorities.tick()
+    assert [one.state for one in authorities.slots(JWT)] == [ACTIVE]
+
+
+# Loss of keys
+
+
+async def test_while_keys_are_lost_what_stands_signs_on_and_the_rest_follows_by_itself(
+    store: Store, clock: FakeClock, events: Events, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token, seen = FakeKeyManager(), Watching()
+    authorities = make_authorities(store, token, events, clock, observer=seen)
+    await authorities.ensure()
+    clock.advance(5 * 86400)
+    token.unplugged = True
+    for _ in range(3):
+        await authorities.tick()
+    assert await states(store) == [ACTIVE]
+    assert seen.problems == {"x509": True, "jwt": False}
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("cannot go on") == 1
+    assert UNPLUGGED in said.out + said.err
+    token.unplugged = False
+    await authorities.tick()
+    assert await states(store) == [ACTIVE, PREPARED]
+    assert seen.problems["x509"] is False
+    said = capsys.readouterr()
+    assert "goes on" in said.out + said.err
+
+
+async def test_an_authority_whose_key_is_lost_is_not_activated(store: Store, clock: FakeClock, events: Events) -> None:
+    token = FakeKeyManager()
+    authorities = make_authorities(store, token, events, clock)
+    await authorities.ensure()
+    following = await authorities.prepare(X509, ASKED)
+    kept = token.keys.pop(following.key_ref)
+    for force in (False, True):
+        with pytest.raises(AuthorityUnavailable, match="there is no key"):
+            await authorities.activate(following.id, ASKED, force=force)
+    token.keys[following.key_ref] = kept
+    assert (await authorities.activate(following.id, ASKED)).state is ACTIVE
+
+
+async def test_only_the_kind_whose_key_is_lost_stops(store: Store, clock: FakeClock, events: Events) -> None:
+    token = FakeKeyManager()
+    await make_authorities(store, token, events, clock).ensure()
+    lost = (await store.read(lambda uow: uow.authorities.all(JWT)))[0]
+    kept = token.keys.pop(lost.key_ref)
+    restarted = make_authorities(store, token, events, clock)
+    with pytest.raises(AuthorityUnavailable, match="there is no key"):
+        await restarted.refresh()
+    assert restarted.signing().authority.kind is X509
+    with pytest.raises(AuthorityUnavailable, match="there is no key"):
+        restarted.signing_jwt()
+    token.keys[lost.key_ref] = kept
+    await restarted.tick()
+    assert restarted.signing_jwt().authority.id == lost.id
+
+
+# What administrators ask for
+
+
+async def prepared(authorities: Authorities, kind: AuthorityKind = X509) -> Authority:
+    return await authorities.prepare(kind, ASKED)
+
+
+async def test_prepare_is_refused_while_one_is_prepared(store: Store, clock: FakeClock, events: Events) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    one = await prepared(authorities)
+    assert [slot for slot in authorities.slots(X509) if slot.state is PREPARED] == [one]
+    with pytest.raises(RotationRefused, match=f"{one.id} is prepared already"):
+        await prepared(authorities)
+    assert (await prepared(authorities, JWT)).kind is JWT
+    event = (await log(store))[-1]
+    assert (event.action, event.request_id) == ("authority.prepare", "request-1")
+
+
+async def test_activate_waits_for_the_gate_or_force_and_says_whom_it_cuts_off(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    await straggle(store, events, sequence=2)
+    following = await prepared(authorities)
+    with pytest.raises(GateClosed, match="1 of 1 have not acknowledged bundle 3") as closed:
+        await authorities.activate(following.id, ASKED)
+    assert closed.value.gate == await authorities.gate(following.id)
+    assert (await authorities.activate(following.id, ASKED, force=True)).state is ACTIVE
+    assert authorities.signing().authority.id == following.id
+    event = (await log(store))[-1]
+    gate = event.details["gate"]
+    assert isinstance(gate, dict)
+    assert (event.details["forced"], gate["stragglers_total"], event.reason) == (True, 1, "forced")
+    assert (await authorities.activate(following.id, ASKED)).id == following.id  # done already
+    assert (await log(store))[-1] == event
+
+
+async def test_activate_of_what_is_ready_is_not_called_forced(store: Store, clock: FakeClock, events: Events) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    following = await prepared(authorities)
+    await authorities.activate(following.id, ASKED, force=True)
+    assert (await log(store))[-1].details["forced"] is False
+
+
+async def test_nobody_can_force_what_is_unsound(store: Store, clock: FakeClock, events: Events) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    first = authorities.signing().authority
+    following = await prepared(authorities)
+    await authorities.activate(following.id, ASKED)
+    with pytest.raises(RotationRefused, match="is old; only a prepared one"):
+        await authorities.activate(first.id, ASKED, force=True)
+    await authorities.taint(first.id, ASKED)
+    with pytest.raises(RotationRefused, match="is tainted"):
+        await authorities.activate(first.id, ASKED, force=True)
+    with pytest.raises(NotFound):
+        await authorities.activate("ff", ASKED)
+    late = await prepared(authorities)
+    clock.jump(-30 * 86400)
+    with pytest.raises(RotationRefused, match="is valid from"):
+        await authorities.activate(late.id, ASKED, force=True)
+
+
+async def test_a_tainted_one_signs_no_more_and_another_takes_its_place(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    await straggle(store, events, sequence=2)
+    first = authorities.signing().authority
+    clock.advance(1)
+    await authorities.taint(first.id, ASKED)
+    assert await states(store) == [ACTIVE, PREPARED]  # the next one was made at once
+    with pytest.raises(AuthorityUnavailable, match="was taken back"):
+        authorities.signing()
+    assert (await authorities.signer(first)).public_key is not None  # CRLs are signed on
+    await straggle(store, events, sequence=4)
+    await authorities.tick()
+    assert authorities.signing().authority.id == authorities.slots(X509)[-1].id != first.id
+    taint = next(event for event in await log(store) if event.action == "authority.taint")
+    assert (taint.target.id, taint.details["tainted"], taint.request_id) == (first.id, True, "request-1")
+    before = len(await log(store))
+    await authorities.taint(first.id, ASKED)  # again: nothing new
+    assert len(await log(store)) == before
+
+
+async def test_a_tainted_key_for_tokens_is_replaced_too(store: Store, clock: FakeClock, events: Events) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    first = authorities.signing_jwt().authority
+    await authorities.taint(first.id, ASKED)
+    with pytest.raises(AuthorityUnavailable, match="was taken back"):
+        authorities.signing_jwt()
+    clock.advance(600)
+    await authorities.tick()
+    assert authorities.signing_jwt().authority.id != first.id
+
+
+async def test_the_active_one_is_revoked_only_by_force_after_another_signs(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    await straggle(store, events, sequence=2)
+    first = authorities.signing().authority
+    with pytest.raises(RotationRefused, match="is the active one"):
+        await authorities.revoke(first.id, ASKED)
+    assert (await authorities.revoke(first.id, ASKED, force=True)).revoked
+    assert authorities.signing().authority.id != first.id
+    actions = [event.action for event in await log(store)][-3:]
+    assert actions == ["authority.prepare", "authority.activate", "authority.revoke"]
+    forced = (await log(store))[-2]
+    assert (forced.details["forced"], forced.details["replaces"]) == (True, first.id)
+    assert (await authorities.revoke(first.id, ASKED)).revoked  # again: nothing new
+
+
+async def test_force_takes_the_prepared_one_where_there_is_one(store: Store, clock: FakeClock, events: Events) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    following = await prepared(authorities)
+    await authorities.revoke(authorities.signing().authority.id, ASKED, force=True)
+    assert authorities.signing().authority.id == following.id
+
+
+async def test_a_prepared_one_that_was_taken_back_is_forgotten_with_its_key(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
+    token = FakeKeyManager()
+    authorities = make_authorities(store, token, events, clock)
+    await authorities.ensure()
+    following = await prepared(authorities)
+    await authorities.revoke(following.id, ASKED)
+    await authorities.tick()
+    assert await states(store) == [ACTIVE]
+    assert following.key_ref not in token.keys
+
+
+async def test_drop_is_refused_while_something_below_it_may_be_valid(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    first = authorities.signing_jwt().authority
+    with pytest.raises(RotationRefused, match="is the active one"):
+        await authorities.drop(first.id, ASKED)
+    following = await prepared(authorities, JWT)
+    await authorities.activate(following.id, ASKED, force=True)
+    with pytest.raises(RotationRefused, match="may still be valid"):
+        await authorities.drop(first.id, ASKED)
+    clock.advance(2 * 3600)
+    await authorities.drop(first.id, ASKED)
+    assert [one.id for one in authorities.slots(JWT)] == [following.id]
+
+
+async def test_a_cross_certificate_goes_with_the_one_that_made_it(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    first = authorities.signing().authority
+    following = await prepared(authorities)
+    await authorities.activate(following.id, ASKED, cross_sign=True)
+    assert len(authorities.signing().authority.chain) == 1
+    assert (await log(store))[-1].details["cross_signed"] is True
+    clock.advance(61)
+    await authorities.tick()
+    await authorities.tick()
+    assert [one.id for one in authorities.slots(X509)] == [following.id]
+    assert authorities.signing().authority.chain == ()
+    assert first.key_ref != following.key_ref
+
+
+async def test_where_the_schedule_is_off_only_what_must_be_is_done(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
+    authorities = make_authorities(
+        store, FakeKeyManager(), events, clock, policy=replace(POLICY, scheduled=False), life=X509_LIFE
+    )
+    await authorities.ensure()
+    clock.advance(9.9 * 86400)
+    await authorities.tick()
+    assert await states(store) == [ACTIVE]
+    clock.advance(0.2 * 86400)
+    await authorities.tick()
+    assert authorities.signing().authority.not_after > clock.now() + 9 * DAY
+
+
+async def test_when_the_next_one_is_due_can_be_asked(store: Store, clock: FakeClock, events: Events) -> None:
+    authorities = make_authorities(store, FakeKeyManager(), events, clock)
+    await authorities.ensure()
+    active = authorities.signing().authority
+    due = authorities.timetable(active)
+    assert due is not None
+    assert due.deadline == active.not_after - 12 * HOUR
+    assert authorities.timetable(await prepared(authorities)) is None
+    assert spki_der((await authorities.signer(active)).public_key) == active.public_key

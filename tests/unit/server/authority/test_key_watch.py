@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from attestation.spiffe_id import TrustDomain
 from ca.errors import AuthorityUnavailable, CaError, KeyManagerUnavailable
 from ca.key_manager import KeyManagers
 from ca.keys import KeyType
-from ca.serial import random_serial
 from sds.metrics import ServerMetrics
-from sds.server.authority.authorities import Authorities, AuthorityPolicy
 from sds.server.authority.custody import open_custody
 from sds.server.authority.kek_file import KekFile
 from sds.server.authority.key_watch import KeyWatch
@@ -23,6 +20,7 @@ from sds.server.events import Events
 from sds.store.store import Store
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_manager import UNPLUGGED, FakeKeyManager
+from tests.fakes.rotation import make_authorities
 
 
 class World:
@@ -119,8 +117,7 @@ async def test_a_lost_key_file_is_told_before_the_restart_that_needs_it(
 async def test_nothing_is_recorded_that_could_not_be_signed(store: Store, events: Events, clock: FakeClock) -> None:
     """Once the loss is known, issuance is refused before its intent; and served again as soon as it is over."""
     token = FakeKeyManager()
-    policy = AuthorityPolicy(TrustDomain("example.org"), KeyType.ECDSA_P256, timedelta(days=10), timedelta(seconds=10))
-    authorities = Authorities(store, token, policy, lambda: random_serial(os.urandom), events, clock)
+    authorities = make_authorities(store, token, events, clock)
     await authorities.ensure()
     signing = authorities.signing()
     token.unplugged = True
@@ -128,7 +125,7 @@ async def test_nothing_is_recorded_that_could_not_be_signed(store: Store, events
         signing.signer.sign([b"m"])
     with pytest.raises(KeyManagerUnavailable, match="cannot be used now: the fake token is unplugged"):
         authorities.signing()
-    await authorities.ensure()  # what stands stays
+    await authorities.tick()  # what stands stays
     token.unplugged = False
     await token.check([])
     assert authorities.signing() == signing
