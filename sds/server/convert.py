@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -66,6 +67,10 @@ def bundle(value: TrustBundle) -> node_pb2.Bundle:
     )
 
 
+def federated(bundles: Iterable[TrustBundle]) -> node_pb2.FederatedBundles:
+    return node_pb2.FederatedBundles(bundles=map(bundle, bundles))
+
+
 def entry(value: RegistrationEntry) -> node_pb2.Entry:
     """What an agent needs to know of an entry; owner and labels stay here."""
     spec = value.spec
@@ -96,6 +101,7 @@ def update(value: Update, now: datetime) -> node_pb2.WatchAuthorizedResponse:
         upserted=[entry(one) for one in value.upserted],
         removed_entry_ids=value.removed,
         bundle=None if value.bundle is None else bundle(value.bundle),
+        federated=None if value.federated is None else federated(value.federated),
         server_time=timestamp(now),
     )
 

@@ -17,7 +17,8 @@ from ca.bundle import JwtKey, TrustBundle
 from ca.errors import CaError
 from sds.clock import Clock
 from sds.logs import get_logger
-from sds.server.registry import Facts, Refresh, Registry, Touched
+from sds.server.facts import Facts, Refresh, Touched
+from sds.server.registry import Registry
 from sds.server.revocation.blocked import Blocked, names_of
 from sds.server.transactions import Transactions
 from sds.store.errors import FeedTruncated, NotFound, Reason, StoreError, StoreUnavailable
@@ -91,6 +92,7 @@ async def load_facts(store: Transactions, bundles: Bundles) -> Facts:
             agents=uow.agents.all(),
             bundle=bundles.build(uow),
             blocked=Blocked.load(uow),
+            federated={one.trust_domain: one.bundle for one in uow.federations.all() if one.bundle is not None},
             history=list(_history(uow, floor, entries)),
             history_floor=floor,
         )
@@ -177,6 +179,7 @@ class Follower:
             agents={agent: _agent(uow, agent) for agent in map(SpiffeId.parse, named[ChangeKind.AGENT])},
             bundle=(self._bundles.build(uow) if named[ChangeKind.BUNDLE] or named[ChangeKind.AUTHORITY] else None),
             blocked=Blocked.load(uow) if named[ChangeKind.BLOCK] else None,
+            federated={domain: _federated(uow, domain) for domain in map(TrustDomain, named[ChangeKind.FEDERATION])},
         )
 
     async def _announce(self, *, authorities: bool) -> None:
@@ -227,3 +230,8 @@ def _agent(uow: UnitOfWork, agent_id: SpiffeId) -> AgentRecord | None:
         return uow.agents.get(agent_id)
     except NotFound:
         return None
+
+
+def _federated(uow: UnitOfWork, trust_domain: TrustDomain) -> TrustBundle | None:
+    found = uow.federations.find(trust_domain)
+    return None if found is None else found.bundle

@@ -7,64 +7,17 @@ again, never how it changed, so that applying a change twice or late does no har
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from attestation.entry import RegistrationEntry
-from attestation.spiffe_id import SpiffeId
+from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import TrustBundle
-from sds.server.revocation.blocked import NOTHING, Blocked
+from sds.server.facts import Facts, Refresh
+from sds.server.parent import MAX_HISTORY, Parent
+from sds.server.revocation.blocked import Blocked
 from sds.server.watch import Pending, Update, Watcher
 from sds.store.records import AgentRecord
-
-MAX_HISTORY = 4096
-"""Changed or removed entries remembered for each agent; who missed more gets a snapshot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Touched:
-    """A past change: the entry `entry_id`, below `parent_id` at that time, was changed at `revision`."""
-
-    revision: int
-    parent_id: SpiffeId
-    entry_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The whole truth at `revision`. `history` is every change after `history_floor`, oldest first."""
-
-    epoch: str
-    revision: int
-    entries: Sequence[RegistrationEntry]
-    agents: Sequence[AgentRecord]
-    bundle: TrustBundle
-    history: Sequence[Touched] = ()
-    history_floor: int = 0
-    blocked: Blocked = NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """What was read again because the feed named it; None stands for a row that is gone."""
-
-    revision: int
-    entries: Mapping[str, RegistrationEntry | None] = field(default_factory=dict)
-    agents: Mapping[SpiffeId, AgentRecord | None] = field(default_factory=dict)
-    bundle: TrustBundle | None = None
-    blocked: Blocked | None = None
-
-
-@dataclass(slots=True)
-class _Parent:
-    """What hangs on one agent. `touched` maps entry IDs to the revision that last changed them, oldest first."""
-
-    entries: dict[str, RegistrationEntry] = field(default_factory=dict)
-    touched: OrderedDict[str, int] = field(default_factory=OrderedDict)
-    floor: int = 0  # `touched` is complete for revisions after this one
-    watchers: set[Watcher] = field(default_factory=set)
 
 
 class Registry:
@@ -76,7 +29,7 @@ class Registry:
         self._revision = facts.revision
         self._bundle = facts.bundle
         self._on_agent: list[Callable[[SpiffeId, AgentRecord | None], None]] = []
-        self._parents: dict[SpiffeId, _Parent] = {}
+        self._parents: dict[SpiffeId, Parent] = {}
         self._load(facts, now)
 
     # Reading
@@ -153,6 +106,7 @@ class Registry:
             if not entry.live(now) or self._blocked.entry(entry):
                 watcher.touch(entry.id)
         watcher.touch_bundle()
+        watcher.touch_federated()
         return watcher
 
     def end_watches(self, reason: str) -> None:
@@ -185,7 +139,11 @@ class Registry:
             upserted=tuple(upserted),
             removed=tuple(removed),
             bundle=self._bundle if pending.bundle else None,
+            federated=self._federated_with(parent) if pending.federated else None,
         )
+
+    def _federated_with(self, parent: Parent) -> tuple[TrustBundle, ...]:
+        return tuple(self._federated[domain] for domain in sorted(parent.federates_with & self._federated.keys()))
 
     # Writing: the follower only
 
@@ -203,6 +161,8 @@ class Registry:
             self._put_agent(agent_id, record)
         if refresh.blocked is not None:
             self._block(refresh.blocked)
+        if refresh.federated:
+            self._federate(refresh.federated)
 
     def expire(self, now: datetime) -> None:
         """Take from its watchers what has expired."""
@@ -237,6 +197,7 @@ class Registry:
         self._floor = facts.history_floor
         self._bundle = facts.bundle
         self._blocked = facts.blocked
+        self._federated = dict(facts.federated)
         self._entries: dict[str, RegistrationEntry] = {}
         self._agents = {record.spiffe_id: record for record in facts.agents}
         self._expired: set[str] = set()
@@ -246,12 +207,14 @@ class Registry:
             self._parent(entry.parent_id).entries[entry.id] = entry
             self._schedule(entry, now)
         for past in facts.history:
-            self._remember(self._parent(past.parent_id), past.entry_id, past.revision)
+            self._parent(past.parent_id).remember(past.entry_id, past.revision)
 
     def _put(self, entry_id: str, entry: RegistrationEntry | None, now: datetime) -> None:
         old = self._entries.pop(entry_id, None)
         self._expired.discard(entry_id)
         concerned = {spec.parent_id for spec in (old, entry) if spec is not None}
+        before, after = (() if one is None else one.spec.federates_with for one in (old, entry))
+        named = {*before, *after} if before != after or len(concerned) > 1 else set()
         if old is not None:
             del self._parent(old.parent_id).entries[entry_id]
         if entry is not None:
@@ -260,16 +223,30 @@ class Registry:
             self._schedule(entry, now)
         for parent_id in concerned:
             parent = self._parent(parent_id)
-            self._remember(parent, entry_id, self._revision)
+            parent.remember(entry_id, self._revision)
             for watcher in parent.watchers:
                 watcher.touch(entry_id)
+                if named:
+                    watcher.touch_federated()
+
+    def _federate(self, changed: Mapping[TrustDomain, TrustBundle | None]) -> None:
+        """Whoever has an entry that names one of them is told all of his; who has none learns nothing."""
+        for domain, bundle in changed.items():
+            if bundle is None:
+                self._federated.pop(domain, None)
+            else:
+                self._federated[domain] = bundle
+        for parent in self._parents.values():
+            if parent.watchers and not changed.keys().isdisjoint(parent.federates_with):
+                for watcher in parent.watchers:
+                    watcher.touch_federated()
 
     def _block(self, blocked: Blocked) -> None:
         """Entries that a block hides or shows again are told like changed ones; agents look again who they are."""
         before, self._blocked = self._blocked, blocked
         for entry in blocked.changed(before, self._entries.values()):
             parent = self._parent(entry.parent_id)
-            self._remember(parent, entry.id, self._revision)
+            parent.remember(entry.id, self._revision)
             for watcher in parent.watchers:
                 watcher.touch(entry.id)
         if blocked.agent_serials != before.agent_serials:
@@ -300,14 +277,8 @@ class Registry:
                 self._expiries = [(e.spec.expires_at, e.id) for e in self._entries.values() if e.spec.expires_at]
                 heapq.heapify(self._expiries)
 
-    def _remember(self, parent: _Parent, entry_id: str, revision: int) -> None:
-        parent.touched.pop(entry_id, None)
-        parent.touched[entry_id] = revision
-        if len(parent.touched) > MAX_HISTORY:
-            _, parent.floor = parent.touched.popitem(last=False)
-
-    def _parent(self, agent_id: SpiffeId) -> _Parent:
+    def _parent(self, agent_id: SpiffeId) -> Parent:
         parent = self._parents.get(agent_id)
         if parent is None:
-            parent = self._parents[agent_id] = _Parent(floor=self._floor)
+            parent = self._parents[agent_id] = Parent(floor=self._floor)
         return parent

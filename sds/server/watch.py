@@ -19,7 +19,8 @@ from ca.bundle import TrustBundle
 class Update:
     """Applied in full, it brings an agent up to `revision` of `epoch`.
 
-    `snapshot`: forget all entries that are not in `upserted`. `bundle` is None when it did not change.
+    `snapshot`: forget all entries that are not in `upserted`. `bundle` is None when it did not change; so is
+    `federated`, else it has every foreign bundle that there is for the agent's entries.
     """
 
     revision: int
@@ -28,6 +29,7 @@ class Update:
     upserted: tuple[RegistrationEntry, ...] = ()
     removed: tuple[str, ...] = ()
     bundle: TrustBundle | None = None
+    federated: tuple[TrustBundle, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -36,10 +38,11 @@ class Pending:
 
     snapshot: bool = False
     bundle: bool = False
+    federated: bool = False
     entry_ids: set[str] | None = None
 
     def __bool__(self) -> bool:
-        return self.snapshot or self.bundle or bool(self.entry_ids)
+        return self.snapshot or self.bundle or self.federated or bool(self.entry_ids)
 
 
 class WatchEnded(Exception):
@@ -85,9 +88,14 @@ class Watcher:
         self._pending.bundle = True
         self._wake.set()
 
+    def touch_federated(self) -> None:
+        """A bundle of another trust domain that entries name has changed, come or gone; or which ones they name."""
+        self._pending.federated = True
+        self._wake.set()
+
     def reset(self) -> None:
         """Everything is sent again as a snapshot."""
-        self._pending = Pending(snapshot=True, bundle=True)
+        self._pending = Pending(snapshot=True, bundle=True, federated=True)
         self._wake.set()
 
     def nudge(self) -> None:

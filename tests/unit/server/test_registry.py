@@ -14,7 +14,9 @@ from attestation.entry import EntrySpec, RegistrationEntry
 from attestation.selector import Selector
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import TrustBundle
-from sds.server.registry import MAX_HISTORY, Facts, Refresh, Registry, Touched
+from sds.server.facts import Facts, Refresh, Touched
+from sds.server.parent import MAX_HISTORY
+from sds.server.registry import Registry
 from sds.server.revocation.blocked import Blocked
 from sds.server.watch import Update, WatchEnded
 from sds.store.records import AgentRecord
@@ -72,12 +74,14 @@ class Follower:
 async def test_a_watch_begins_with_everything_of_that_agent() -> None:
     registry = make(entry("one"), entry("two"), entry("other", B))
     update = registry.watch(A, 0, "", now=EPOCH).take()
-    assert update == Update(10, "epoch", snapshot=True, upserted=(entry("one"), entry("two")), bundle=BUNDLE)
+    assert update == Update(
+        10, "epoch", snapshot=True, upserted=(entry("one"), entry("two")), bundle=BUNDLE, federated=()
+    )
 
 
 async def test_an_agent_without_entries_gets_an_empty_snapshot() -> None:
     update = make().watch(A, 0, "", now=EPOCH).take()
-    assert update == Update(10, "epoch", snapshot=True, bundle=BUNDLE)
+    assert update == Update(10, "epoch", snapshot=True, bundle=BUNDLE, federated=())
 
 
 async def test_changes_wake_and_are_told_once() -> None:
@@ -138,9 +142,9 @@ async def test_resuming_needs_the_epoch_and_a_known_place() -> None:
         assert update is not None
         return update
 
-    assert first(7) == Update(10, "epoch", upserted=(entry("one"),), removed=("gone",), bundle=BUNDLE)
-    assert first(8) == Update(10, "epoch", removed=("gone",), bundle=BUNDLE)
-    assert first(10) == Update(10, "epoch", bundle=BUNDLE)
+    assert first(7) == Update(10, "epoch", upserted=(entry("one"),), removed=("gone",), bundle=BUNDLE, federated=())
+    assert first(8) == Update(10, "epoch", removed=("gone",), bundle=BUNDLE, federated=())
+    assert first(10) == Update(10, "epoch", bundle=BUNDLE, federated=())
     for revision, epoch in ((6, "epoch"), (11, "epoch"), (8, "other"), (8, ""), (0, "epoch")):
         assert first(revision, epoch).snapshot
 
@@ -184,7 +188,7 @@ async def test_expiry_removes_and_stays_removed() -> None:
 async def test_an_entry_that_comes_in_expired_is_never_shown() -> None:
     registry = make(entry("dead", expires_at=EPOCH))
     watcher = registry.watch(A, 0, "", now=EPOCH)
-    assert watcher.take() == Update(10, "epoch", snapshot=True, bundle=BUNDLE)
+    assert watcher.take() == Update(10, "epoch", snapshot=True, bundle=BUNDLE, federated=())
     registry.apply(Refresh(11, {"dead2": entry("dead2", expires_at=EPOCH)}), now=EPOCH)
     assert watcher.take() == Update(11, "epoch", removed=("dead2",))
 
@@ -223,7 +227,7 @@ async def test_loading_everything_again_resets_watchers_and_tells_of_agents_that
     registry.on_agent(lambda spiffe_id, _: told.append(spiffe_id))
     registry.reload(Facts("restored", 3, (entry("two"),), (agent(A),), BUNDLE, history_floor=3), now=EPOCH)
     update = watcher.take()
-    assert update == Update(3, "restored", snapshot=True, upserted=(entry("two"),), bundle=BUNDLE)
+    assert update == Update(3, "restored", snapshot=True, upserted=(entry("two"),), bundle=BUNDLE, federated=())
     assert set(told) == {A, B}
     registry.apply(Refresh(4, {"three": entry("three")}), now=EPOCH)
     assert watcher.take() == Update(4, "restored", upserted=(entry("three"),))
