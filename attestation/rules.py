@@ -17,6 +17,7 @@ from attestation.subject import format_subject, parse_subject
 
 __all__ = [
     "AGENT_PATH",
+    "DEFAULT_PROFILE",
     "PROFILE_NAME",
     "as_json",
     "check_agent_id",
@@ -44,6 +45,7 @@ AGENT_PATH = f"{RESERVED_PATH}/agent"
 PROFILE_NAME = re.compile(r"(?=.{1,40}\Z)[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 """A certificate profile's name; its form lets it be part of an environment variable's."""
 DEFAULT_PROFILE = "workload"
+"""The profile that an entry has which names none."""
 _RESERVED_PROFILES = ("agent", "server")
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")

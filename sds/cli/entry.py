@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sds.cli import entry_apply, parameters
+from sds.cli import entry_options as options
 from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
 
 if TYPE_CHECKING:
@@ -16,42 +17,6 @@ app = typer.Typer(no_args_is_help=True, help="Registration entries: who gets whi
 app.command(name="apply")(entry_apply.apply)
 
 EntryId = Annotated[str, typer.Argument(metavar="ID", help="The entry's ID.", show_default=False)]
-Parent = Annotated[str | None, typer.Option("--parent-id", help="The agent's SPIFFE ID.", metavar="ID")]
-Selectors = Annotated[
-    list[str] | None,
-    typer.Option("--selector", help="A fact the process must have, e.g. unix:uid:1000. Repeat: all of them."),
-]
-Dns = Annotated[
-    list[str] | None,
-    typer.Option("--dns", help='A DNS name in the certificate. Repeatable. "" in an update: none.', metavar="NAME"),
-]
-Ttl = Annotated[
-    str | None,
-    typer.Option(
-        "--x509-ttl",
-        callback=parameters.duration_or_default,
-        help="Lifetime of its certificates, e.g. 1h, or default.",
-        metavar="DURATION",
-    ),
-]
-Owner = Annotated[str | None, typer.Option("--owner", help="Whom to ask about it.", metavar="TEXT")]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", callback=parameters.labels, help="key=value, for your own order.", metavar="K=V"),
-]
-Hint = Annotated[
-    str | None,
-    typer.Option("--hint", help="Tells identities of one workload apart; default makes it the first.", metavar="TEXT"),
-]
-Expires = Annotated[
-    str | None,
-    typer.Option(
-        "--expires-at",
-        callback=parameters.time_or_never,
-        help="When the entry stops matching, RFC 3339, or never.",
-        metavar="TIME",
-    ),
-]
 Revision = Annotated[
     int | None, typer.Option("--revision", help="Only if this is its revision now.", min=1, metavar="N")
 ]
@@ -66,19 +31,39 @@ def create(
         typer.Option("--selector", help="A fact the process must have, e.g. unix:uid:1000. Repeat: all of them."),
     ],
     admin_socket: AdminSocket = SERVER_SOCKET,
-    dns: Dns = None,
-    x509_ttl: Ttl = None,
-    owner: Owner = None,
-    label: Labels = None,
-    hint: Hint = None,
-    expires_at: Expires = None,
+    dns: options.Dns = None,
+    san: options.San = None,
+    subject: options.Subject = None,
+    profile: options.Profile = None,
+    x509_ttl: options.Ttl = None,
+    jwt_ttl: options.JwtTtl = None,
+    federates_with: options.FederatesWith = None,
+    owner: options.Owner = None,
+    label: options.Labels = None,
+    hint: options.Hint = None,
+    expires_at: options.Expires = None,
     output: Output = Format.TABLE,
     verbose: Verbose = False,
 ) -> None:
     """Create an entry. Repeating it changes nothing and succeeds."""
     from sds.cli.client import AdminClient  # noqa: PLC0415  # keeps `sds --help` quick
 
-    body = _fields(spiffe_id, parent_id, selector, dns, x509_ttl, owner, label, hint, expires_at)
+    body = options.fields(
+        spiffe_id=spiffe_id,
+        parent_id=parent_id,
+        selectors=selector,
+        dns_names=dns,
+        extra_sans=san,
+        subject=subject,
+        profile=profile,
+        x509_ttl=x509_ttl,
+        jwt_ttl=jwt_ttl,
+        federates_with=federates_with,
+        owner=owner,
+        labels=label,
+        hint=hint,
+        expires_at=expires_at,
+    )
     with AdminClient(admin_socket, verbose=verbose) as client:
         _show(client.post("/v1/entries", body), output)
 
@@ -95,6 +80,9 @@ def list_entries(
         typer.Option("--label", callback=parameters.labels, help="Only with this label. Repeat: all.", metavar="K=V"),
     ] = None,
     hint: Annotated[str | None, typer.Option("--hint", help="Only with this hint.", metavar="TEXT")] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Only with this certificate profile.", metavar="NAME")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="At most so many.", min=1, metavar="N")] = None,
     output: Output = Format.TABLE,
     verbose: Verbose = False,
@@ -112,6 +100,7 @@ def list_entries(
         "owner": owner,
         "label": label,
         "hint": hint,
+        "profile": "workload" if profile == "default" else profile,
     }
     with AdminClient(admin_socket, verbose=verbose) as client:
         found = list(client.pages("/v1/entries", "entries", query, limit=limit))
@@ -120,10 +109,13 @@ def list_entries(
         print_json({"entries": found})
         return
     rows = [
-        (e.id, str(e.revision), e.spiffe_id, e.parent_id, " ".join(e.selectors), span(e.x509_ttl), e.owner or "-")
+        (
+            *(e.id, str(e.revision), e.spiffe_id, e.parent_id, " ".join(e.selectors)),
+            *(e.profile or "-", span(e.x509_ttl), e.owner or "-"),
+        )
         for e in entries
     ]
-    headings = ("ID", "REVISION", "SPIFFE ID", "PARENT", "SELECTORS", "TTL", "OWNER")
+    headings = ("ID", "REVISION", "SPIFFE ID", "PARENT", "SELECTORS", "PROFILE", "TTL", "OWNER")
     print_table(headings, rows, "There are no entries; `sds entry create` makes one.")
 
 
@@ -146,14 +138,19 @@ def update(
     entry_id: EntryId,
     admin_socket: AdminSocket = SERVER_SOCKET,
     spiffe_id: Annotated[str | None, typer.Option("--spiffe-id", help="The identity it gives.", metavar="ID")] = None,
-    parent_id: Parent = None,
-    selector: Selectors = None,
-    dns: Dns = None,
-    x509_ttl: Ttl = None,
-    owner: Owner = None,
-    label: Labels = None,
-    hint: Hint = None,
-    expires_at: Expires = None,
+    parent_id: options.Parent = None,
+    selector: options.Selectors = None,
+    dns: options.Dns = None,
+    san: options.San = None,
+    subject: options.Subject = None,
+    profile: options.Profile = None,
+    x509_ttl: options.Ttl = None,
+    jwt_ttl: options.JwtTtl = None,
+    federates_with: options.FederatesWith = None,
+    owner: options.Owner = None,
+    label: options.Labels = None,
+    hint: options.Hint = None,
+    expires_at: options.Expires = None,
     revision: Revision = None,
     output: Output = Format.TABLE,
     verbose: Verbose = False,
@@ -165,7 +162,22 @@ def update(
     from sds.cli import models  # noqa: PLC0415
     from sds.cli.client import AdminClient, part  # noqa: PLC0415
 
-    changes = _fields(spiffe_id, parent_id, selector, dns, x509_ttl, owner, label, hint, expires_at)
+    changes = options.fields(
+        spiffe_id=spiffe_id,
+        parent_id=parent_id,
+        selectors=selector,
+        dns_names=dns,
+        extra_sans=san,
+        subject=subject,
+        profile=profile,
+        x509_ttl=x509_ttl,
+        jwt_ttl=jwt_ttl,
+        federates_with=federates_with,
+        owner=owner,
+        labels=label,
+        hint=hint,
+        expires_at=expires_at,
+    )
     if not changes:
         raise typer.BadParameter("nothing to change: give at least one of the flags that create takes")
     path = f"/v1/entries/{part(entry_id)}"
@@ -208,36 +220,6 @@ def delete(
         say("an Envoy that holds it keeps it until then.")
 
 
-def _fields(
-    spiffe_id: str | None,
-    parent_id: str | None,
-    selectors: list[str] | None,
-    dns: list[str] | None,
-    x509_ttl: str | None,
-    owner: str | None,
-    label: list[str] | None,
-    hint: str | None,
-    expires_at: str | None,
-) -> dict[str, Any]:
-    """The REST fields of the flags that were given."""
-    given = {
-        "spiffe_id": spiffe_id,
-        "parent_id": parent_id,
-        "selectors": selectors or None,
-        "dns_names": None if not dns else [name for name in dns if name],
-        "x509_ttl": x509_ttl,
-        "owner": owner,
-        "labels": None if not label else parameters.as_labels(label),
-        "hint": hint,
-        "expires_at": expires_at,
-    }
-    fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    for name, unset in (("x509_ttl", "default"), ("expires_at", "never")):
-        if fields.get(name) == unset:
-            fields[name] = None
-    return fields
-
-
 def _show(answer: Any, output: Format) -> None:
     from sds.cli import models  # noqa: PLC0415
     from sds.cli.output import show as show_thing  # noqa: PLC0415
@@ -256,8 +238,13 @@ def _facts(entry: Entry) -> list[tuple[str, str | list[str]]]:
         ("SPIFFE ID", entry.spiffe_id),
         ("Parent", entry.parent_id),
         ("Selectors", list(entry.selectors)),
+        ("Profile", entry.profile or "default"),
         ("X.509 TTL", span(entry.x509_ttl)),
+        ("JWT TTL", span(entry.jwt_ttl)),
         ("DNS names", list(entry.dns_names)),
+        ("Other names", list(entry.extra_sans)),
+        ("Subject", entry.subject),
+        ("Federates with", list(entry.federates_with)),
         ("Hint", entry.hint),
         ("Owner", entry.owner),
         ("Labels", [f"{key}={value}" for key, value in entry.labels.items()]),

@@ -30,6 +30,11 @@ class Entry:
     expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    jwt_ttl: float | None = None
+    federates_with: tuple[str, ...] = ()
+    profile: str = ""
+    extra_sans: tuple[str, ...] = ()
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from ca.errors import CaError
 from ca.key_manager import KeyManagers
@@ -65,8 +65,18 @@ class Parts:
     attest: Endpoint
     public: Sequence[PublicListener]
     http: Sequence[HttpServer]
-    reconfigure: Callable[[ServerConfig], None]
+    reconfigure: Reconfigure
     executor: Executor
+
+
+class Reconfigure(Protocol):
+    """Takes over a new configuration."""
+
+    def __call__(self, config: ServerConfig) -> None: ...
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way that it has started."""
+        ...
 
 
 class BackgroundTaskEnded(Exception):
@@ -136,6 +146,7 @@ class Server:
         await asyncio.gather(*(listener.stop(self._drain_timeout) for listener in listeners))
         await asyncio.gather(*(public.stop(self._drain_timeout) for public in parts.public))
         await asyncio.gather(parts.signer.close(), parts.tokens.close())
+        await parts.reconfigure.settled()
         await parts.signing_workers.close()
         await asyncio.gather(*(server.stop(self._drain_timeout.total_seconds()) for server in parts.http))
         await parts.scheduler.stop()

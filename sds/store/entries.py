@@ -179,6 +179,8 @@ def _conditions(filters: EntryFilter) -> list[ColumnElement[bool]]:
         found.append(entries.c.owner == filters.owner)
     if filters.hint is not None:
         found.append(entries.c.hint == filters.hint)
+    if filters.profile is not None:
+        found.append(entries.c.profile == filters.profile)
     if filters.selector is not None:
         having = select(entry_selectors.c.entry_id).where(entry_selectors.c.selector == str(filters.selector))
         found.append(entries.c.id.in_(having))

@@ -38,6 +38,7 @@ class EntryFilter:
     selector: Selector | None = None  # the entry has this one among its selectors
     owner: str | None = None
     hint: str | None = None
+    profile: str | None = None  # of its certificates; "" is the server's default
     labels: Mapping[str, str] = field(default_factory=_no_labels)  # the entry has all of these
 
 

@@ -7,15 +7,19 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 from typing import TypeVar
 
 from attestation.entry import EntrySpec, RegistrationEntry
-from attestation.rules import diff, normalise, validate
+from attestation.rules import diff, normalise
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import TrustBundle
 from ca.jwt_verify import JwtSvid
 from ca.jwt_verify import validate as validate_jwt
+from ca.limits.names import NameLimits
+from ca.limits.subject import SubjectLimits
 from ca.masked import Masked
+from ca.profile import Profile, default_profiles
 from sds.admin.apply import Step, key_of, plan
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import (
@@ -41,13 +45,23 @@ from sds.admin.services import (
     StreamQuery,
 )
 from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
+from sds.server.services.entry_policy import EntryPolicy
 from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.fakes.jwt import bundles_of, issue_jwt, make_jwt_authority
 
 T = TypeVar("T")
 
 TD = TrustDomain("example.org")
-MAX_TTL = timedelta(days=1)
+GATEWAY = Profile(
+    "gateway",
+    max_ttl=timedelta(hours=2),
+    names=NameLimits(
+        dns=(".example.org",), wildcards=False, max_dns=2, ip=(ip_network("10.0.0.0/8"),), email=("example.org",)
+    ),
+    subject=SubjectLimits(allowed={"CN": 20}),
+)
+WORKLOAD = Profile("workload", min_ttl=timedelta(seconds=5), max_ttl=timedelta(days=1))
+PROFILES = {**default_profiles(), "workload": WORKLOAD, "gateway": GATEWAY}
 
 
 def page(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
@@ -126,10 +140,7 @@ class FakeEntries:
         self.fail: Exception | None = None
 
     def problems(self, spec: EntrySpec) -> list[FieldProblem]:
-        found = [FieldProblem(each.field, each.problem) for each in validate(spec, self._trust_domain)]
-        if spec.x509_svid_ttl is not None and spec.x509_svid_ttl > MAX_TTL:
-            found.append(FieldProblem("x509_ttl", "is longer than this server's 1d"))
-        return found
+        return list(EntryPolicy(self._trust_domain, PROFILES).problems(spec))
 
     def _check(self, spec: EntrySpec) -> None:
         if self.fail is not None:
@@ -174,6 +185,7 @@ class FakeEntries:
             and (query.selector is None or query.selector in e.selectors)
             and query.owner in (None, e.spec.owner)
             and query.hint in (None, e.spec.hint)
+            and query.profile in (None, e.spec.profile)
             and query.labels.items() <= e.spec.labels.items()
         ]
         return page(found, query.limit, query.cursor)

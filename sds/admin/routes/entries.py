@@ -10,6 +10,7 @@ from fastapi import FastAPI, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from attestation.rules import DEFAULT_PROFILE
 from attestation.selector import Selector
 from attestation.spiffe_id import SpiffeId
 from sds.admin.errors import BadPrecondition, FieldProblem, InvalidInput
@@ -29,6 +30,7 @@ class Filter(Paging):
     selector: str | None = None
     owner: Annotated[str | None, Query(max_length=255)] = None
     hint: Annotated[str | None, Query(max_length=255)] = None
+    profile: Annotated[str | None, Query(max_length=64)] = None
     label: Annotated[list[str] | None, Query(max_length=64)] = None  # each key=value
 
     def query(self) -> EntryQuery:
@@ -38,6 +40,7 @@ class Filter(Paging):
             selector=None if self.selector is None else Selector.parse(self.selector),
             owner=self.owner,
             hint=self.hint,
+            profile="" if self.profile == DEFAULT_PROFILE else self.profile,
             labels=MappingProxyType(dict(_label(each) for each in self.label or ())),
             limit=self.limit,
             cursor=self.cursor,

@@ -33,6 +33,7 @@ class EntryQuery:
     selector: Selector | None = None  # the entry has this one among its selectors
     owner: str | None = None
     hint: str | None = None
+    profile: str | None = None
     labels: Mapping[str, str] = field(default_factory=_no_labels)  # the entry has all of these
     limit: int = 100
     cursor: str | None = None

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from attestation.errors import InvalidSelector, InvalidSpiffeId
 from attestation.selector import Selector
-from attestation.spiffe_id import SpiffeId
+from attestation.spiffe_id import SpiffeId, TrustDomain
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.durations import InvalidDuration, parse_duration
 
@@ -47,6 +47,15 @@ def _spiffe_id(value: object) -> SpiffeId:
         raise _refuse("must be a string")
     try:
         return SpiffeId.parse(value)
+    except InvalidSpiffeId as error:
+        raise _refuse(str(error)) from None
+
+
+def _trust_domain(value: object) -> TrustDomain:
+    if not isinstance(value, str):
+        raise _refuse("must be a string")
+    try:
+        return TrustDomain.parse(value)
     except InvalidSpiffeId as error:
         raise _refuse(str(error)) from None
 
@@ -95,6 +104,7 @@ def _rfc3339(when: datetime) -> str:
 
 
 SpiffeIdField = Annotated[SpiffeId, PlainValidator(_spiffe_id), WithJsonSchema({"type": "string"})]
+TrustDomainField = Annotated[TrustDomain, PlainValidator(_trust_domain), WithJsonSchema({"type": "string"})]
 SelectorField = Annotated[Selector, PlainValidator(_selector), WithJsonSchema({"type": "string"})]
 DurationField = Annotated[
     timedelta, PlainValidator(_duration), WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]})

@@ -20,6 +20,7 @@ from sds.admin.wire.common import (
     TextField,
     TimeField,
     TimeOut,
+    TrustDomainField,
     read,
     seconds,
 )
@@ -39,6 +40,11 @@ class EntryIn(Input):
     owner: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     expires_at: TimeField | None = None
+    jwt_ttl: DurationField | None = None
+    federates_with: list[TrustDomainField] = Field(default_factory=list)
+    profile: str = ""
+    extra_sans: list[str] = Field(default_factory=list)
+    subject: str = ""
 
     def spec(self) -> EntrySpec:
         return EntrySpec(
@@ -51,6 +57,11 @@ class EntryIn(Input):
             owner=self.owner,
             labels=MappingProxyType(dict(self.labels)),
             expires_at=self.expires_at,
+            jwt_svid_ttl=self.jwt_ttl,
+            federates_with=tuple(self.federates_with),
+            profile=self.profile,
+            extra_sans=tuple(self.extra_sans),
+            subject=self.subject,
         )
 
 
@@ -78,6 +89,11 @@ class EntryOut(Output):
     owner: str
     labels: dict[str, str]
     expires_at: TimeOut | None
+    jwt_ttl: int | float | None
+    federates_with: list[str]
+    profile: str
+    extra_sans: list[str]
+    subject: str
     created_at: TimeOut
     updated_at: TimeOut
 
@@ -146,6 +162,11 @@ def entry_out(entry: RegistrationEntry) -> EntryOut:
         owner=spec.owner,
         labels=dict(sorted(spec.labels.items())),
         expires_at=spec.expires_at,
+        jwt_ttl=None if spec.jwt_svid_ttl is None else seconds(spec.jwt_svid_ttl),
+        federates_with=[domain.name for domain in spec.federates_with],
+        profile=spec.profile,
+        extra_sans=list(spec.extra_sans),
+        subject=spec.subject,
         created_at=entry.created_at,
         updated_at=entry.updated_at,
     )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 
 from attestation.entry import EntrySpec, RegistrationEntry
-from attestation.rules import as_json, diff, normalise, validate
-from attestation.spiffe_id import TrustDomain
+from attestation.rules import as_json, diff, normalise
 from sds.admin.apply import Step, plan
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import (
@@ -23,20 +20,11 @@ from sds.admin.services import (
     PruneScope,
 )
 from sds.audit.event import AuditEvent, Json, Target
-from sds.durations import format_duration
 from sds.server.services.common import Desk
+from sds.server.services.entry_policy import EntryPolicy
 from sds.store.errors import AlreadyExists
 from sds.store.records import EntryFilter
 from sds.store.unit_of_work import UnitOfWork
-
-
-@dataclass(frozen=True, slots=True)
-class EntryPolicy:
-    """What this server allows beyond the rules that hold everywhere."""
-
-    trust_domain: TrustDomain
-    min_x509_ttl: timedelta
-    max_x509_ttl: timedelta
 
 
 class EntryService:
@@ -47,14 +35,22 @@ class EntryService:
         self._policy = policy
         self._new_id = new_id
 
+    def use(self, policy: EntryPolicy) -> None:
+        """Judge by another policy from now on. Entries that stand are judged again when they are changed."""
+        self._policy = policy
+
     def problems(self, spec: EntrySpec) -> Sequence[FieldProblem]:
+        return self._policy.problems(spec)
+
+    async def unfit(self) -> tuple[RegistrationEntry, ...]:
+        """The entries under which nothing would be issued: their profile is gone or has become too narrow.
+
+        Lifetimes that are too long don't count: the CA cuts them.
+        """
         policy = self._policy
-        found = [FieldProblem(each.field, each.problem) for each in validate(spec, policy.trust_domain)]
-        ttl = spec.x509_svid_ttl
-        if ttl is not None and not policy.min_x509_ttl <= ttl <= policy.max_x509_ttl:
-            span = f"{format_duration(policy.min_x509_ttl)} to {format_duration(policy.max_x509_ttl)}"
-            found.append(FieldProblem("x509_ttl", f"this server allows {span}"))
-        return found
+        return await self._desk.store.read(
+            lambda uow: tuple(entry for entry in uow.entries.all() if policy.refuses(entry.spec))
+        )
 
     async def create(self, call: AdminCall, spec: EntrySpec) -> CreatedEntry:
         wanted = self._checked(spec)
@@ -80,6 +76,7 @@ class EntryService:
             selector=query.selector,
             owner=query.owner,
             hint=query.hint,
+            profile=query.profile,
             labels=query.labels,
         )
         found = await self._desk.store.read(

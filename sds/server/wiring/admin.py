@@ -26,13 +26,17 @@ from sds.server.services.trust import BundleService, KekService, TokenService
 from sds.server.wiring.core import Core
 
 
-def http_servers(core: Core, health: Health, collectors: CollectorRegistry) -> list[HttpServer]:
+def entry_service(core: Core) -> EntryService:
+    return EntryService(_desk(core), options.entry_policy(core.config), lambda: uuid4().hex)
+
+
+def http_servers(core: Core, health: Health, collectors: CollectorRegistry, entries: EntryService) -> list[HttpServer]:
     """The admin API on its Unix socket, and the probes' TCP listener where there is one."""
     config = core.config
     ops = ops_routes(live=health.live, ready=health.ready, degraded=health.degraded, registry=collectors)
     body_bytes = config.limits.max_admin_body_bytes
     app = create_app(
-        _services(core),
+        _services(core, entries),
         allowed_uids={0, os.geteuid()},
         observer=core.telemetry,
         ops=ops,
@@ -62,10 +66,14 @@ def _tokens(core: Core) -> JwtService:
     )
 
 
-def _services(core: Core) -> AdminServices:
-    desk = Desk(core.store, core.events, core.follower.caught_up)
+def _desk(core: Core) -> Desk:
+    return Desk(core.store, core.events, core.follower.caught_up)
+
+
+def _services(core: Core, entries: EntryService) -> AdminServices:
+    desk = _desk(core)
     return AdminServices(
-        entries=EntryService(desk, options.entry_policy(core.config), lambda: uuid4().hex),
+        entries=entries,
         agents=AgentService(desk, core.registry),
         streams=StreamService(desk),
         tokens=TokenService(desk, options.token_policy(core.config), os.urandom),

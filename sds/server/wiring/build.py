@@ -31,10 +31,11 @@ from sds.server.server import Endpoint, Parts, Server
 from sds.server.stages import Passing, unwatched
 from sds.server.telemetry import Telemetry
 from sds.server.transactions import Metered, Transactions
-from sds.server.wiring.admin import http_servers
+from sds.server.wiring.admin import entry_service, http_servers
 from sds.server.wiring.core import Core, open_core, open_database
 from sds.server.wiring.node import batch_signer, jwt_signer, listeners
 from sds.server.wiring.public import public_listeners
+from sds.server.wiring.reconfiguration import Reconfiguration
 
 
 async def build(
@@ -74,7 +75,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     tokens = jwt_signer(core, executor)
     refusals = RefusalLog(_append(store), core.telemetry, clock, core.events)
     seen = LastSeen(clock)
-    node, attest, reconfigure = listeners(core, data_dir, issuance, signer, tokens, refusals, seen, own_svid)
+    node, attest, rates = listeners(core, data_dir, issuance, signer, tokens, refusals, seen, own_svid)
     core.follower.on_authorities(lambda: _authorities_changed(core, own_svid))
     key_watch = KeyWatch(
         core.keys,
@@ -83,6 +84,9 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         core.telemetry.metrics,
     )
     health = Health(store, core.authorities, lambda: own_svid.not_after, key_watch.readiness, clock)
+    entries = entry_service(core)
+    reconfigure = Reconfiguration(issuer, workers, entries, rates)
+    reconfigure.look()
     parts = Parts(
         data_dir=data_dir,
         store=store,
@@ -110,7 +114,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         node=Endpoint(node, config.listen),
         attest=Endpoint(attest, config.attest_listen),
         public=public_listeners(core, data_dir, own_svid),
-        http=http_servers(core, health, collectors),
+        http=http_servers(core, health, collectors, entries),
         reconfigure=reconfigure,
         executor=executor,
     )

@@ -25,14 +25,15 @@ from sds.server.jwt.mint import JwtService
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
 from sds.server.services.common import Desk
-from sds.server.services.entries import EntryPolicy, EntryService
+from sds.server.services.entries import EntryService
+from sds.server.services.entry_policy import EntryPolicy
 from sds.server.services.trust import BundleService, KekService, TokenPolicy, TokenService
 from sds.store.records import ProcessRecord, ResourceRecord, StreamRecord
 from sds.store.store import Store, open_store
 from tests.contract.conftest import QUICK
 from tests.contract.store import samples
 from tests.fakes.admin_server import AUTHORITY
-from tests.fakes.admin_services import TD, FakeServices
+from tests.fakes.admin_services import PROFILES, TD, FakeServices
 from tests.fakes.clock import EPOCH, FakeClock
 from tests.fakes.jwt import bundles_of, counted_ids, make_jwt_authority
 
@@ -134,7 +135,7 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
     desk = Desk(store, events, _settled)
     numbers = count(1)
     custody = await open_custody(store, KekFile(folder / "kek", os.urandom), TD, events, os.urandom)
-    policy = EntryPolicy(TD, timedelta(seconds=5), timedelta(days=1))
+    policy = EntryPolicy(TD, PROFILES)
     tokens = TokenPolicy(TD, timedelta(minutes=10), timedelta(days=1))
     services = AdminServices(
         entries=EntryService(desk, policy, lambda: f"e{next(numbers):08}"),

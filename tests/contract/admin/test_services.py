@@ -30,6 +30,7 @@ from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.contract.admin.conftest import Subject
 from tests.contract.store.samples import AGENT, OTHER_AGENT, spec, spiffe
 from tests.fakes.admin_server import AUTHORITY
+from tests.fakes.admin_services import TD
 from tests.fakes.clock import EPOCH, FakeClock
 
 CALL = AdminCall(uid=1000, gid=1000, pid=42, user="alice", request_id="request-0001")
@@ -69,6 +70,20 @@ BAD = [
     (spec(x509_svid_ttl=timedelta(days=2)), {"x509_ttl"}),
     (spec(dns_names=("x.sds.internal",)), {"dns_names"}),
     (replace(spec(), selectors=frozenset(), owner="\n"), {"selectors", "owner"}),
+    (spec(jwt_svid_ttl=timedelta(hours=2)), {"jwt_ttl"}),
+    (spec(federates_with=(TD,)), {"federates_with"}),
+    (spec(profile="unknown", extra_sans=("x",)), {"profile", "extra_sans"}),
+    (spec(extra_sans=("ip:10.0.0.1",), subject="CN=web"), {"extra_sans", "subject"}),
+    (
+        spec(
+            profile="gateway",
+            dns_names=("example.com",),
+            extra_sans=("ip:10.0.0.1", "ip:8.8.8.8"),
+            subject="OU=x",
+            x509_svid_ttl=timedelta(hours=3),
+        ),
+        {"dns_names", "extra_sans", "subject", "x509_ttl"},
+    ),
 ]
 
 

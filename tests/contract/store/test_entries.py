@@ -134,6 +134,8 @@ async def test_delete_returns_what_stood_and_frees_its_place(store: Store) -> No
         (EntryFilter(owner="me"), "ac"),
         (EntryFilter(owner="ME"), ""),
         (EntryFilter(hint="h"), "d"),
+        (EntryFilter(profile="gateway"), "c"),
+        (EntryFilter(profile=""), "abd"),
         (EntryFilter(labels={"x": "1"}), "ab"),
         (EntryFilter(labels={"x": "1", "y": "2"}), "b"),
         (EntryFilter(owner="me", labels={"x": "1"}), "a"),
@@ -146,7 +148,7 @@ async def test_filters(store: Store, clock: FakeClock, filters: EntryFilter, exp
     specs = {
         "a": spec("/ns/a", owner="me", labels={"x": "1"}),
         "b": spec("/ns/a/b", "unix:uid:1", "unix:uid:2", labels={"x": "1", "y": "2"}),
-        "c": spec("/ns/ab", "unix:uid:2", owner="me", labels={"x": "2"}),
+        "c": spec("/ns/ab", "unix:uid:2", owner="me", labels={"x": "2"}, profile="gateway"),
         "d": spec("/web", parent=OTHER_AGENT, hint="h"),
     }
     for name, item in specs.items():

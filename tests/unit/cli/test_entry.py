@@ -22,7 +22,9 @@ def test_create_with_every_flag(sds: Sds) -> None:
     entry = sds.json(
         *CREATE, "--selector", "unix:uid:1000", "--selector", "unix:gid:5", "--dns", "a.example.org", "--dns",
         "b.example.org", "--x509-ttl", "1h30m", "--owner", "me", "--label", "k=v", "--label", "empty=",
-        "--hint", "default", "--expires-at", "2030-01-01T00:00:00+01:00",
+        "--hint", "default", "--expires-at", "2030-01-01T00:00:00+01:00", "--profile", "gateway",
+        "--san", "ip:10.0.0.1", "--san", "email:ops@example.org", "--subject", "CN=a.example.org", "--jwt-ttl", "5m",
+        "--federates-with", "b.example", "--federates-with", "a.example",
     )  # fmt: skip
     assert {key: entry[key] for key in entry if key not in ("id", "created_at", "updated_at")} == {
         "revision": 1,
@@ -35,6 +37,11 @@ def test_create_with_every_flag(sds: Sds) -> None:
         "owner": "me",
         "labels": {"empty": "", "k": "v"},
         "expires_at": "2029-12-31T23:00:00Z",
+        "jwt_ttl": 300,
+        "federates_with": ["a.example", "b.example"],
+        "profile": "gateway",
+        "extra_sans": ["ip:10.0.0.1", "email:ops@example.org"],
+        "subject": "CN=a.example.org",
     }
 
 
@@ -44,9 +51,10 @@ def test_create_again_is_the_same_entry(make: Make) -> None:
 
 def test_create_as_table(sds: Sds) -> None:
     text = sds(*CREATE, "--selector", "unix:uid:1000", "--x509-ttl", "3600").stdout
-    assert "X.509 TTL  1h\n" in text
-    assert "Revision   1\n" in text
-    assert "Created    0s ago (20" in text
+    assert "X.509 TTL       1h\n" in text
+    assert "Profile         default\n" in text
+    assert "Revision        1\n" in text
+    assert "Created         0s ago (20" in text
     assert "\x1b" not in text
 
 
@@ -96,12 +104,15 @@ def test_list(sds: Sds, make: Make) -> None:
     assert (empty.stdout, empty.stderr) == ("", "There are no entries; `sds entry create` makes one.\n")
     entries = [make(f"w{number}", "--owner", "me" if number else "you") for number in range(3)]
     lines = sds("entry", "list").stdout.splitlines()
-    assert lines[0].split() == ["ID", "REVISION", "SPIFFE", "ID", "PARENT", "SELECTORS", "TTL", "OWNER"]
+    assert lines[0].split() == ["ID", "REVISION", "SPIFFE", "ID", "PARENT", "SELECTORS", "PROFILE", "TTL", "OWNER"]
     assert [line.split()[0] for line in lines[1:]] == [each["id"] for each in entries]
     assert sds.json("entry", "list") == {"entries": entries}
     assert sds.json("entry", "list", "--owner", "me", "--limit", "1") == {"entries": entries[1:2]}
     assert sds.json("entry", "list", "--spiffe-id", "spiffe://example.org/w0") == {"entries": entries[:1]}
     assert sds.json("entry", "list", "--label", "no=label") == {"entries": []}
+    gateway = make("gateway", "--profile", "gateway")
+    assert sds.json("entry", "list", "--profile", "gateway") == {"entries": [gateway]}
+    assert sds.json("entry", "list", "--profile", "default") == {"entries": entries}
 
 
 def test_list_reads_all_pages(sds: Sds, running: Running, make: Make) -> None:
@@ -137,13 +148,18 @@ def test_update_changes_only_what_is_given(sds: Sds, make: Make) -> None:
     updated = sds.json(*path, "--hint", "h")
     assert updated == {**entry, "hint": "h", "revision": 2, "updated_at": updated["updated_at"]}
     assert sds.json(*path, "--dns", "")["dns_names"] == []
+    profiled = sds.json(*path, "--profile", "gateway", "--san", "ip:10.0.0.1", "--subject", "CN=web", "--jwt-ttl", "1m")
+    assert (profiled["profile"], profiled["extra_sans"], profiled["subject"]) == ("gateway", ["ip:10.0.0.1"], "CN=web")
+    assert "extra_sans: " in sds(*path, "--profile", "default", code=1).stderr
+    plain = sds.json(*path, "--profile", "default", "--san", "", "--subject", "", "--jwt-ttl", "default")
+    assert (plain["profile"], plain["extra_sans"], plain["subject"], plain["jwt_ttl"]) == ("", [], "", None)
     assert sds.json(*path, "--label", "")["labels"] == {}
     assert sds.json(*path, "--x509-ttl", "default")["x509_ttl"] is None
     assert sds.json(*path, "--owner", "")["owner"] == ""
     assert sds.json(*path, "--expires-at", "2030-01-01T00:00:00Z")["expires_at"] == "2030-01-01T00:00:00Z"
     assert sds.json(*path, "--expires-at", "never")["expires_at"] is None
     assert sds.json(*path, "--selector", "unix:uid:7")["selectors"] == ["unix:uid:7"]
-    assert sds.json(*path, "--parent-id", "spiffe://example.org/sds/agent/two")["revision"] == 10
+    assert sds.json(*path, "--parent-id", "spiffe://example.org/sds/agent/two")["revision"] == 12
     sds(*path, code=2)
 
 
