@@ -80,6 +80,18 @@ class Blocks:
             found.update((BlockKind(row.kind), row.value) for row in self._tx.rows(statement))
         return frozenset(found)
 
+    def standing_against(self, kind: BlockKind, value: str, reason: Reason) -> BlockRecord | None:
+        """The oldest block that stands against this for this reason, or None."""
+        found = self._select(
+            select(blocks).where(
+                blocks.c.kind == kind.value,
+                blocks.c.value == value,
+                blocks.c.reason == reason.value,
+                blocks.c.lifted_at.is_(None),
+            )
+        )
+        return found[0] if found else None
+
     def list(
         self,
         *,

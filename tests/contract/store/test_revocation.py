@@ -113,6 +113,13 @@ async def test_only_standing_blocks_of_the_same_kind_are_found(store: Store) -> 
     found = await store.read(lambda unit: unit.blocks.among(asked))
     assert found == {(BlockKind.ENTRY, "entry-1"), (BlockKind.KEY, "ab")}
     assert await store.read(lambda unit: unit.blocks.among([])) == frozenset()
+    for value, reason, identifier in (
+        ("entry-1", Reason.KEY_COMPROMISE, "b1"),
+        ("entry-1", Reason.SUPERSEDED, None),
+        ("entry-3", Reason.KEY_COMPROMISE, None),
+    ):
+        stands = await store.read(lambda unit, v=value, r=reason: unit.blocks.standing_against(BlockKind.ENTRY, v, r))
+        assert (None if stands is None else stands.id) == identifier
 
 
 # Certificates
