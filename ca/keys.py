@@ -8,20 +8,22 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
 from ca.errors import CsrRefused
 from ca.masked import Masked
 from ca.weak_keys import check_ed25519, check_rsa
 
-PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
-PublicKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+MlDsaPrivateKey: TypeAlias = mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
+MlDsaPublicKey: TypeAlias = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | MlDsaPrivateKey
+PublicKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey | MlDsaPublicKey
 
 RSA_EXPONENT = 65537
 
 
 class KeyType(StrEnum):
-    """The kinds of key that an authority or a workload may be configured with."""
+    """The kinds of key that an authority or a workload may be configured with; ML-DSA (FIPS 204) only an authority."""
 
     ECDSA_P256 = "ecdsa-p256"
     ECDSA_P384 = "ecdsa-p384"
@@ -29,6 +31,13 @@ class KeyType(StrEnum):
     RSA_2048 = "rsa-2048"
     RSA_3072 = "rsa-3072"
     RSA_4096 = "rsa-4096"
+    ML_DSA_44 = "mldsa-44"
+    ML_DSA_65 = "mldsa-65"
+    ML_DSA_87 = "mldsa-87"
+
+
+POST_QUANTUM = frozenset({KeyType.ML_DSA_44, KeyType.ML_DSA_65, KeyType.ML_DSA_87})
+"""Kinds that no known quantum algorithm breaks. Certificates are signed with them, none is issued for them."""
 
 
 def generate(key_type: KeyType) -> PrivateKey:
@@ -42,11 +51,19 @@ def generate(key_type: KeyType) -> PrivateKey:
             return ed25519.Ed25519PrivateKey.generate()
         case KeyType.RSA_2048 | KeyType.RSA_3072 | KeyType.RSA_4096:
             return rsa.generate_private_key(RSA_EXPONENT, int(key_type.removeprefix("rsa-")))
+        case KeyType.ML_DSA_44:
+            return mldsa.MLDSA44PrivateKey.generate()
+        case KeyType.ML_DSA_65:
+            return mldsa.MLDSA65PrivateKey.generate()
+        case KeyType.ML_DSA_87:
+            return mldsa.MLDSA87PrivateKey.generate()
 
 
 def signature_hash(key: PrivateKey | PublicKey) -> hashes.SHA256 | hashes.SHA384 | None:
-    """The digest that goes with a signature of this key; None for Ed25519, which has its own (RFC 8410 section 3)."""
-    if isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
+    """The digest that goes with a signature of this key; None for Ed25519 and ML-DSA, which have their own (RFC 8410
+    section 3, RFC 9881 section 2).
+    """
+    if isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey | MlDsaPrivateKey | MlDsaPublicKey):
         return None
     if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey) and key.curve.key_size > 256:
         return hashes.SHA384()
@@ -116,6 +133,6 @@ def _load(load: Callable[[bytes, None], object], unverified: Masked[bytes]) -> P
 
 
 def _supported(key: object) -> PrivateKey:
-    if isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey):
+    if isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | MlDsaPrivateKey):
         return key
     raise ValueError("the private key is of a kind that is not supported")

@@ -12,9 +12,10 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 from ca.bundle import TrustBundle
 from ca.chains.path import find_path
 from ca.errors import InvalidPath, InvalidSvid
+from ca.keys import MlDsaPublicKey
 from ca.svid import X509Svid
 
-_OF_THE_WEB = (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)
+_KNOWN_TO_THE_LIBRARY = (ec.EllipticCurvePublicKey, rsa.RSAPublicKey, MlDsaPublicKey)
 
 
 def verify_svid(svid: X509Svid, bundle: TrustBundle, now: datetime) -> None:
@@ -23,7 +24,7 @@ def verify_svid(svid: X509Svid, bundle: TrustBundle, now: datetime) -> None:
     1. It belongs to the bundle's trust domain (Trust Domain and Bundle section 3: never another domain's keys).
     2. The bundle has an authority.
     3. The path is valid by cryptography's verifier; or by our own (ca.chains.path) where that one refuses for what it
-       does not know: authorities with Ed25519 and other keys than the web's, and name constraints on URIs.
+       does not know: authorities with Ed25519 keys, and name constraints on URIs.
 
     That the leaf is a leaf was checked when it was read (ca.svid.parse_svid).
     """
@@ -56,7 +57,7 @@ def _beyond_the_library(authorities: Sequence[x509.Certificate]) -> bool:
 
 def _unknown_to_the_library(authority: x509.Certificate) -> bool:
     try:
-        if not isinstance(authority.public_key(), _OF_THE_WEB):
+        if not isinstance(authority.public_key(), _KNOWN_TO_THE_LIBRARY):
             return True
         constraints = authority.extensions.get_extension_for_class(x509.NameConstraints).value
     except Exception:  # noqa: BLE001  # no constraints, or something that no parser reads: it has judged that

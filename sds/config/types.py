@@ -150,6 +150,7 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path)]
 FileMode = Annotated[int, PlainValidator(_mode)]
 KeyTypeName = Literal["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]
+AuthorityKeyTypeName = Literal[KeyTypeName, "mldsa-44", "mldsa-65", "mldsa-87"]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 DatabaseUrl = Annotated[Masked[str], PlainValidator(_database_url), PlainSerializer(str)]
 

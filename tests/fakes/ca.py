@@ -18,7 +18,7 @@ from ca.errors import AuthorityUnavailable
 from ca.intent import IssuedCertificate, IssueRequest
 from ca.issuer import Issuer, Prepared
 from ca.kek import Kek, KeyRing, WrappedKey
-from ca.keys import KeyType, PrivateKey, generate, to_pkcs8_pem
+from ca.keys import POST_QUANTUM, KeyType, PrivateKey, generate, to_pkcs8_pem
 from ca.masked import Masked
 from ca.profile import IssuancePolicy, ProfileName
 from ca.revocation import Revoked, build_crl
@@ -29,6 +29,8 @@ from ca.svid import X509Svid, parse_svid
 from tests.fakes.clock import EPOCH
 
 TRUST_DOMAIN = TrustDomain("example.org")
+CLASSICAL = tuple(key_type for key_type in KeyType if key_type not in POST_QUANTUM)
+"""What certificates are issued for, and what other programs verify."""
 
 
 def serial_source() -> int:

@@ -9,7 +9,8 @@ import pytest
 
 from ca.catalog import KEY_MANAGERS
 from ca.key_managers.objects import KEY_TYPES
-from sds.config import ConfigError, ServerConfig, load_server_config
+from ca.keys import POST_QUANTUM
+from sds.config import ConfigError, ServerConfig, load_agent_config, load_server_config
 from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerName
 
 TOKEN = "[ca.key_manager.pkcs11]\nmodule = '/usr/lib/hsm.so'\ntoken = 'sds'\npin_file = '/run/pin'\n"
@@ -64,3 +65,20 @@ def test_keys_that_no_token_makes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", ["''", f"'{'x' * 33}'", '"a\\u0000"', "7"])
 def test_labels_that_no_token_has(tmp_path: Path, label: str) -> None:
     assert "ca.key_manager.pkcs11.token" in problems(tmp_path, TOKEN.replace("'sds'", label))
+
+
+@pytest.mark.parametrize("key_type", sorted(POST_QUANTUM))
+def test_post_quantum_keys_are_asked_for_twice(tmp_path: Path, key_type: str) -> None:
+    toml = f"[ca]\nkey_type = '{key_type}'\n"
+    assert problems(tmp_path, toml) == {"ca.key_type"}
+    assert load(tmp_path, f"{toml}post_quantum = true\n").ca.key_type == key_type
+    token = f"{toml}post_quantum = true\n[ca.key_manager]\nplugin = 'pkcs11'\n{TOKEN}"
+    assert problems(tmp_path, token) == {"ca.key_type"}
+
+
+def test_a_workload_cannot_have_a_post_quantum_key(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text("server = '127.0.0.1:1'\n[svid]\nkey_type = 'mldsa-65'\n")
+    with pytest.raises(ConfigError) as caught:
+        load_agent_config(file, {}, {})
+    assert "svid.key_type" in {problem.key for problem in caught.value.problems}

@@ -30,7 +30,7 @@ from ca.profile import SERVER_DNS, SERVER_PATH, IssuancePolicy, Profile, Profile
 from ca.self_signed import self_signed_authority
 from ca.serial import serial_hex
 from ca.signer import LocalSigner, Scheme
-from tests.fakes.ca import RemoteKey, issue_one, make_authority, make_issuer
+from tests.fakes.ca import CLASSICAL, RemoteKey, issue_one, make_authority, make_issuer
 from tests.fakes.clock import EPOCH
 
 TD = TrustDomain("example.org")
@@ -55,7 +55,7 @@ def prepare_one(request: IssueRequest, authority: SigningAuthority, issuer: Issu
     return prepared
 
 
-@pytest.mark.parametrize("key_type", KeyType)
+@pytest.mark.parametrize("key_type", CLASSICAL)
 def test_a_leaf_is_exactly_an_x509_svid(
     authority: SigningAuthority, keys: Mapping[KeyType, PrivateKey], key_type: KeyType
 ) -> None:
@@ -415,7 +415,7 @@ class RemoteSigner:
         return self._elsewhere.sign(messages, scheme=scheme)
 
 
-@pytest.mark.parametrize("key_type", KeyType)
+@pytest.mark.parametrize("key_type", CLASSICAL)
 def test_a_key_that_only_signs_is_enough(
     keys: Mapping[KeyType, PrivateKey], key_type: KeyType, request_: IssueRequest
 ) -> None:

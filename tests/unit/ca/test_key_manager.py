@@ -15,7 +15,7 @@ from ca.key_manager import KeyManager
 from ca.key_managers.wrapped import WrappedKeyManager
 from ca.keys import KeyType, spki_der, to_pkcs8_der
 from ca.masked import Masked
-from tests.fakes.ca import FakeWrappedKeyStore, make_key_ring
+from tests.fakes.ca import CLASSICAL, FakeWrappedKeyStore, make_key_ring
 
 TD = TrustDomain("example.org")
 
@@ -29,7 +29,7 @@ def manager(store: FakeWrappedKeyStore, trust_domain: TrustDomain = TD, seed: in
     return WrappedKeyManager(store, make_key_ring(seed), trust_domain, os.urandom)
 
 
-@pytest.mark.parametrize("key_type", KeyType)
+@pytest.mark.parametrize("key_type", CLASSICAL)
 async def test_a_key_is_found_again_by_another_process(store: FakeWrappedKeyStore, key_type: KeyType) -> None:
     first: KeyManager = manager(store)
     made = await first.generate(key_type, AuthorityKind.X509)
