@@ -27,9 +27,13 @@ class Orders:
     def __init__(self, acts: Acts) -> None:
         self._acts = acts
 
+    async def look(self) -> Look:
+        """All slots, and the whole fleet."""
+        return await self._acts.look(whole_fleet=True)
+
     async def gate(self, authority_id: str) -> Gate:
         """Who would not accept what this authority issues. Of one that signs already: does not."""
-        look = await self._acts.look(whole_fleet=True)
+        look = await self.look()
         return look.gate(look.slot(authority_id))
 
     async def prepare(self, kind: AuthorityKind, call: Call) -> Authority:

@@ -24,6 +24,7 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.rotation.acts import Acts
 from sds.rotation.executor import Executor
+from sds.rotation.look import Look
 from sds.rotation.orders import Orders
 from sds.rotation.ports import RotationObserver, Rules
 from sds.rotation.steps import Call, Steps
@@ -97,6 +98,10 @@ class Authorities:
     async def signer(self, authority: Authority) -> Signer:
         """The key of an authority in whatever state, for CRLs and OCSP answers. Raises AuthorityUnavailable."""
         return await self._parts.keys.signer(authority.key_ref)
+
+    async def look(self) -> Look:
+        """All slots and the whole fleet at this moment, with what is due. Raises StoreError."""
+        return await self._orders.look()
 
     async def gate(self, authority_id: str) -> Gate:
         """Who would not accept what this authority issues. Raises NotFound, StoreError."""
