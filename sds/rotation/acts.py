@@ -41,11 +41,14 @@ class Acts:
     async def prepare(self, look: Look, kind: AuthorityKind, reason: str, call: Call) -> Authority:
         try:
             made = await self._maker.make(kind)
+            crl = await self._maker.first_crl(made)
         except CaError:
             self._observer.rotation_step(str(kind), "prepare", "failure")
             raise
         try:
-            added = await self._write(kind, "prepare", lambda uow: self._steps.prepare(uow, look, made, reason, call))
+            added = await self._write(
+                kind, "prepare", lambda uow: self._steps.prepare(uow, look, made, crl, reason, call)
+            )
         except LOST:
             await self._maker.forget(made)
             raise

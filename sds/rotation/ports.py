@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from ca.authority import Authority, AuthorityKind
 from ca.rotation import RotationPolicy
 from sds.rotation.steps import Call
+from sds.store.revocation.records import CrlRecord
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -28,6 +29,10 @@ class Maker(Protocol):
 
     async def make(self, kind: AuthorityKind) -> Authority:
         """A new PREPARED one whose key is in custody. It was tried out, and is not stored."""
+        ...
+
+    async def first_crl(self, made: Authority) -> CrlRecord | None:
+        """The list that goes with it into the bundle where authorities have lists; None for one that issues tokens."""
         ...
 
     async def check(self, authority: Authority) -> None:

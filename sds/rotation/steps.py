@@ -13,6 +13,7 @@ from ca.gate import Gate
 from sds.audit.event import Actor, AuditEvent, Json, Target
 from sds.rotation.look import Look
 from sds.store.errors import Conflict
+from sds.store.revocation.records import CrlRecord
 from sds.store.unit_of_work import UnitOfWork
 
 MAX_NAMED = 100
@@ -48,10 +49,18 @@ class Steps:
     def __init__(self, events: EventMaker) -> None:
         self._events = events
 
-    def prepare(self, uow: UnitOfWork, look: Look, made: Authority, reason: str, call: Call) -> Authority:
-        """Publish `made`; it counts as published from now on, however long it took to make."""
+    def prepare(
+        self, uow: UnitOfWork, look: Look, made: Authority, crl: CrlRecord | None, reason: str, call: Call
+    ) -> Authority:
+        """Publish `made`; it counts as published from now on, however long it took to make.
+
+        Where authorities have CRLs it comes with its own: verifiers that have a CRL of any refuse what an issuer
+        without one has issued.
+        """
         uow.authorities.expect(look.revision)
         uow.authorities.add(replace(made, created_at=uow.now))
+        if crl is not None and uow.crls.wanted:
+            uow.crls.put(crl, over=None)
         added = uow.authorities.get(made.id)
         details: dict[str, Json] = {
             "key_type": str(added.key_type),
@@ -101,6 +110,7 @@ class Steps:
         uow.authorities.expect(look.revision)
         _unvouch(uow, look, authority)
         uow.authorities.remove(authority.id)
+        uow.crls.remove(authority.id)
         last = uow.certificates.latest_not_after(authority_id=authority.id)
         if last is not None and last > look.fleet.last_leaf.get(authority.id, authority.created_at):
             raise Conflict(f"what authority {authority.id} issued", _time(last))

@@ -21,7 +21,9 @@ from ca.template import subject_key_id
 from ca.upstream import Minted, UpstreamAuthority
 from sds.clock import Clock
 from sds.logs import get_logger
+from sds.server.revocation.lists import first_list
 from sds.store.errors import StoreError
+from sds.store.revocation.records import CrlRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,16 @@ class AuthorityMaker:
             return await (self._make_x509(key) if kind is AuthorityKind.X509 else self._make_jwt(key))
         except CaError:
             await self._destroy(key.ref)
+            raise
+
+    async def first_crl(self, made: Authority) -> CrlRecord | None:
+        """Raises CaError; the key is then destroyed."""
+        if made.kind is not AuthorityKind.X509:
+            return None
+        try:
+            return await asyncio.to_thread(first_list, await self.open_x509(made), self._clock.now())
+        except CaError:
+            await self._destroy(made.key_ref)
             raise
 
     async def check(self, authority: Authority) -> None:
