@@ -16,12 +16,21 @@ PUSH_BUCKETS = (
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
-PROFILES = ("workload", "agent", "server", "jwt", "authority")
-"""What is issued (ca.profile); `jwt` are JWT-SVIDs."""
+PROFILES = ("workload", "agent", "server", "jwt", "intermediate", "authority")
+"""What is issued (ca.profile); `jwt` are JWT-SVIDs, `intermediate` what servers below get."""
 OUTCOMES = ("success", "refused", "failure")
 """As in the audit log: refused is a decision, failure is something broken."""
 PROTOCOLS = ("sotw", "delta", "ads-sotw", "ads-delta", "workload-api", "fetch")
-METHODS = ("Attest", "Renew", "SignX509Svids", "SignJwtSvids", "ReportDelivery", "WatchAuthorized", "other")
+METHODS = (
+    "Attest",
+    "Renew",
+    "SignX509Svids",
+    "SignJwtSvids",
+    "SignIntermediate",
+    "ReportDelivery",
+    "WatchAuthorized",
+    "other",
+)
 """Of the node API."""
 STATUSES = (
     "OK", "CANCELLED", "INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "FAILED_PRECONDITION",
@@ -187,6 +196,18 @@ class ServerMetrics:
         )
         self._rotation(r)
         self.entries = _gauge("sds_server_entries", "Registration entries.", r)
+        self._upstream_up = Gauge(
+            "sds_server_upstream_up",
+            "1 while the upstream authority can certify a new authority.",
+            ("upstream",),
+            registry=r,
+        )
+        self._upstream_expiry = Gauge(
+            "sds_server_upstream_expiry_timestamp_seconds",
+            "When the upstream authority expires, and with it all that it certifies.",
+            ("upstream",),
+            registry=r,
+        )
         self._key_manager_up = Gauge(
             "sds_server_key_manager_up",
             "1 while a key manager's keys can be used, all that authorities have with it.",
@@ -229,6 +250,14 @@ class ServerMetrics:
         self._authority_expiry.clear()
         for kind, state, not_after in slots:
             self._authority_expiry.labels(kind, state).set(not_after.timestamp())
+
+    def upstream_up(self, name: str, up: bool) -> None:
+        """`name` is one of ca.catalog.UPSTREAMS."""
+        self._upstream_up.labels(name).set(up)
+
+    def upstream_expires(self, name: str, not_after: datetime) -> None:
+        """`name` as above."""
+        self._upstream_expiry.labels(name).set(not_after.timestamp())
 
     def key_manager_up(self, name: str, up: bool) -> None:
         """`name` is one of ca.catalog.KEY_MANAGERS."""

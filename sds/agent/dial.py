@@ -66,6 +66,9 @@ class NodeLink:
     async def sign(self, request: node_pb2.SignX509SvidsRequest) -> node_pb2.SignX509SvidsResponse:
         return await self._unary("SignX509Svids", request, node_pb2.SignX509SvidsResponse)
 
+    async def sign_intermediate(self, request: node_pb2.SignIntermediateRequest) -> node_pb2.SignIntermediateResponse:
+        return await self._unary("SignIntermediate", request, node_pb2.SignIntermediateResponse)
+
     async def report(self, request: node_pb2.ReportDeliveryRequest) -> node_pb2.ReportDeliveryResponse:
         return await self._unary("ReportDelivery", request, node_pb2.ReportDeliveryResponse)
 

@@ -88,6 +88,10 @@ class Enroller:
             except AgentError as error:
                 raise CannotStart(str(error)) from error
 
+    async def once(self) -> AgentIdentity:
+        """One try. Raises AgentError."""
+        return await self._attest(self._token())
+
     async def again(self) -> AgentIdentity:
         """Wait for a token that was not refused yet in the file that was named at the start, and attest with it."""
         failures, told = 0, ""

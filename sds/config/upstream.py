@@ -89,7 +89,7 @@ class UpstreamAuthoritySection(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        needed = {
+        needed: dict[str, dict[str, object]] = {
             "disk": {"disk.cert_file": self.disk.cert_file, "disk.key_file": self.disk.key_file},
             "sds": {"sds.server": self.sds.server},
         }

@@ -23,11 +23,14 @@ class Health:
         own_not_after: Callable[[], datetime | None],
         keys: Check,
         clock: Clock,
+        more: Mapping[str, Check] | None = None,
     ) -> None:
+        """`more` joins what stops new signatures or authorities alone."""
         self._store = store
         self._authorities = authorities
         self._own_not_after = own_not_after
         self._keys = keys
+        self._more = more or {}
         self._clock = clock
         self.serving = False
         self.broken: str | None = None
@@ -48,8 +51,8 @@ class Health:
 
     @property
     def degraded(self) -> Mapping[str, Check]:
-        """What stops new signatures alone."""
-        return {"key_manager": self._keys}
+        """What stops new signatures, or new authorities, alone."""
+        return {"key_manager": self._keys, **self._more}
 
     async def _tasks(self) -> str | None:
         return self.broken

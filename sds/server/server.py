@@ -30,6 +30,7 @@ from sds.server.refusals import RefusalLog
 from sds.server.registry import Registry
 from sds.server.signing import BatchSigner
 from sds.server.transactions import Transactions
+from sds.server.upstream.service import RunningUpstream
 from sds.store.errors import StoreError
 
 KEY_WATCH_INTERVAL = timedelta(seconds=5)
@@ -60,6 +61,7 @@ class Parts:
     scheduler: Scheduler
     keys: KeyManagers
     key_watch: KeyWatch
+    upstream: RunningUpstream
     health: Health
     node: Endpoint
     attest: Endpoint
@@ -100,6 +102,8 @@ class Server:
         parts = self._parts
         self._run(parts.follower.run(), "follower")
         self._run(parts.own_svid.run(), "own certificate")
+        if parts.upstream.task is not None:
+            self._background.append(parts.upstream.task)
         for endpoint in (parts.node, parts.attest):
             port = await endpoint.listener.start(endpoint.address.host, endpoint.address.port)
             self.addresses[endpoint.listener.name] = Address(endpoint.address.host, port)
@@ -156,6 +160,7 @@ class Server:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await parts.upstream.close()
         with suppress(CaError):
             await parts.keys.close()
         await parts.store.close()

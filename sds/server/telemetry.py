@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 import grpc
 
@@ -84,6 +85,12 @@ class Telemetry:
 
     def rotation_problem(self, kind: str, present: bool) -> None:
         self.metrics.rotation_problem[kind].set(present)
+
+    def upstream_up(self, name: str, up: bool) -> None:
+        self.metrics.upstream_up(name, up)
+
+    def upstream_expires(self, name: str, not_after: datetime) -> None:
+        self.metrics.upstream_expires(name, not_after)
 
     def public_request(self, endpoint: str, status: int) -> None:
         self.metrics.public_requests.inc(endpoint, f"{status // 100}xx")

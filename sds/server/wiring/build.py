@@ -56,7 +56,11 @@ async def build(
     store = Metered(await asyncio.to_thread(open_database, config, clock), telemetry, clock)
     try:
         core = await open_core(config, clock, store, telemetry, passing)
-        return await _server(core, data_dir, collectors)
+        try:
+            return await _server(core, data_dir, collectors)
+        except BaseException:
+            await core.upstream.close()
+            raise
     except BaseException:
         await store.close()
         raise
@@ -83,7 +87,9 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         core.custody.check,
         core.telemetry.metrics,
     )
-    health = Health(store, core.authorities, lambda: own_svid.not_after, key_watch.readiness, clock)
+    health = Health(
+        store, core.authorities, lambda: own_svid.not_after, key_watch.readiness, clock, core.upstream.checks
+    )
     entries = entry_service(core)
     reconfigure = Reconfiguration(issuer, workers, entries, rates)
     reconfigure.look()
@@ -110,6 +116,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         scheduler=Scheduler(),
         keys=core.keys,
         key_watch=key_watch,
+        upstream=core.upstream,
         health=health,
         node=Endpoint(node, config.listen),
         attest=Endpoint(attest, config.attest_listen),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from ca.key_manager import KeyManagers
 from ca.serial import RandomSerials
-from ca.upstreams.self_signed import SelfSignedUpstream
 from sds.clock import Clock
 from sds.config import ServerConfig, database_url
 from sds.logs import get_logger
@@ -24,6 +23,9 @@ from sds.server.registry import Registry
 from sds.server.stages import Passing
 from sds.server.telemetry import Telemetry
 from sds.server.transactions import Transactions
+from sds.server.upstream.roots import Roots
+from sds.server.upstream.service import RunningUpstream
+from sds.server.wiring.upstream import open_upstream
 from sds.store.schema import migrate, schema_status
 from sds.store.store import Store, open_store
 
@@ -39,6 +41,7 @@ class Core:
     store: Transactions
     custody: Custody
     keys: KeyManagers
+    upstream: RunningUpstream
     authorities: Authorities
     registry: Registry
     follower: Follower
@@ -65,14 +68,18 @@ async def open_core(
     custody = await open_custody(store, KekFile(config.kek.file, os.urandom), config.trust_domain, events, os.urandom)
     keys = open_key_managers(config, custody, store, events, clock)
     serials = RandomSerials(os.urandom)
-    upstream = SelfSignedUpstream(serials, config.ca.backdate)
-    maker = AuthorityMaker(keys, upstream, options.authority_policy(config), serials, clock)
     rules = options.rotation_rules(config)
-    authorities = Authorities(
-        AuthorityParts(store, keys, maker, events, rules, telemetry, config.trust_domain, clock)
-    )
-    await authorities.ensure()
-    bundles = Bundles(config.trust_domain, config.ca.refresh_hint)
-    registry = Registry(await load_facts(store, bundles), now=clock.now())
+    upstream = await open_upstream(config, serials, Roots(store, events, rules, clock), clock, telemetry)
+    maker = AuthorityMaker(keys, upstream.authority, options.authority_policy(config), serials, clock)
+    authorities = Authorities(AuthorityParts(store, keys, maker, events, rules, telemetry, config.trust_domain, clock))
+    try:
+        await upstream.wait_for(authorities.ensure, clock)
+        bundles = Bundles(config.trust_domain, config.ca.refresh_hint)
+        registry = Registry(await load_facts(store, bundles), now=clock.now())
+    except BaseException:
+        await upstream.close()
+        raise
     follower = Follower(store, registry, bundles, clock)
-    return Core(config, clock, events, telemetry, store, custody, keys, authorities, registry, follower, passing)
+    return Core(
+        config, clock, events, telemetry, store, custody, keys, upstream, authorities, registry, follower, passing
+    )
