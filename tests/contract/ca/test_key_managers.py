@@ -18,14 +18,18 @@ from ca.checks import check_authority
 from ca.csr import VerifiedCsr
 from ca.errors import AuthorityUnavailable, CaError
 from ca.intent import IssueRequest
+from ca.jws import JwtAlgorithm, compact, parse, signing_input, verify
+from ca.jwt_svid import KEY_TYPES as JWT_KEY_TYPES
 from ca.key_manager import KeyManager, KeyManagers
-from ca.keys import KeyType, PublicKey, generate, signature_hash, spki_der
+from ca.keys import KeyType, MlDsaPublicKey, PublicKey, generate, signature_hash, spki_der
 from ca.profile import ProfileName
 from ca.self_signed import self_signed_authority
 from ca.signer import PSS, Scheme, Signer
+from ca.upstreams.self_signed import SelfSignedUpstream
+from sds.server.authority.maker import AuthorityMaker, AuthorityPolicy
 from tests.contract.ca.conftest import Open
 from tests.fakes.ca import TRUST_DOMAIN, issue_one, make_bundle_of, serial_source
-from tests.fakes.clock import EPOCH
+from tests.fakes.clock import EPOCH, FakeClock
 
 KINDS = {
     "wrapped": frozenset(KeyType),
@@ -44,7 +48,7 @@ def verify(key: PublicKey, signature: bytes, message: bytes, scheme: Scheme = Sc
         assert digest is not None
         key.verify(signature, message, ec.ECDSA(digest))
     else:
-        assert isinstance(key, ed25519.Ed25519PublicKey)
+        assert isinstance(key, ed25519.Ed25519PublicKey | MlDsaPublicKey)
         key.verify(signature, message)
 
 
@@ -52,7 +56,7 @@ def same(one: Signer, other: Signer) -> bool:
     return spki_der(one.public_key) == spki_der(other.public_key)
 
 
-@pytest.mark.parametrize("key_type", [one for one in KeyType if not one.startswith("mldsa")])
+@pytest.mark.parametrize("key_type", KeyType)
 async def test_a_key_signs_and_is_found_again_by_another_process(name: str, reopen: Open, key_type: KeyType) -> None:
     manager = await reopen()
     if key_type not in KINDS[name]:
@@ -114,6 +118,22 @@ async def test_an_authority_lives_on_it(reopen: Open) -> None:
     issued = await asyncio.to_thread(issue_one, request, authority)
     x509.load_der_x509_certificate(issued.chain[0]).verify_directly_issued_by(authority.certificate)
     assert make_bundle_of(authority).x509_authorities == (record.certificate,)
+
+
+@pytest.mark.parametrize("algorithm", JWT_KEY_TYPES)
+async def test_a_jwt_authority_lives_on_it(reopen: Open, algorithm: JwtAlgorithm) -> None:
+    def maker(manager: KeyManager) -> AuthorityMaker:
+        hour = timedelta(hours=1)
+        policy = AuthorityPolicy(TRUST_DOMAIN, KeyType.ECDSA_P256, hour, timedelta(0), algorithm, hour)
+        upstream = SelfSignedUpstream(serial_source, timedelta(0))
+        return AuthorityMaker(manager, upstream, policy, serial_source, FakeClock())
+
+    made = await maker(await reopen()).make(AuthorityKind.JWT)
+    signing = await maker(await reopen()).open_jwt(made)
+    unsigned = [signing_input({"alg": str(algorithm), "kid": made.id}, {"n": number}) for number in range(3)]
+    signatures = await asyncio.to_thread(signing.sign, unsigned)
+    for message, signature in zip(unsigned, signatures, strict=True):
+        assert verify(parse(compact(message, signature)), algorithm, signing.signer.public_key)
 
 
 @pytest.mark.parametrize("ref", ["", ":", "vault:1", ":aa", "aa"])
