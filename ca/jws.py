@@ -19,6 +19,8 @@ from ca.keys import PublicKey
 
 MAX_TOKEN_BYTES = 16 * 1024
 """Twice what most programs take in one HTTP header; what is longer is refused before it is looked at."""
+MAX_DEPTH = 16
+"""Objects and lists within each other in header and claims: what is passed on must be readable elsewhere too."""
 
 
 class JwtAlgorithm(StrEnum):
@@ -85,7 +87,8 @@ def parse(unverified_token: str) -> Jws:
     1. Bounded, before anything that takes longer for more.
     2. Three parts in base64url, each in its one spelling (RFC 7515 7.1; JWT-SVID 5.1: no other serialisation).
     3. Header and payload are JSON objects in UTF-8 (RFC 7515 5.2 steps 2 to 4, RFC 7519 7.2) in which no name comes
-       twice (RFC 7515 4, RFC 7519 4), every number is one that a double holds, and every text is Unicode.
+       twice (RFC 7515 4, RFC 7519 4), every number is one that a double holds, every text is Unicode, and nothing lies
+       deeper than MAX_DEPTH.
     """
     if len(unverified_token) > MAX_TOKEN_BYTES:  # 1
         raise InvalidJwtSvid(f"the token has more than {MAX_TOKEN_BYTES} bytes")
@@ -125,11 +128,20 @@ def json_object(unverified: bytes, what: str) -> dict[str, Any]:
             parse_int=_integer,
         )
         json.dumps(value, ensure_ascii=False).encode()  # lone surrogates
+        _check_depth(value, MAX_DEPTH)
     except (ValueError, OverflowError, RecursionError):
         raise InvalidJwtSvid(f"the token's {what} is not JSON, or not JSON that has one meaning") from None
     if not isinstance(value, dict):
         raise InvalidJwtSvid(f"the token's {what} is not a JSON object")
     return value
+
+
+def _check_depth(value: object, left: int) -> None:
+    if isinstance(value, dict | list):
+        if not left:
+            raise ValueError("too deep")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_depth(inner, left - 1)
 
 
 def _compact(value: Mapping[str, object]) -> bytes:

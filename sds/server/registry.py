@@ -50,6 +50,11 @@ class Registry:
     def blocked(self) -> Blocked:
         return self._blocked
 
+    @property
+    def bundles(self) -> Mapping[TrustDomain, TrustBundle]:
+        """Our own, and those of all trust domains that we federate with."""
+        return {**self._federated, self._bundle.trust_domain: self._bundle}
+
     def entry(self, entry_id: str) -> RegistrationEntry | None:
         """None, too, for one that is blocked."""
         entry = self._entries.get(entry_id)

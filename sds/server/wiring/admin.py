@@ -20,6 +20,7 @@ from sds.server.health import Health
 from sds.server.jwt.mint import JwtService
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
+from sds.server.services.authorities import AuthorityService
 from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
 from sds.server.services.trust import BundleService, KekService, TokenService
@@ -61,7 +62,7 @@ def _tokens(core: Core) -> JwtService:
         core.events,
         core.clock,
         core.telemetry,
-        lambda: {core.config.trust_domain: core.registry.bundle},
+        lambda: core.registry.bundles,
         core.config.jwt.leeway,
     )
 
@@ -79,6 +80,7 @@ def _services(core: Core, entries: EntryService) -> AdminServices:
         tokens=TokenService(desk, options.token_policy(core.config), os.urandom),
         bundle=BundleService(lambda: core.registry.bundle),
         kek=KekService(core.custody),
+        authorities=AuthorityService(desk, core.authorities, options.rotation_rules(core.config)),
         jwt=_tokens(core),
         audit=AuditService(desk, core.clock),
     )

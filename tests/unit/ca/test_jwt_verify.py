@@ -21,7 +21,7 @@ from attestation.spiffe_id import TrustDomain
 from ca.bundle import JwtKey, TrustBundle
 from ca.errors import InvalidJwtSvid
 from ca.jwk import from_base64url, to_jwk
-from ca.jws import MAX_TOKEN_BYTES, JwtAlgorithm
+from ca.jws import MAX_DEPTH, MAX_TOKEN_BYTES, JwtAlgorithm
 from ca.jwt_svid import JwtSigningAuthority
 from ca.jwt_verify import MAX_AUDIENCES, MAX_NAMELESS_KEYS, validate
 from ca.keys import KeyType, PrivateKey, spki_der
@@ -336,6 +336,11 @@ def test_deep_and_numerous_json_is_refused() -> None:
     refused(forge(AUTHORITY, deep))
     refused(forge(AUTHORITY, header=deep))
     refused(forge(AUTHORITY, b'{"sub":' + b"9" * 10_000 + b"}"), "JSON")
+    nested: object = 1
+    for _ in range(MAX_DEPTH - 1):
+        nested = [nested]
+    assert check(forge(AUTHORITY, x=nested)).claims["x"] == nested
+    refused(forge(AUTHORITY, x=[nested]), "JSON")
 
 
 BAD_SHAPES: Mapping[str, str] = {
