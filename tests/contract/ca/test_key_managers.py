@@ -18,7 +18,8 @@ from ca.checks import check_authority
 from ca.csr import VerifiedCsr
 from ca.errors import AuthorityUnavailable, CaError
 from ca.intent import IssueRequest
-from ca.jws import JwtAlgorithm, compact, parse, signing_input, verify
+from ca.jws import JwtAlgorithm, compact, parse, signing_input
+from ca.jws import verify as verify_jws
 from ca.jwt_svid import KEY_TYPES as JWT_KEY_TYPES
 from ca.key_manager import KeyManager, KeyManagers
 from ca.keys import KeyType, MlDsaPublicKey, PublicKey, generate, signature_hash, spki_der
@@ -133,7 +134,7 @@ async def test_a_jwt_authority_lives_on_it(reopen: Open, algorithm: JwtAlgorithm
     unsigned = [signing_input({"alg": str(algorithm), "kid": made.id}, {"n": number}) for number in range(3)]
     signatures = await asyncio.to_thread(signing.sign, unsigned)
     for message, signature in zip(unsigned, signatures, strict=True):
-        assert verify(parse(compact(message, signature)), algorithm, signing.signer.public_key)
+        assert verify_jws(parse(compact(message, signature)), algorithm, signing.signer.public_key)
 
 
 @pytest.mark.parametrize("ref", ["", ":", "vault:1", ":aa", "aa"])
