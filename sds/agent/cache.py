@@ -15,7 +15,7 @@ from attestation.selector import Selectors
 from ca.bundle import TrustBundle
 from sds.agent.group import Group, Member, Waker
 from sds.agent.renewal import Attempt, Facts
-from sds.agent.views import HeldSvid, Views
+from sds.agent.views import HeldSvid, Views, shown_of
 from sds.clock import Clock
 from sds.delivery.view import EMPTY, STANDARD_NAMES, Names
 
@@ -23,7 +23,7 @@ from sds.delivery.view import EMPTY, STANDARD_NAMES, Names
 class Cache:
     """Entries, certificates, bundle; and the groups of live callers that look at them."""
 
-    def __init__(self, clock: Clock, names: Names = STANDARD_NAMES) -> None:
+    def __init__(self, clock: Clock, names: Names = STANDARD_NAMES, nobody: bytes = b"") -> None:
         self._clock = clock
         self._wanted: Callable[[], None] = lambda: None
         self._waker = Waker()
@@ -34,7 +34,7 @@ class Cache:
         self._idle_since: dict[str, datetime] = {}
         self._groups: dict[Selectors, Group] = {}
         self._groups_of: dict[str, dict[Group, None]] = {}  # by entry ID; the inner one is a set in order
-        self._views = Views(self._entries, self._held, names)
+        self._views = Views(self._entries, self._held, names, nobody)
         self._bundle: TrustBundle | None = None
         self.busy: set[str] = set()
         """Entries that are being asked for now; kept by the issuer."""
@@ -141,8 +141,12 @@ class Cache:
         *,
         snapshot: bool = False,
         bundle: TrustBundle | None = None,
+        federated: tuple[TrustBundle, ...] | None = None,
     ) -> None:
-        """Take one update of the watch stream in. `snapshot`: every other entry is gone."""
+        """Take one update of the watch stream in. `snapshot`: every other entry is gone.
+
+        `federated`: all bundles of other trust domains that there are for these entries; None: as before.
+        """
         new = {entry.id: entry for entry in upserted}
         gone = {*removed, *(self._entries if snapshot else ())} - new.keys()
         affected: dict[Group, None] = {}
@@ -158,6 +162,8 @@ class Cache:
         if bundle is not None and bundle != self._bundle:
             self._bundle = bundle
             self._views.trust(bundle)
+            affected = dict.fromkeys(self._groups.values())
+        if federated is not None and self._views.federate(federated):
             affected = dict.fromkeys(self._groups.values())
         if snapshot and not self.synced:
             self.synced = True
@@ -237,7 +243,7 @@ class Cache:
             self._forget(entry.id)  # nobody is entitled to the former ID any more
         former = self._entries.get(entry.id)
         self._entries[entry.id] = entry
-        if former is not None and former.spec.hint != entry.spec.hint:
+        if former is not None and shown_of(former) != shown_of(entry):
             self._invalidate(entry.id)
         now = self._clock.now()
         return before | {group: None for group in self._groups.values() if match((entry,), group.selectors, now)}

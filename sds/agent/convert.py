@@ -26,7 +26,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One WatchAuthorizedResponse. `rejected` says what could not be understood, and why."""
+    """One WatchAuthorizedResponse. `rejected` says what could not be understood, and why.
+
+    `federated` is None when it did not change.
+    """
 
     revision: int
     epoch: str
@@ -35,6 +38,7 @@ class Update:
     removed: tuple[str, ...]
     bundle: TrustBundle | None
     server_time: datetime | None
+    federated: tuple[TrustBundle, ...] | None = None
     rejected: tuple[str, ...] = ()
 
 
@@ -61,6 +65,7 @@ def update(message: node_pb2.WatchAuthorizedResponse, agent_id: SpiffeId) -> Upd
         removed=tuple(removed),
         bundle=new_bundle,
         server_time=_valid_moment(message),
+        federated=_federated(message, agent_id.trust_domain, rejected) if message.HasField("federated") else None,
         rejected=tuple(rejected),
     )
 
@@ -93,8 +98,36 @@ def entry(message: node_pb2.Entry, agent_id: SpiffeId) -> RegistrationEntry:
 
 def bundle(message: node_pb2.Bundle, expected: TrustDomain | None = None) -> TrustBundle:
     """Raises InvalidAnswer, also for a bundle without authorities: it would lock us out."""
+    made = _bundle(message)
+    if not made.x509_authorities:
+        raise InvalidAnswer("the server sent a bundle without authorities")
+    if expected is not None and made.trust_domain != expected:
+        raise InvalidAnswer(f"the server sent the bundle of {made.trust_domain} instead of that of {expected}")
+    return made
+
+
+def _federated(
+    message: node_pb2.WatchAuthorizedResponse, own: TrustDomain, rejected: list[str]
+) -> tuple[TrustBundle, ...]:
+    """What cannot be understood counts as missing: nobody of that trust domain is trusted by it. Never our own."""
+    found = []
+    for one in message.federated.bundles:
+        try:
+            made = _bundle(one)
+        except InvalidAnswer as error:
+            rejected.append(str(error))
+            continue
+        if made.trust_domain == own:
+            rejected.append("our own trust domain among the federated ones")
+        else:
+            found.append(made)
+    return tuple(found)
+
+
+def _bundle(message: node_pb2.Bundle) -> TrustBundle:
+    """Raises InvalidAnswer."""
     try:
-        made = make_bundle(
+        return make_bundle(
             TrustDomain(message.trust_domain),
             message.x509_authorities,
             message.sequence,
@@ -105,11 +138,6 @@ def bundle(message: node_pb2.Bundle, expected: TrustDomain | None = None) -> Tru
         )
     except (AttestationError, CaError, ValueError, UnsupportedAlgorithm) as error:
         raise InvalidAnswer(f"the server sent a bundle that cannot be used: {error}") from None
-    if not made.x509_authorities:
-        raise InvalidAnswer("the server sent a bundle without authorities")
-    if expected is not None and made.trust_domain != expected:
-        raise InvalidAnswer(f"the server sent the bundle of {made.trust_domain} instead of that of {expected}")
-    return made
 
 
 def _jwt_key(message: node_pb2.JwtAuthority) -> JwtKey:

@@ -192,7 +192,9 @@ class Upstream:
             self._log.error("the server sent something that this agent does not understand", problem=problem)
         if update.server_time is not None:
             self._note_skew(self._skew.observe(update.server_time, self._clock.now()))
-        self._cache.apply(update.upserted, update.removed, snapshot=update.snapshot, bundle=update.bundle)
+        self._cache.apply(
+            update.upserted, update.removed, snapshot=update.snapshot, bundle=update.bundle, federated=update.federated
+        )
         self._resume = (update.revision, update.epoch)
         if update.bundle is not None and update.bundle != self.identity.bundle:
             await self._replace_bundle(update.bundle)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from attestation.entry import RegistrationEntry
+from attestation.spiffe_id import TrustDomain
 from ca.bundle import TrustBundle
 from sds.agent.renewal import Held
 from sds.delivery.view import EMPTY, DomainBundle, Identity, Names, Trust, View
 
 Key = tuple[str, ...]
 """The IDs of the matching entries, the default one first."""
+
+
+_SPARE_TRUSTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,19 @@ class Views:
     `entries` and `held` belong to the cache; whatever is held has its entry.
     """
 
-    __slots__ = ("_entries", "_held", "_names", "_trust", "_users", "_views")
+    __slots__ = ("_entries", "_federated", "_held", "_names", "_nobody", "_own", "_trusts", "_users", "_views")
 
-    def __init__(self, entries: Mapping[str, RegistrationEntry], held: Mapping[str, HeldSvid], names: Names) -> None:
+    def __init__(
+        self, entries: Mapping[str, RegistrationEntry], held: Mapping[str, HeldSvid], names: Names, nobody: bytes = b""
+    ) -> None:
+        """`nobody`: what a client is given in place of a bundle that it may have no more (sds.delivery.view.Trust)."""
         self._entries = entries
         self._held = held
         self._names = names
-        self._trust: Trust | None = None
+        self._nobody = nobody
+        self._own: DomainBundle | None = None
+        self._federated: dict[TrustDomain, DomainBundle] = {}
+        self._trusts: dict[frozenset[TrustDomain], Trust] = {}  # by the federated domains that it has
         self._views: dict[Key, View] = {}
         self._users: dict[Key, int] = {}  # how many groups have that key
 
@@ -50,9 +60,22 @@ class Views:
 
     def trust(self, bundle: TrustBundle) -> None:
         """Every view shows this bundle from now on."""
-        own = DomainBundle(bundle.trust_domain, bundle.pem(), bundle.crl_pem(), bundle.sequence)
-        self._trust = Trust.build(own, names=self._names)
+        self._own = _domain_bundle(bundle)
+        self._trusts.clear()
         self._views.clear()
+
+    def federate(self, bundles: Iterable[TrustBundle]) -> bool:
+        """Views show these bundles of other trust domains from now on, each to those whose entries name it.
+
+        Whether that changes anything.
+        """
+        former, new = self._federated, {bundle.trust_domain: _domain_bundle(bundle) for bundle in bundles}
+        changed = {domain for domain in new.keys() | former.keys() if new.get(domain) != former.get(domain)}
+        self._federated = new
+        self._trusts = {domains: trust for domains, trust in self._trusts.items() if domains.isdisjoint(changed)}
+        for key in [key for key in self._views if not changed.isdisjoint(self._named(key))]:
+            del self._views[key]
+        return bool(changed)
 
     def forget(self, key: Key) -> None:
         """Something in the view has changed."""
@@ -79,8 +102,41 @@ class Views:
     def _build(self, key: Key) -> View:
         """The identities that can be served now. `default` is the first entry's alone: it waits rather than changes."""
         held = [entry_id for entry_id in key if entry_id in self._held]
-        if not held or self._trust is None:
+        trust = self._trust_of(key)
+        if not held or trust is None:
             return EMPTY
         identities = [self._held[entry_id].identity for entry_id in held]
         hints = [self._entries[entry_id].spec.hint for entry_id in held]
-        return View.build(identities, self._trust, hints=hints, has_default=key[0] in self._held)
+        return View.build(identities, trust, hints=hints, has_default=key[0] in self._held)
+
+    def _trust_of(self, key: Key) -> Trust | None:
+        """Our own bundle and those that the entries federate with, and no other: a bundle is a right to be believed."""
+        if self._own is None:
+            return None
+        domains = frozenset(self._named(key) & self._federated.keys())
+        trust = self._trusts.get(domains)
+        if trust is None:
+            if len(self._trusts) > 2 * len(self._views) + _SPARE_TRUSTS:  # mostly of views that are gone
+                self._trusts.clear()
+            federated = [self._federated[domain] for domain in domains]
+            trust = self._trusts[domains] = Trust.build(self._own, federated, self._names, self._nobody)
+        return trust
+
+    def _named(self, key: Key) -> set[TrustDomain]:
+        """The trust domains that the entries federate with."""
+        return {
+            domain
+            for entry_id in key
+            if (entry := self._entries.get(entry_id)) is not None
+            for domain in entry.spec.federates_with
+        }
+
+
+def shown_of(entry: RegistrationEntry) -> tuple[object, ...]:
+    """What views show of an entry beside its certificate."""
+    return (entry.spec.hint, entry.spec.federates_with)
+
+
+def _domain_bundle(bundle: TrustBundle) -> DomainBundle:
+    jwks = bundle.jwks() if bundle.jwt_keys else b""
+    return DomainBundle(bundle.trust_domain, bundle.pem(), bundle.crl_pem(), bundle.sequence, jwks)

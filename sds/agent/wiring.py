@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from attestation.catalog import WorkloadParts, workload_attestor
+from ca.nobody import pem_of_nobody
+from ca.serial import random_serial
 from sds import __version__
 from sds.agent import options
 from sds.agent.agent import Agent, Parts
@@ -176,7 +178,7 @@ def _core(
 ) -> Core:
     registry = CollectorRegistry()
     metrics = AgentMetrics(registry)
-    cache = Cache(clock, options.names(config))
+    cache = Cache(clock, options.names(config), pem_of_nobody(clock.now(), random_serial(secrets.token_bytes)))
     run_id = secrets.token_hex(6)
     streams = StreamRegistry(run_id, clock)
     observer = ServerObserver(metrics)

@@ -31,6 +31,7 @@ def decode_sotw(raw: bytes) -> SotwRequest:
         error=_error(message),
         node=_node(message.node) if message.HasField("node") else None,
         type_url=message.type_url,
+        holds=bool(message.version_info) and not message.response_nonce,
     )
 
 
@@ -47,6 +48,7 @@ def decode_delta(raw: bytes) -> DeltaRequest:
         error=_error(message),
         node=_node(message.node) if message.HasField("node") else None,
         type_url=message.type_url,
+        holds=frozenset(message.initial_resource_versions),
     )
 
 

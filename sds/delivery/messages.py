@@ -24,21 +24,25 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class SotwRequest:
-    """A DiscoveryRequest. `error` is the cleaned text of `error_detail`, None where that is absent."""
+    """A DiscoveryRequest. `error` is the cleaned text of `error_detail`, None where that is absent.
+
+    `holds`: the client comes back from another stream and may hold something under these names.
+    """
 
     names: tuple[str, ...] = ()
     nonce: str = ""
     error: str | None = None
     node: Node | None = None
     type_url: str = SECRET_TYPE
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaRequest:
     """A DeltaDiscoveryRequest.
 
-    `initial_resource_versions` is left out on purpose: every subscribed name is answered, because some clients do not
-    ask again for what they lack (envoy #33607).
+    The values of `initial_resource_versions` are left out on purpose: every subscribed name is answered, because some
+    clients do not ask again for what they lack (envoy #33607). `holds`: what the client has, from another stream.
     """
 
     subscribe: tuple[str, ...] = ()
@@ -47,6 +51,7 @@ class DeltaRequest:
     error: str | None = None
     node: Node | None = None
     type_url: str = SECRET_TYPE
+    holds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

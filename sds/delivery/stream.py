@@ -108,7 +108,7 @@ class SotwStream(Stream):
             self._subscription.forget(name)
         asked = names if not request.nonce else [name for name in names if name not in self._subscription.slots]
         for name in asked:
-            self._subscription.ask(name, opening=not request.nonce)
+            self._subscription.ask(name, opening=not request.nonce, held=request.holds)
         effects += self._subscription.settle(asked, view, spiffe_validator=self.node.spiffe_validator)
         return effects
 
@@ -154,6 +154,6 @@ class DeltaStream(Stream):
         for name in request.unsubscribe:
             self._subscription.forget(name)
         for name in names:
-            self._subscription.ask(name)
+            self._subscription.ask(name, held=name in request.holds)
         effects += self._subscription.settle(names, view, spiffe_validator=self.node.spiffe_validator)
         return effects

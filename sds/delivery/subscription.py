@@ -44,6 +44,7 @@ class Slot:
         "acked_version",
         "answered",
         "first_number",
+        "held",
         "nack_detail",
         "nacked_version",
         "name",
@@ -61,6 +62,7 @@ class Slot:
     def __init__(self, name: str) -> None:
         self.name = name
         self.opening = False  # asked for with an empty nonce
+        self.held = False  # the client came with something under this name
         self.owed = True  # the client waits for an answer, even if it is one that it had before
         self.pending: Resource | None = None  # what goes out next, while queued
         self.refusal = ""  # the reason last told, empty while the name resolves
@@ -103,13 +105,14 @@ class Subscription:
         self._last_nonce = ""
         self._tells_absence = tells_absence
 
-    def ask(self, name: str, *, opening: bool = False) -> None:
+    def ask(self, name: str, *, opening: bool = False, held: bool = False) -> None:
         """(Re)subscribe: whatever `name` resolves to now will be sent, whether the client had it before or not."""
         slot = self.slots.get(name)
         if slot is None:
             slot = self.slots[name] = Slot(name)
         slot.owed = True
         slot.opening = slot.opening or opening
+        slot.held = slot.held or held
 
     def forget(self, name: str) -> None:
         """Unsubscribe; nothing of `name` is sent any more."""
@@ -125,9 +128,14 @@ class Subscription:
             slot = self.slots[name]
             target = view.resolve(name, spiffe_validator=spiffe_validator)
             if target is None:
-                effects.extend(self._withhold(slot, NOT_GRANTED if view else NO_IDENTITY))
+                effects.extend(_refuse(slot, NOT_GRANTED if view else NO_IDENTITY))
+                if slot.held or slot.sent_version:  # clients keep what they have unless they are given something else
+                    target = view.withdrawn(name, spiffe_validator=spiffe_validator)
+            else:
+                slot.refusal = ""
+            if target is None:
+                self._withhold(slot)
                 continue
-            slot.refusal = ""
             if slot.reaffirm(target):
                 effects.append(Reaffirmed(name, target.version, target.sequence))
             if slot.owed or target.version not in {slot.sent_version, slot.nacked_version}:
@@ -138,17 +146,13 @@ class Subscription:
                 self._queue.pop(name, None)
         return effects
 
-    def _withhold(self, slot: Slot, reason: str) -> list[Effect]:
+    def _withhold(self, slot: Slot) -> None:
         """The name resolves to nothing: Delta says so once, the state of the world has no words for it."""
         slot.pending = None
         if self._tells_absence and (slot.owed or slot.sent_version):
             self._queue[slot.name] = slot
         else:
             self._queue.pop(slot.name, None)
-        if slot.refusal == reason:
-            return []
-        slot.refusal = reason
-        return [] if tolerated(slot.name) else [Refused(slot.name, reason)]
 
     @property
     def ready(self) -> bool:
@@ -195,3 +199,11 @@ class Subscription:
         slot.acked_version, slot.acked_serial, slot.acked_at = slot.sent_version, slot.sent_serial, tick
         slot.acked_sequence = slot.sent_sequence
         return [Acked(slot.name, slot.sent_version, tick - slot.sent_at)]
+
+
+def _refuse(slot: Slot, reason: str) -> list[Effect]:
+    """Tell the operator once that the name cannot be given; a name asked for out of habit is no news."""
+    if slot.refusal == reason:
+        return []
+    slot.refusal = reason
+    return [] if tolerated(slot.name) else [Refused(slot.name, reason)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from attestation.errors import InvalidSpiffeId
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from sds.delivery.resource import Resource, SpiffeValidator, TlsCertificate, TrustedCa, make_resource
 
@@ -53,7 +54,10 @@ class DomainBundle:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Bundles:
-    """The bundles themselves: of our own trust domain, and of those it is federated with. None of these is empty."""
+    """The bundles themselves: of our own trust domain, and of those it is federated with.
+
+    Each of these has X.509 authorities, or JWT authorities, or both.
+    """
 
     own: DomainBundle
     federated: tuple[DomainBundle, ...] = ()
@@ -61,18 +65,30 @@ class Bundles:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trust:
-    """The validation contexts by name, plain and for the SPIFFE validator. Shared by all views of an agent."""
+    """The validation contexts by name, plain and for the SPIFFE validator. Shared by views of the same federation.
+
+    `nobody` (PEM): an authority that vouches for nobody, for those who must not trust a trust domain any more.
+    """
 
     names: Names
     bundles: Bundles
     plain: Mapping[str, Resource] = field(repr=False)
     spiffe: Mapping[str, Resource] = field(repr=False)
+    nobody: bytes = field(default=b"", repr=False)
 
     @classmethod
-    def build(cls, own: DomainBundle, federated: Sequence[DomainBundle] = (), names: Names = STANDARD_NAMES) -> Trust:
+    def build(
+        cls,
+        own: DomainBundle,
+        federated: Sequence[DomainBundle] = (),
+        names: Names = STANDARD_NAMES,
+        nobody: bytes = b"",
+    ) -> Trust:
         """Contexts for our own trust domain, the federated ones, and all together. An empty bundle names nothing."""
-        bundles = [own, *(b for b in federated if b.trust_domain != own.trust_domain)]
-        filled = sorted((b for b in bundles if b.pem), key=lambda b: b.trust_domain)
+        bundles = sorted(
+            [own, *(b for b in federated if b.trust_domain != own.trust_domain)], key=lambda b: b.trust_domain
+        )
+        filled = [bundle for bundle in bundles if bundle.pem]
         plain: dict[str, Resource] = {}
         spiffe: dict[str, Resource] = {}
         for bundle in filled:
@@ -86,8 +102,8 @@ class Trust:
             sequence = own.sequence if own.pem else 0
             _put(plain, names.all, everything, sequence)
             _put(spiffe, names.all, everything, sequence)
-        others = tuple(b for b in filled if b is not own)
-        return cls(names, Bundles(own, others), MappingProxyType(plain), MappingProxyType(spiffe))
+        others = tuple(b for b in bundles if b is not own and (b.pem or b.jwks))
+        return cls(names, Bundles(own, others), MappingProxyType(plain), MappingProxyType(spiffe), nobody)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +129,7 @@ class View:
     _plain: Mapping[str, Resource] = field(default_factory=dict, repr=False)
     _spiffe: Mapping[str, Resource] = field(default_factory=dict, repr=False)
     _secrets: Mapping[str, Resource] = field(default_factory=dict, repr=False)
+    _nobody: bytes = field(default=b"", repr=False)
 
     @classmethod
     def build(
@@ -139,12 +156,26 @@ class View:
             certificates.setdefault(alias, identities[0].resource.renamed(alias))
         granted = {secret.name: secret for secret in secrets}
         hinted = tuple(map(Granted, identities, hints or ("",) * len(identities)))
-        return cls(owned, hinted, trust.bundles, has_default, certificates, trust.plain, trust.spiffe, granted)
+        return cls(
+            owned, hinted, trust.bundles, has_default, certificates, trust.plain, trust.spiffe, granted, trust.nobody
+        )
 
     def resolve(self, name: str, *, spiffe_validator: bool = False) -> Resource | None:
         """What `name` stands for, or None. `spiffe_validator` asks for bundles in that form instead of plain CAs."""
         trust = self._spiffe if spiffe_validator else self._plain
         return self._certificates.get(name) or trust.get(name) or self._secrets.get(name)
+
+    def withdrawn(self, name: str, *, spiffe_validator: bool = False) -> Resource | None:
+        """For who holds something under a `name` that resolves to nothing any more: what takes its place, or None.
+
+        Of a trust domain's bundle that is a context by which nobody is trusted. A client without an identity keeps
+        what it has: it can't show a certificate either once its own has expired.
+        """
+        domain = _trust_domain(name) if self._nobody and self else None
+        if domain is None:
+            return None
+        plain, validator = TrustedCa(self._nobody), SpiffeValidator(((domain.name, self._nobody),))
+        return make_resource(name, validator if spiffe_validator else plain)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -163,6 +194,15 @@ EMPTY = View()
 def tolerated(name: str) -> bool:
     """Whether `name` is asked for out of habit and not worth an alarm when it is unknown."""
     return name.startswith(TOLERATED_PREFIXES)
+
+
+def _trust_domain(name: str) -> TrustDomain | None:
+    """The trust domain whose ID `name` is; None for any other name."""
+    try:
+        found = SpiffeId.parse(name)
+    except InvalidSpiffeId:
+        return None
+    return None if found.path else found.trust_domain
 
 
 def _put(into: dict[str, Resource], names: Sequence[str], content: TrustedCa | SpiffeValidator, sequence: int) -> None:

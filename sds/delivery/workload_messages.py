@@ -106,7 +106,7 @@ def _svids(granted: tuple[Granted, ...], bundles: Bundles, bundle_parts: tuple[P
             for one, hint in _unique_hints(granted)
         ],
         crl=_blocks(bundles.own.crl_pem),
-        federated_bundles={str(b.trust_domain.id): _der(b.pem) for b in bundles.federated},
+        federated_bundles={str(b.trust_domain.id): _der(b.pem) for b in bundles.federated if b.pem},
     )
     resources = [one.identity.resource for one in granted]
     return _message(response, (*(Part(r.name, r.version, r.serial) for r in resources), *bundle_parts))
@@ -124,7 +124,8 @@ def _unique_hints(granted: tuple[Granted, ...]) -> Iterator[tuple[Granted, str]]
 
 
 def _by_id(bundles: Bundles) -> Mapping[str, DomainBundle]:
-    return {str(bundle.trust_domain.id): bundle for bundle in (bundles.own, *bundles.federated)}
+    """Those that have X.509 authorities."""
+    return {str(bundle.trust_domain.id): bundle for bundle in (bundles.own, *bundles.federated) if bundle.pem}
 
 
 def _message(
