@@ -20,11 +20,12 @@ from sds.admin.gate import Gate, Limits, Observer
 from sds.admin.problems import HANDLED, problem_for
 from sds.admin.routes.agents import AgentRoutes
 from sds.admin.routes.audit import AuditRoutes
+from sds.admin.routes.authorities import AuthorityRoutes
 from sds.admin.routes.entries import EntryRoutes
 from sds.admin.routes.jwt import JwtRoutes
 from sds.admin.routes.trust import TrustRoutes
 from sds.admin.services import AdminServices, AuditAdmin
-from sds.admin.wire import entries, jwt, views
+from sds.admin.wire import authorities, entries, jwt, views
 from sds.clock import Clock, SystemClock
 from sds.logs import get_logger
 
@@ -35,7 +36,18 @@ _NO_TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
     "auto_configure": False,
 }
-_BODIES = (entries.EntryIn, entries.EntryAgain, entries.ApplyIn, views.TokenIn, views.BanIn, jwt.MintIn, jwt.VerifyIn)
+_BODIES = (
+    entries.EntryIn,
+    entries.EntryAgain,
+    entries.ApplyIn,
+    views.TokenIn,
+    views.BanIn,
+    jwt.MintIn,
+    jwt.VerifyIn,
+    authorities.PrepareIn,
+    authorities.ActivateIn,
+    authorities.RevokeIn,
+)
 
 log = get_logger(__name__)
 
@@ -63,6 +75,7 @@ def create_app(
     EntryRoutes(services.entries).mount(app)
     AgentRoutes(services.agents, services.streams).mount(app)
     TrustRoutes(services.bundle, services.tokens, services.kek).mount(app)
+    AuthorityRoutes(services.authorities).mount(app)
     JwtRoutes(services.jwt).mount(app)
     AuditRoutes(services.audit, limits.waiting).mount(app)
     app.router.routes.extend(ops)

@@ -14,9 +14,18 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from attestation.errors import AttestationRefused, InvalidEntry, InvalidSelector, InvalidSpiffeId
-from ca.errors import AuthorityUnavailable, CsrRefused, InvalidJwtSvid, IssuanceRefused, KeyUnwrapFailed
+from ca.errors import (
+    AuthorityUnavailable,
+    CsrRefused,
+    InvalidJwtSvid,
+    IssuanceRefused,
+    KeyUnwrapFailed,
+    RotationRefused,
+)
+from ca.gate import GateClosed
 from sds.admin import errors
 from sds.admin.errors import FieldProblem
+from sds.admin.wire.authorities import gate_out
 from sds.admin.wire.common import problem_of
 from sds.store import errors as store
 
@@ -110,6 +119,11 @@ _ROUTER = {
 }
 
 
+def _gate_closed(error: GateClosed) -> Problem:
+    gate = {"gate": gate_out(error.gate).model_dump(mode="json")}
+    return Problem(409, "gate-closed", str(error), extra=MappingProxyType(gate))
+
+
 def _gone(_: ClientDisconnect) -> Problem:
     return Problem(400, "malformed-body", "the client went away before its request was complete")
 
@@ -146,6 +160,8 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (store.Banned, _plain(409, "banned")),
     (store.Conflict, _conflict),
     (IssuanceRefused, _plain(409, "refused")),
+    (GateClosed, _gate_closed),
+    (RotationRefused, _plain(409, "rotation-refused")),
     # What cannot be done now.
     (store.StoreUnavailable, _plain(503, "store-unavailable", retry=True)),
     (AuthorityUnavailable, _plain(503, "authority-unavailable", retry=True)),

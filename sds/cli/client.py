@@ -152,8 +152,9 @@ class AdminClient:
             for each in (fields if isinstance(fields, list) else [])
             if isinstance(each, dict)
         ]
-        code = _CODES.get(answer.status_code, ExitCode.FAILED)
-        return CliError(code, problem["detail"], problems=problems, problem=problem, advice=_ADVICE.get(code, ""))
+        kind = str(problem.get("type", "")).removeprefix("urn:sds:problem:")
+        code = _KINDS.get(kind) or _CODES.get(answer.status_code, ExitCode.FAILED)
+        return CliError(code, problem["detail"], problems=problems, problem=problem, advice=_ADVICE.get(kind, ""))
 
     def _knock(self) -> None:
         """Connect once ourselves: httpx hides why it could not, and leaves the failed socket open."""
@@ -182,7 +183,12 @@ class AdminClient:
         return CliError(ExitCode.UNREACHABLE, f"cannot reach {self._socket}: {why}", advice=run)
 
 
-_ADVICE = {ExitCode.CONFLICT: "Look at what stands now (`sds entry show ID`) and repeat."}
+_KINDS = {"gate-closed": ExitCode.GATE_CLOSED}
+_ADVICE = {
+    "conflict": "Look at what stands now (`sds entry show ID`) and repeat.",
+    "already-exists": "Look at what stands now (`sds entry show ID`) and repeat.",
+    "rotation-refused": "`sds ca show` says what stands now.",
+}
 
 _REASONS = {
     errno.ENOENT: "there is no such socket",

@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 5
     CONFIG = 6
     DIFFERENT = 7  # `entry apply --dry-run --exit-code` found differences
+    GATE_CLOSED = 8  # somebody would not accept what the next authority issues
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 

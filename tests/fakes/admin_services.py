@@ -47,6 +47,7 @@ from sds.admin.services import (
 from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
 from sds.server.services.entry_policy import EntryPolicy
 from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
+from tests.fakes.admin_authorities import FakeAuthorities
 from tests.fakes.jwt import bundles_of, issue_jwt, make_jwt_authority
 
 T = TypeVar("T")
@@ -357,6 +358,7 @@ class FakeServices:
         self.tokens = FakeTokens(now, self.audit)
         self.bundle = FakeBundle(authorities)
         self.kek = FakeKek(self.audit)
+        self.authorities = FakeAuthorities(now, self.audit.append)
         self.jwt = FakeJwt(now, self.audit)
         self.services = AdminServices(
             entries=self.entries,
@@ -365,6 +367,7 @@ class FakeServices:
             tokens=self.tokens,
             bundle=self.bundle,
             kek=self.kek,
+            authorities=self.authorities,
             jwt=self.jwt,
             audit=self.audit,
         )

@@ -3,7 +3,8 @@
 Errors that every method may raise, and what `problems.py` makes of them:
 `sds.store.errors`: NotFound 404, AlreadyExists 409, Conflict 412, StoreUnavailable 503;
 `sds.admin.errors`: InvalidInput 422, TooManyRequests 429; `attestation.errors`: Invalid... 422;
-`ca.errors`: AuthorityUnavailable 503, IssuanceRefused 409, KeyUnwrapFailed 503. Anything else is a 500 without detail.
+`ca.errors`: AuthorityUnavailable 503, IssuanceRefused and RotationRefused 409, KeyUnwrapFailed 503.
+Anything else is a 500 without detail.
 
 Methods that change something take an `AdminCall` first: its actor and request id belong into the audit event, which is
 appended in the transaction of the change (fail closed).
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from sds.admin.services.agents import AgentAdmin, AgentInfo, AgentQuery
 from sds.admin.services.audit import AuditAdmin, AuditQuery, AuditRow
+from sds.admin.services.authorities import AuthorityAdmin, AuthorityInfo, AuthorityOverview
 from sds.admin.services.common import AdminCall, Page
 from sds.admin.services.entries import (
     ApplyAction,
@@ -42,6 +44,9 @@ __all__ = [
     "AuditAdmin",
     "AuditQuery",
     "AuditRow",
+    "AuthorityAdmin",
+    "AuthorityInfo",
+    "AuthorityOverview",
     "BundleAdmin",
     "CreatedEntry",
     "DeletedEntry",
@@ -73,5 +78,6 @@ class AdminServices:
     tokens: TokenAdmin
     bundle: BundleAdmin
     kek: KekAdmin
+    authorities: AuthorityAdmin
     jwt: JwtAdmin
     audit: AuditAdmin

@@ -203,7 +203,9 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
     document = (await http.get("/v1/openapi.json")).json()
     operations = {each["operationId"] for path in document["paths"].values() for each in path.values()}
     assert operations == {
-        "agent.ban", "agent.delete", "agent.list", "agent.show", "audit.tail", "bundle.show", "entry.apply",
+        "agent.ban", "agent.delete", "agent.list", "agent.show", "audit.tail", "authority.activate",
+        "authority.list", "authority.prepare", "authority.revoke", "authority.show", "authority.taint",
+        "bundle.show", "entry.apply",
         "entry.create", "entry.delete", "entry.list", "entry.show", "entry.update", "kek.rotate", "stream.list",
         "token.create", "token.issue", "token.verify",
     }  # fmt: skip
@@ -211,6 +213,7 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
     references = {ref.rsplit("/", 1)[-1] for ref in _references(document)}
     assert references <= set(schemas)
     assert {"EntryIn", "EntryAgain", "ApplyIn", "TokenIn", "BanIn", "MintIn", "VerifyIn"} <= set(schemas)
+    assert {"PrepareIn", "ActivateIn", "RevokeIn"} <= set(schemas)
     assert schemas["EntryIn"]["additionalProperties"] is False
 
 

@@ -24,6 +24,7 @@ UNMAPPED = {
     "AttestationError", "InvalidSan", "InvalidSubject", "CaError", "StoreError", "AdminError",
     "ConstraintViolated", "UnauditedChange", "FeedTruncated", "InvalidDatabaseUrl", "SchemaOutdated", "SchemaTooNew",
     "TokenRefused", "InvalidBundle", "AlreadyIssued", "CertificateMismatch", "InvalidKeyRing", "InvalidSvid",
+    "InvalidCrl", "InvalidJwk", "InvalidPath", "OcspRefused",
 }  # fmt: skip
 
 

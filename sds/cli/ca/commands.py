@@ -1,0 +1,200 @@
+"""The commands of `sds ca`. Rotating is in sds.cli.ca.rotate."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
+
+app = typer.Typer(no_args_is_help=True, help="The authorities that sign certificates and tokens: show and rotate them.")
+
+FORCED_WAIT = "1m"
+
+
+class Kind(StrEnum):
+    X509 = "x509"
+    JWT = "jwt"
+
+
+KindOption = Annotated[Kind, typer.Option("--kind", help="Of what signs certificates, or of what signs tokens.")]
+AuthorityId = Annotated[
+    str, typer.Argument(metavar="ID", help="The authority's ID, or its beginning.", show_default=False)
+]
+Force = Annotated[bool, typer.Option("--force", help="Although somebody would be cut off; says first who.")]
+CrossSign = Annotated[
+    bool,
+    typer.Option(
+        "--cross-sign", help="Send a certificate by the present authority along, for verifiers that are late."
+    ),
+]
+
+
+@app.command()
+def show(
+    authority_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One authority, by its ID or its beginning.")
+    ] = None,
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only of this kind.")] = None,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Show the authorities, what is due, and who the next one waits for."""
+    from sds.cli.ca import asking, display  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        answer = client.get(asking.PATH, {"kind": kind.value if kind else None})
+        if authority_id is None:
+            display.show_all(answer, output)
+        else:
+            one = asking.find(asking.read_overview(answer), authority_id)
+            display.show_one(client.get(f"{asking.PATH}/{one.id}"), output)
+
+
+@app.command()
+def prepare(
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    kind: KindOption = Kind.X509,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Make the next authority and put it into every bundle. It signs nothing before it is activated."""
+    from sds.cli.ca import asking  # noqa: PLC0415
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from sds.cli.output import print_json, say  # noqa: PLC0415
+
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        answer = client.post(f"{asking.PATH}:prepare", {"kind": kind.value})
+    made = asking.read_authority(answer)
+    if output is Format.JSON:
+        print_json(answer)
+        return
+    say(f"Prepared authority {made.id}; it is in the bundle from sequence {made.published_sequence} on.")
+    say("`sds ca rotate` waits until everybody has it, and activates it.")
+
+
+@app.command()
+def activate(
+    authority_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Which one; without it, the prepared one of --kind.")
+    ] = None,
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    kind: KindOption = Kind.X509,
+    force: Force = False,
+    cross_sign: CrossSign = False,
+    yes: Yes = False,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Sign with a prepared authority from now on. Refused while somebody does not have it in their bundle."""
+    from sds.cli.ca import asking  # noqa: PLC0415
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from sds.cli.output import print_json, say  # noqa: PLC0415
+
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        overview = asking.read_overview(client.get(asking.PATH))
+        named = authority_id is not None
+        one = asking.find(overview, authority_id or "") if named else asking.prepared(overview, kind.value)
+        if force:
+            asking.confirm_force(one, yes=yes)
+        answer = asking.activate(client, one.id, force=force, cross_sign=cross_sign)
+    if output is Format.JSON:
+        print_json(answer)
+        return
+    say(f"Authority {one.id} signs from now on.")
+
+
+@app.command()
+def taint(
+    authority_id: AuthorityId,
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    yes: Yes = False,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Never sign with an authority again, and have everything that it issued replaced, over a while.
+
+    What it issued goes on working meanwhile. If it is the active one, the next one is made and signs once everybody has
+    it; until then nothing is issued.
+    """
+    from sds.cli.ca import asking  # noqa: PLC0415
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
+
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        one = asking.find(asking.read_overview(client.get(asking.PATH)), authority_id)
+        signs = " Nothing is issued until the next one is in every bundle." if one.state == "active" else ""
+        confirm(f"Taint authority {one.id}? All that it issued is replaced.{signs}", yes=yes)
+        answer = client.post(f"{asking.PATH}/{one.id}:taint")
+    if output is Format.JSON:
+        print_json(answer)
+        return
+    say(f"Authority {one.id} is tainted; agents replace what it issued.")
+    if one.state == "active":
+        say("`sds ca rotate` shows how the next one comes to sign.")
+
+
+@app.command()
+def revoke(
+    authority_id: AuthorityId,
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also the active one: another one signs first, whoever has it.")
+    ] = False,
+    yes: Yes = False,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Take an authority out of the bundle now: nobody accepts any more what it issued.
+
+    If there is time, taint it first.
+    """
+    from sds.cli.ca import asking  # noqa: PLC0415
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
+
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        one = asking.find(asking.read_overview(client.get(asking.PATH)), authority_id)
+        question = f"Revoke authority {one.id}? All that it issued is refused from then on."
+        if force and one.state == "active":
+            asking.must_confirm(f"{question} Who does not have the next one in time is cut off.", yes=yes)
+        else:
+            confirm(question, yes=yes)
+        answer = client.post(f"{asking.PATH}/{one.id}:revoke", {"force": force})
+    if output is Format.JSON:
+        print_json(answer)
+        return
+    say(f"Authority {one.id} is revoked and out of the bundle.")
+
+
+@app.command()
+def rotate(
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    kind: KindOption = Kind.X509,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="How long the fleet is waited for, e.g. 10m; else for ever.")
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help=f"At the end of --timeout ({FORCED_WAIT}), activate it whoever is late."),
+    ] = False,
+    cross_sign: CrossSign = False,
+    yes: Yes = False,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Replace the active authority: make the next one, wait until everybody has it, sign with it.
+
+    It can be interrupted at any time: run again, it goes on from where things stand. JSON output is one event a line.
+    """
+    from sds.cli.ca.rotate import Wishes, run  # noqa: PLC0415
+    from sds.cli.parameters import duration  # noqa: PLC0415
+    from sds.durations import parse_duration  # noqa: PLC0415
+
+    patience = duration(timeout) or (FORCED_WAIT if force else None)
+    longest = None if patience is None else parse_duration(patience).total_seconds()
+    run(admin_socket, Wishes(kind.value, longest, force, cross_sign, yes), output, verbose=verbose)

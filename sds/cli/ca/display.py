@@ -1,0 +1,67 @@
+"""What `sds ca show` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sds.cli.ca import words
+from sds.cli.ca.asking import read_authority, read_overview
+from sds.cli.options import Format
+from sds.cli.output import note, print_json, print_table
+from sds.cli.output import show as show_thing
+from sds.cli.text import moment
+from sds.clock import SystemClock
+
+
+def show_all(answer: Any, output: Format) -> None:
+    """A table of all; who is waited for, and what is due, beside it on standard error."""
+    overview, now = read_overview(answer), SystemClock().now()
+    if output is Format.JSON:
+        print_json(answer)
+        return
+    rows = [
+        (
+            words.name(one.id),
+            one.kind,
+            words.state(one),
+            one.key_type,
+            one.upstream,
+            moment(one.activated_at, now, "not yet"),
+            moment(one.not_after, now),
+            words.next_step(one, now),
+        )
+        for one in overview.authorities
+    ]
+    headings = ("ID", "KIND", "STATE", "KEY", "UPSTREAM", "SIGNS SINCE", "EXPIRES", "NEXT")
+    print_table(headings, rows, "There are no authorities.")
+    for one in overview.authorities:
+        if one.gate is not None:
+            for line in words.stragglers(one.gate, now):
+                note(f"{words.name(one.id)} waits for {line}")
+    for due in overview.due:
+        what = f"{due.step} {due.kind} {words.name(due.authority_id)}".rstrip()
+        note(f"Due now: {what}: {due.reason}")
+
+
+def show_one(answer: Any, output: Format) -> None:
+    one, now = read_authority(answer), SystemClock().now()
+    gate = [] if one.gate is None else [("Waits for", words.stragglers(one.gate, now) or ["nobody"])]
+    show_thing(
+        output,
+        answer,
+        [
+            ("ID", one.id),
+            ("Kind", one.kind),
+            ("State", words.state(one)),
+            ("Key", one.key_type),
+            ("Upstream", one.upstream),
+            ("Cross-signed", "yes" if one.cross_signed else "no"),
+            ("In bundles", f"from sequence {one.published_sequence} on"),
+            ("Made", moment(one.created_at, now)),
+            ("Signs since", moment(one.activated_at, now, "not yet")),
+            ("Retired", moment(one.retired_at, now, "no")),
+            ("Expires", moment(one.not_after, now)),
+            ("Next", words.next_step(one, now)),
+            *gate,
+        ],
+    )

@@ -1,0 +1,198 @@
+"""`sds ca rotate`: looks at the slots, does the next step, and looks again, until the next authority signs.
+
+Nothing is remembered between runs: what is prepared is gone on with, and what the schedule or somebody else has done
+meanwhile is done. So it may be interrupted at any moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sds.cli.ca import asking
+from sds.cli.ca.events import Activated, Away, Done, Event, Lost, Prepared, Started, Stopped, Waiting
+from sds.cli.ca.models import Authority, Overview
+from sds.cli.ca.progress import Progress, progress_for
+from sds.cli.client import AdminClient
+from sds.cli.errors import CliError, ExitCode
+from sds.cli.options import Format
+from sds.clock import Clock, SystemClock
+
+_LOOK_EVERY = 0.5  # seconds
+_SHARE = 10
+"""Looking rests this many times as long as it took: with a large fleet a look is work for the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """`timeout` in seconds; None: for ever. `force`: activate at its end whatever the gate says."""
+
+    kind: str
+    timeout: float | None
+    force: bool
+    cross_sign: bool
+    yes: bool
+
+
+def target(overview: Overview, kind: str, now: datetime) -> Authority | None:
+    """The prepared authority that is next: the newest that may sign one day."""
+    found = [
+        one
+        for one in overview.authorities
+        if one.kind == kind and one.state == "prepared" and one.sound and now <= one.not_after
+    ]
+    return max(found, key=lambda one: (one.not_after, one.created_at), default=None)
+
+
+def active(overview: Overview, kind: str) -> Authority | None:
+    return next((one for one in overview.authorities if one.kind == kind and one.state == "active"), None)
+
+
+class Rotation:
+    """One run. `progress` hears everything; what ends it early is a CliError."""
+
+    def __init__(
+        self,
+        client: AdminClient,
+        wishes: Wishes,
+        progress: Progress,
+        clock: Clock,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._wishes = wishes
+        self._progress = progress
+        self._clock = clock
+        self._sleep = sleep
+        self._started_at = clock.monotonic()
+        self._target: str | None = None
+        self._before: Authority | None = None
+        self._looked_for = 0.0
+
+    @property
+    def target(self) -> str | None:
+        """The authority that is to sign, once it is known."""
+        return self._target
+
+    def run(self) -> None:
+        """Until the next authority signs. Raises CliError: GATE_CLOSED at the end of the time."""
+        first, _ = self._look()
+        self._before = active(first, self._wishes.kind)
+        self._tell(Started(self._wishes.kind, self._before.id if self._before else None))
+        while not self._try():
+            self._sleep(max(_LOOK_EVERY, _SHARE * self._looked_for))
+
+    def _try(self) -> bool:
+        """A step; a server that is away is waited for, as long as the fleet would be."""
+        try:
+            return self._step()
+        except CliError as error:
+            late = self._wishes.timeout is not None and self._waited >= self._wishes.timeout
+            if error.code is not ExitCode.UNREACHABLE or late:
+                raise
+            self._tell(Away(error.message))
+            return False
+
+    def _step(self) -> bool:
+        """Look, and do what is next; whether all is done."""
+        overview, raw = self._look()
+        signs = active(overview, self._wishes.kind)
+        if self._target is not None and signs is not None and signs.id == self._target:
+            self._finish(Activated(signs, by_us=False))
+            return True
+        waiting = target(overview, self._wishes.kind, self._clock.now())
+        if self._target is not None and (waiting is None or waiting.id != self._target):
+            self._tell(Lost(self._target))
+            self._target = None
+        if waiting is None:
+            self._prepare()
+            return False
+        if self._target is None:
+            self._aim(waiting, resumed=True)
+        gate = waiting.gate
+        if gate is None:
+            raise CliError(ExitCode.FAILED, "the server says nothing of the gate; is it of this version?")
+        if gate.open:
+            return self._activate(waiting, force=False)
+        self._tell(Waiting(waiting.id, gate, _gate_of(raw, waiting.id), self._waited))
+        if self._wishes.timeout is None or self._waited < self._wishes.timeout:
+            return False
+        if not self._wishes.force:
+            raise CliError(
+                ExitCode.GATE_CLOSED,
+                f"authority {waiting.id} is prepared, and its gate is still closed: {'; '.join(gate.reasons)}",
+                advice="Run it again to go on waiting, or with --force to cut off who is late.",
+            )
+        self._progress.pause()
+        asking.confirm_force(waiting, yes=self._wishes.yes)
+        return self._activate(waiting, force=True)
+
+    def _prepare(self) -> None:
+        try:
+            answer = self._client.post(f"{asking.PATH}:prepare", {"kind": self._wishes.kind})
+        except CliError as error:
+            if error.code is not ExitCode.CONFLICT:
+                raise
+            return  # somebody was faster: the next look shows it
+        self._aim(asking.read_authority(answer), resumed=False)
+
+    def _aim(self, authority: Authority, *, resumed: bool) -> None:
+        self._target = authority.id
+        self._tell(Prepared(authority, resumed))
+
+    def _activate(self, authority: Authority, *, force: bool) -> bool:
+        try:
+            answer = asking.activate(self._client, authority.id, force=force, cross_sign=self._wishes.cross_sign)
+        except CliError as error:
+            if error.code in (ExitCode.GATE_CLOSED, ExitCode.CONFLICT):
+                return False  # it closed again, or somebody was faster
+            raise
+        self._finish(Activated(asking.read_authority(answer), by_us=True, forced=force))
+        return True
+
+    def _finish(self, activated: Activated) -> None:
+        self._tell(activated)
+        overview, _ = self._look()
+        before = self._before.id if self._before is not None else None
+        old = next((one for one in overview.authorities if one.id == before), None)
+        kept_until = None if old is None else old.kept_until
+        self._tell(Done(activated.authority.id, before, kept_until, self._waited))
+
+    @property
+    def _waited(self) -> float:
+        return self._clock.monotonic() - self._started_at
+
+    def _look(self) -> tuple[Overview, Any]:
+        """What stands, and the same as it was sent."""
+        started = self._clock.monotonic()
+        answer = self._client.get(asking.PATH, {"kind": self._wishes.kind})
+        self._looked_for = self._clock.monotonic() - started
+        return asking.read_overview(answer), answer
+
+    def _tell(self, event: Event) -> None:
+        self._progress.tell(event)
+
+
+def run(socket: Path, wishes: Wishes, output: Format, *, verbose: bool) -> None:
+    """Raises CliError, KeyboardInterrupt."""
+    with AdminClient(socket, verbose=verbose) as client, progress_for(output) as progress:
+        rotation = Rotation(client, wishes, progress, SystemClock())
+        try:
+            rotation.run()
+        except KeyboardInterrupt:
+            progress.tell(Stopped("interrupted", rotation.target))
+            raise
+        except CliError as error:
+            reason = "timeout" if error.code is ExitCode.GATE_CLOSED else "failed"
+            progress.tell(Stopped(reason, rotation.target))
+            raise
+
+
+def _gate_of(raw: Any, authority_id: str) -> dict[str, Any]:
+    """The gate as the server sent it, for whoever reads JSON."""
+    found: dict[str, Any] = next(one["gate"] for one in raw["authorities"] if one["id"] == authority_id)
+    return found
