@@ -68,8 +68,8 @@ def _table(model: type[Section], prefix: str, above: str) -> Iterator[str]:
 
 def _row(dotted: str, field: FieldInfo, prefix: str) -> str:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    meaning = (field.description or "") + _range(field)
-    return f"| `{dotted}`{_mark(field)} | {_default(field, extra.get('shown'))} | {meaning} | `{env_name(prefix, dotted)}` |"
+    default, meaning = _default(field, extra.get("shown")), (field.description or "") + _range(field)
+    return f"| `{dotted}`{_mark(field)} | {default} | {meaning} | `{env_name(prefix, dotted)}` |"
 
 
 def _mark(field: FieldInfo) -> str:
