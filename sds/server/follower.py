@@ -15,8 +15,10 @@ from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import Authority, AuthorityKind, AuthorityState
 from ca.bundle import JwtKey, TrustBundle
 from ca.errors import CaError
+from ca.upstreams import nested
 from sds.clock import Clock
 from sds.logs import get_logger
+from sds.server.downstream.lists import issuers_below
 from sds.server.facts import Facts, Refresh, Touched
 from sds.server.registry import Registry
 from sds.server.revocation.blocked import Blocked, names_of
@@ -43,7 +45,7 @@ class Bundles:
         self._refresh_hint = refresh_hint
 
     def build(self, uow: UnitOfWork) -> TrustBundle:
-        crls = {one.authority_id: one.der for one in uow.crls.all().values()}
+        crls = {} if issuers_below(uow) else {one.authority_id: one.der for one in uow.crls.all().values()}
         return self.of(uow.authorities.all(), uow.authorities.bundle_sequence, crls)
 
     def of(
@@ -52,6 +54,7 @@ class Bundles:
         """Every authority that is not revoked, with its CRL.
 
         Verifiers that have one CRL refuse what all other issuers issued: there are CRLs of all that issue, or none.
+        So there are none where other servers issue below the same roots.
         One that has expired stays until rotation drops it: what a sequence stands for must not depend on when, and by
         whose clock, it was put together.
         """
@@ -72,6 +75,8 @@ class Bundles:
 
 def _crls(published: Sequence[Authority], crls: Mapping[str, bytes]) -> tuple[bytes, ...]:
     issuers = [one for one in published if one.kind is AuthorityKind.X509]
+    if any(one.upstream == nested.NAME for one in issuers):
+        return ()
     missing = [one.id for one in issuers if one.id not in crls]
     if any(one.id in missing and one.state is not AuthorityState.PREPARED for one in issuers):
         return ()

@@ -10,6 +10,7 @@ from sds.logs import get_logger
 from sds.metrics import ServerMetrics
 from sds.rotation.scheduler import Scheduler
 from sds.server.authority.authorities import Authorities, soon_expired
+from sds.server.downstream.lists import forget_expired
 from sds.server.events import rfc3339
 from sds.server.identity import AgentCaller
 from sds.server.refusals import RefusalLog
@@ -130,6 +131,7 @@ class Housekeeping:
 
     async def prune(self) -> None:
         def work(uow: UnitOfWork) -> tuple[int, int]:
+            forget_expired(uow)
             return uow.changes.prune(uow.now - CHANGES_KEPT), uow.tokens.purge(uow.now - TOKENS_KEPT)
 
         changes, tokens = await self._store.write(work)

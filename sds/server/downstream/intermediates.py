@@ -20,6 +20,7 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.net.limits import Rate, TokenBuckets
 from sds.server.authorized import check_authority
+from sds.server.downstream.lists import note_issuer
 from sds.server.events import Events, agent_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import IssuanceObserver, SigningAuthorities, intent_record
@@ -163,6 +164,7 @@ class Intermediates:
             raise NotDownstream("this agent was deleted") from None
         if record.banned or record.attested_at > caller.issued_at or not record.downstream:
             raise NotDownstream("this agent is banned, has attested anew, or is no downstream server")
+        note_issuer(uow, intent.not_after)
         check_authority(uow, intent.authority_id)
         refuse_blocked(uow, caller.agent_id, intent.key_hash)
         uow.certificates.add_intents([intent_record(intent, uow.now, agent_id=caller.agent_id)])

@@ -228,6 +228,14 @@ def test_a_bundle_has_the_lists_of_all_that_issue_or_none() -> None:
     assert BUNDLES.of(slots, 7).crls == ()
 
 
+def test_a_bundle_has_no_lists_where_other_servers_issue_below_the_same_roots() -> None:
+    ours = slot("r1", AuthorityState.ACTIVE)
+    below_files = replace(ours, upstream="disk", roots=(b"root",))
+    below_a_server = replace(ours, upstream="sds", roots=(b"root",))
+    assert BUNDLES.of((below_files,), 7, {"r1": b"list"}).crls == (b"list",)
+    assert BUNDLES.of((below_a_server,), 7, {"r1": b"list"}).crls == ()
+
+
 async def test_who_resumes_across_a_restart_learns_of_a_lifted_block(
     store: Store, events: Events, clock: FakeClock
 ) -> None:

@@ -28,6 +28,7 @@ from sds.server.downstream.intermediates import (
     NotDownstream,
     TooMany,
 )
+from sds.server.downstream.lists import forget_expired, issuers_below
 from sds.server.events import Events, system_actor
 from sds.server.identity import AgentCaller
 from sds.store.errors import Reason, StoreUnavailable
@@ -276,3 +277,26 @@ async def test_no_authority_no_certificate(server: Server, store: Store) -> None
     with pytest.raises(AuthorityUnavailable):
         await server.sign()
     assert not await recorded(store)
+
+
+async def test_while_a_server_below_may_issue_the_bundle_has_no_lists(
+    server: Server, store: Store, clock: FakeClock
+) -> None:
+    """A verifier with our list alone would refuse what the server below issues."""
+
+    async def bundle() -> tuple[int, bool]:
+        return await store.read(lambda uow: (uow.authorities.bundle_sequence, issuers_below(uow)))
+
+    before, below = await bundle()
+    assert not below
+    await server.sign(ttl=DAY)
+    assert await bundle() == (before + 1, True)
+    await server.sign(ttl=2 * DAY)
+    await server.sign(ttl=DAY)
+    assert await bundle() == (before + 1, True)
+    clock.advance(1.5 * DAY.total_seconds())
+    assert not await store.write(forget_expired)
+    clock.advance(DAY.total_seconds())
+    assert await store.write(forget_expired)
+    assert await bundle() == (before + 2, False)
+    assert not await store.write(forget_expired)

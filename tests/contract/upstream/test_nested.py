@@ -1,0 +1,200 @@
+"""Two real servers of one trust domain, one below the other, over real TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from google.protobuf.duration_pb2 import Duration
+
+from ca.bundle import parse_pem
+from ca.svid import X509Svid, parse_svid
+from ca.verify import verify_svid
+from sds._pb.sds.node.v1 import node_pb2
+from sds.clock import SystemClock
+from tests.contract.node.harness import AGENT, DEADLINE, TD, Node, agent_path, csr, running, status_of
+
+pytestmark = pytest.mark.timeout(60)
+
+BELOW = "spiffe://example.org/sds/agent/below"
+SOON = {"ca.upstream.sds.backoff_min": "50ms", "ca.upstream.sds.backoff_max": "200ms"}
+
+
+async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = DEADLINE) -> Any:
+    async with asyncio.timeout(seconds):
+        while not (found := await condition()):
+            await asyncio.sleep(0.05)
+        return found
+
+
+@pytest.fixture
+def folder() -> Any:
+    with tempfile.TemporaryDirectory(prefix="sds-u-") as made:
+        yield Path(made)
+
+
+async def downstream_token(upstream: Node, spiffe_id: str = BELOW, *, downstream: bool = True) -> str:
+    body = {"ttl_seconds": 60, "spiffe_id": spiffe_id, "downstream": downstream}
+    return str((await upstream.api("POST", "/v1/tokens", body))["token"])
+
+
+@asynccontextmanager
+async def below(upstream: Node, folder: Path, token: str = "", **settings: Any) -> AsyncIterator[Node]:
+    """A server below `upstream`; without a token it is one that has enrolled before."""
+    bundle, token_file = folder / "upstream.pem", folder / "token"
+    bundle.write_bytes(upstream.roots)
+    if token:
+        token_file.touch(mode=0o600)
+        token_file.write_text(token)
+    ours = folder / "below"
+    ours.mkdir(exist_ok=True)
+    async with running(
+        ours,
+        **{
+            "ca.upstream.plugin": "sds",
+            "ca.upstream.sds.server": upstream.target("main"),
+            "ca.upstream.sds.attest_server": upstream.target("attest"),
+            "ca.upstream.sds.trust_bundle": str(bundle),
+            "ca.upstream.sds.join_token_file": str(token_file),
+            **SOON,
+            **settings,
+        },
+    ) as started:
+        yield started
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Node]:
+    async with running() as started:
+        yield started
+
+
+async def issued(node: Node) -> X509Svid:
+    """A workload's certificate from `node`."""
+    agent = await node.attest(AGENT)
+    entry = await node.entry()
+    item = node_pb2.SignItem(entry_id=entry["id"], csr=csr())
+    answer = await node.node(agent).SignX509Svids(node_pb2.SignX509SvidsRequest(items=[item]), timeout=DEADLINE)
+    return parse_svid(tuple(answer.results[0].svid.certificate_chain))
+
+
+async def up(node: Node) -> bool:
+    return await node.metric("sds_server_upstream_up", upstream="sds") == 1
+
+
+async def test_workloads_of_both_servers_verify_by_either_bundle(upstream: Node, folder: Path) -> None:
+    async with below(upstream, folder, await downstream_token(upstream)) as lower:
+        assert lower.roots == upstream.roots  # one root for both
+        theirs, ours = await issued(upstream), await issued(lower)
+        assert (len(theirs.chain), len(ours.chain)) == (1, 2)
+        bundle, now = parse_pem(TD, upstream.roots), SystemClock().now()
+        for svid in (theirs, ours):
+            verify_svid(svid, bundle, now)
+        intermediate = x509.load_der_x509_certificate(ours.chain[1])
+        assert intermediate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 0
+        (event,) = [e for e in await upstream.events("certificate.issue") if e["details"]["profile"] == "intermediate"]
+        assert event["actor"]["id"] == BELOW
+        assert int(event["target"]["id"], 16) == intermediate.serial_number
+        assert await upstream.metric("sds_server_issued_total", profile="intermediate", outcome="success") == 1
+        assert await up(lower)
+
+
+async def test_the_server_below_is_shown_as_what_it_is(upstream: Node, folder: Path) -> None:
+    async with below(upstream, folder, await downstream_token(upstream)):
+        agents = (await upstream.api("GET", "/v1/agents"))["agents"]
+        assert [(one["spiffe_id"], one["downstream"]) for one in agents] == [(BELOW, True)]
+        (event,) = await upstream.events("agent.attest")
+        assert event["details"]["downstream"] is True
+
+
+async def test_it_enrols_once_and_starts_again_without_a_token(upstream: Node, folder: Path) -> None:
+    async with below(upstream, folder, await downstream_token(upstream)) as lower:
+        roots = lower.roots
+    (folder / "token").unlink()
+    async with below(upstream, folder) as lower:
+        assert lower.roots == roots
+        await eventually(lambda: up(lower))
+    assert len(await upstream.events("agent.attest")) == 1
+    intermediates = [e for e in await upstream.events("certificate.issue") if e["details"]["profile"] == "intermediate"]
+    assert len(intermediates) == 1
+
+
+async def test_an_ordinary_agent_is_refused_and_audited(upstream: Node) -> None:
+    agent = await upstream.attest(AGENT)
+    ttl = Duration()
+    ttl.FromSeconds(3600)
+    request = node_pb2.SignIntermediateRequest(csr=csr(), ttl=ttl)
+    code, details = await status_of(upstream.node(agent).SignIntermediate(request, timeout=DEADLINE))
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+    assert "--downstream" in details
+    refused = [e for e in await upstream.events("certificate.issue") if e["outcome"] == "refused"]
+    assert [(e["actor"]["id"], e["target"]) for e in refused] == [(AGENT, {"kind": "profile", "id": "intermediate"})]
+
+
+async def test_a_server_enrolled_as_an_agent_does_not_start(upstream: Node, folder: Path) -> None:
+    with pytest.raises(Exception, match="--downstream"):
+        async with below(upstream, folder, await downstream_token(upstream, downstream=False)):
+            pass
+
+
+async def test_serving_goes_on_while_the_upstream_is_away_and_it_comes_back_by_itself(folder: Path) -> None:
+    above = folder / "above"
+    above.mkdir()
+    ports: dict[str, str] = {}
+    async with running(above) as upstream:
+        token = await downstream_token(upstream)
+        ports = {"listen": upstream.target("main"), "attest_listen": upstream.target("attest")}
+        lower_context = below(upstream, folder, token)
+        lower = await lower_context.__aenter__()
+    try:
+
+        async def down() -> bool:
+            return not await up(lower)
+
+        await eventually(down)
+        ready = await lower.admin.get("/ready")
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        assert "upstream server" in ready.json()["checks"]["upstream"]["reason"]
+        svid = await issued(lower)  # everything but a new authority
+        verify_svid(svid, parse_pem(TD, lower.roots), SystemClock().now())
+        async with running(above, **ports):
+            await eventually(lambda: up(lower))
+            assert (await lower.admin.get("/ready")).json()["status"] == "ok"
+    finally:
+        await lower_context.__aexit__(None, None, None)
+
+
+async def test_a_first_start_waits_for_the_upstream(folder: Path) -> None:
+    above = folder / "above"
+    above.mkdir()
+    async with running(above) as upstream:
+        token = await downstream_token(upstream)
+        ports = {"listen": upstream.target("main"), "attest_listen": upstream.target("attest")}
+        gone = upstream
+    starting = below(gone, folder, token)
+    start = asyncio.ensure_future(starting.__aenter__())
+    await asyncio.sleep(1)
+    assert not start.done()
+    async with running(above, **ports):
+        lower = await asyncio.wait_for(start, 20)
+        assert lower.roots == gone.roots
+        await starting.__aexit__(None, None, None)
+
+
+async def test_a_banned_server_gets_nothing_more_and_says_so(upstream: Node, folder: Path) -> None:
+    async with below(upstream, folder, await downstream_token(upstream)) as lower:
+        await upstream.api("POST", f"{agent_path(BELOW)}/ban", {})
+
+        async def banned() -> Any:
+            reason = (await lower.admin.get("/ready")).json()["checks"]["upstream"]["reason"]
+            return reason if "banned" in reason else ""
+
+        await eventually(banned)
+        await issued(lower)
