@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from google.protobuf.duration_pb2 import Duration
 
-from ca.bundle import parse_pem
+from ca.bundle import parse_pem, to_pem
 from ca.svid import X509Svid, parse_svid
 from ca.verify import verify_svid
 from sds._pb.sds.node.v1 import node_pb2
@@ -77,7 +77,8 @@ async def upstream() -> AsyncIterator[Node]:
 
 
 async def issued(node: Node) -> X509Svid:
-    """A workload's certificate from `node`."""
+    """A workload's certificate from `node`, for an agent that has its bundle of now."""
+    node.roots = (await node.admin.get("/v1/bundle", params={"format": "pem"})).content
     agent = await node.attest(AGENT)
     entry = await node.entry()
     item = node_pb2.SignItem(entry_id=entry["id"], csr=csr())
@@ -198,3 +199,111 @@ async def test_a_banned_server_gets_nothing_more_and_says_so(upstream: Node, fol
 
         await eventually(banned)
         await issued(lower)
+
+
+async def prepared(node: Node) -> dict[str, Any]:
+    return await node.api("POST", "/v1/authorities:prepare", {"kind": "x509"})
+
+
+async def gate_open(node: Node, authority_id: str) -> bool:
+    gate = (await node.api("GET", f"/v1/authorities/{authority_id}"))["gate"]
+    return bool(gate["open"])
+
+
+async def roots_of(node: Node) -> tuple[bytes, ...]:
+    pem = (await node.admin.get("/v1/bundle", params={"format": "pem"})).content
+    return parse_pem(TD, pem).x509_authorities
+
+
+async def test_a_new_root_is_in_every_bundle_before_the_upstream_signs_with_it(upstream: Node, folder: Path) -> None:
+    """The upstream's gate waits for the server below, and that one for its own fleet."""
+    async with below(upstream, folder, await downstream_token(upstream)) as lower:
+        slow = await lower.attest(AGENT)  # it is of the fleet, and says nothing of the bundle yet
+        (first,) = await roots_of(upstream)
+        coming = await prepared(upstream)
+
+        async def both() -> bool:
+            return len(await roots_of(lower)) == 2
+
+        await eventually(both)
+        assert (await roots_of(lower))[0] == first
+        await asyncio.sleep(3)  # time enough to say something wrong
+        gate = (await upstream.api("GET", f"/v1/authorities/{coming['id']}"))["gate"]
+        assert [one["agent_id"] for one in gate["stragglers"]] == [BELOW]
+        report = node_pb2.ReportDeliveryRequest(run_id="r", sequence=1, snapshot=True, bundle_sequence=10_000)
+        await lower.node(slow).ReportDelivery(report, timeout=DEADLINE)
+        await eventually(lambda: gate_open(upstream, coming["id"]))
+        await upstream.api("POST", f"/v1/authorities/{coming['id']}:activate", {})
+
+        (event,) = await lower.events("authority.roots")
+        assert (len(event["details"]["added"]), event["details"]["removed"]) == (1, [])
+        second = (set(await roots_of(upstream)) - {first}).pop()
+        theirs = await issued(upstream)
+        assert x509.load_der_x509_certificate(theirs.chain[0]).issuer == x509.load_der_x509_certificate(second).subject
+        pem = (await lower.admin.get("/v1/bundle", params={"format": "pem"})).content
+        verify_svid(theirs, parse_pem(TD, pem), SystemClock().now())
+
+        # The next authority below is below the new root, which everybody has: its gate is open at once.
+        ours = await prepared(lower)
+        assert await gate_open(lower, ours["id"])
+        await lower.api("POST", f"/v1/authorities/{ours['id']}:activate", {})
+        item = node_pb2.SignItem(entry_id=(await lower.entry("/api"))["id"], csr=csr())
+        request = node_pb2.SignX509SvidsRequest(items=[item])
+        answer = await lower.node(slow).SignX509Svids(request, timeout=DEADLINE)
+        svid = parse_svid(tuple(answer.results[0].svid.certificate_chain))
+        intermediate = x509.load_der_x509_certificate(svid.chain[1])
+        assert intermediate.issuer == x509.load_der_x509_certificate(second).subject
+
+
+async def test_a_root_that_the_upstream_takes_back_is_gone_below_at_once(upstream: Node, folder: Path) -> None:
+    """What was below it is revoked, and rotation has another authority sign."""
+    quick = {"rotation.interval": "200ms"}
+    async with below(upstream, folder, await downstream_token(upstream), **quick) as lower:
+        (first,) = await roots_of(upstream)
+        former = (await lower.api("GET", "/v1/authorities?kind=x509"))["authorities"][0]
+        coming = await prepared(upstream)
+        await upstream.api("POST", f"/v1/authorities/{coming['id']}:activate", {"force": True})
+        (old,) = [
+            one
+            for one in (await upstream.api("GET", "/v1/authorities?kind=x509"))["authorities"]
+            if one["state"] == "old"
+        ]
+        await upstream.api("POST", f"/v1/authorities/{old['id']}:revoke", {})
+
+        async def moved() -> bool:
+            slots = (await lower.api("GET", "/v1/authorities?kind=x509"))["authorities"]
+            return any(one["state"] == "active" and one["id"] != former["id"] for one in slots)
+
+        await eventually(moved, 20)
+        assert first not in await roots_of(lower)
+        assert await roots_of(lower) == await roots_of(upstream)
+        verify_svid(await issued(lower), parse_pem(TD, lower_pem(await roots_of(lower))), SystemClock().now())
+        (event,) = await lower.events("authority.revoke")
+        assert event["target"]["id"] == former["id"]
+        assert "taken back" in event["reason"]
+
+
+async def test_what_the_upstream_taints_is_tainted_below(upstream: Node, folder: Path) -> None:
+    quick = {"rotation.interval": "200ms"}
+    async with below(upstream, folder, await downstream_token(upstream), **quick) as lower:
+        former = (await lower.api("GET", "/v1/authorities?kind=x509"))["authorities"][0]
+        coming = await prepared(upstream)
+        await eventually(lambda: gate_open(upstream, coming["id"]))
+        active = next(
+            one
+            for one in (await upstream.api("GET", "/v1/authorities?kind=x509"))["authorities"]
+            if one["state"] == "active"
+        )
+        await upstream.api("POST", f"/v1/authorities/{active['id']}:taint")
+
+        async def replaced() -> bool:
+            slots = {o["id"]: o for o in (await lower.api("GET", "/v1/authorities?kind=x509"))["authorities"]}
+            active_now = [one["id"] for one in slots.values() if one["state"] == "active" and not one["tainted"]]
+            return slots[former["id"]]["tainted"] and bool(active_now) and active_now != [former["id"]]
+
+        await upstream.api("POST", f"/v1/authorities/{coming['id']}:activate", {})
+        await eventually(replaced, 20)
+
+
+def lower_pem(roots: tuple[bytes, ...]) -> bytes:
+    return b"".join(map(to_pem, roots))
