@@ -156,11 +156,16 @@ class Rotation:
 
     def _finish(self, activated: Activated) -> None:
         self._tell(activated)
-        overview, _ = self._look()
         before = self._before.id if self._before is not None else None
-        old = next((one for one in overview.authorities if one.id == before), None)
-        kept_until = None if old is None else old.kept_until
-        self._tell(Done(activated.authority.id, before, kept_until, self._waited))
+        self._tell(Done(activated.authority.id, before, self._kept_until(before), self._waited))
+
+    def _kept_until(self, authority_id: str | None) -> datetime | None:
+        """None, too, where it cannot be asked any more: what was to be done is done."""
+        try:
+            overview, _ = self._look()
+        except CliError:
+            return None
+        return next((one.kept_until for one in overview.authorities if one.id == authority_id), None)
 
     @property
     def _waited(self) -> float:
