@@ -69,13 +69,13 @@ def _problem_of(read: Callable[[str], object]) -> Callable[[str], str]:
     return problem
 
 
-def _each(problem_of: Callable[[str], str]) -> AfterValidator:
-    """Tells by its number, and without repeating it, each item that has a problem."""
+def _each(problem_of: Callable[[str], str], meaning: Callable[[str], str] = str) -> AfterValidator:
+    """Tells by its number, and without repeating it, each item that has a problem, and that two mean the same."""
 
     def check(texts: tuple[str, ...]) -> tuple[str, ...]:
         found = [(number, problem_of(text)) for number, text in enumerate(texts, start=1)]
         problems = [f"item {number} {problem}" for number, problem in found if problem]
-        if len(set(texts)) != len(texts):
+        if len(set(map(meaning, texts))) != len(texts):
             problems.append("has an item twice")
         if problems:
             raise ValueError("; ".join(problems))
@@ -106,8 +106,8 @@ DnsPatterns = Annotated[TextList, _each(pattern_problem)]
 Networks = Annotated[TextList, _each(_problem_of(network))]
 MailDomains = Annotated[TextList, _each(domain_problem)]
 KeyUsages = Annotated[TextList, _each(_key_usage_problem)]
-Purposes = Annotated[TextList, _each(lambda text: purpose_problem(purpose(text)))]
+Purposes = Annotated[TextList, _each(lambda text: purpose_problem(purpose(text)), purpose)]
 KeyTypes = Annotated[TextList, _each(_key_problem)]
-Settable = Annotated[TextList, _each(_problem_of(settable))]
+Settable = Annotated[TextList, _each(_problem_of(settable), lambda text: text.partition(":")[0].strip().upper())]
 Urls = Annotated[TextList, _each(address_problem)]
 FixedSubject = Annotated[str, AfterValidator(_fixed)]
