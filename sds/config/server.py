@@ -82,7 +82,7 @@ class CaSection(Section):
 
     key_type: AuthorityKeyTypeName = key("Key type of new authorities; see key-types.md.", default="ecdsa-p256")
     post_quantum: bool = key(
-        "Allow ML-DSA in `key_type`. Hardly any sidecar verifies such certificates today; see key-types.md.",
+        "Allow ML-DSA in `key_type`. Envoy verifies such certificates, few others do; see key-types.md.",
         default=False,
     )
     ttl: Duration = key(
@@ -140,7 +140,7 @@ class CaSection(Section):
         if self.key_type.startswith("mldsa-") and not self.post_quantum:
             problems.append(
                 Problem(
-                    "key_type", "is one that hardly any sidecar verifies", "set ca.post_quantum to use it all the same"
+                    "key_type", "is one that few programs verify", "set ca.post_quantum to use it all the same"
                 )
             )
         elif self.key_manager.plugin == "pkcs11" and self.key_type not in TOKEN_KEY_TYPES:

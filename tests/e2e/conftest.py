@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+import tempfile
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,13 @@ async def world(empty_world: World) -> World:
     """A server and an agent that is attested."""
     await empty_world.start()
     return empty_world
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A temporary folder whose path is short enough for Unix sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="sds-", dir="/tmp") as made:
+        yield Path(made)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -82,3 +83,11 @@ def test_a_workload_cannot_have_a_post_quantum_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_agent_config(file, {}, {})
     assert "svid.key_type" in {problem.key for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize("page", ["docs/key-managers/pkcs11.md", "docs/key-types.md"])
+def test_what_the_documentation_shows_is_accepted(tmp_path: Path, page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text()
+    for block in re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        shown = load(tmp_path, block).ca
+        assert (shown.key_manager.plugin, shown.key_type) != ("wrapped", "ecdsa-p256")
