@@ -296,6 +296,16 @@ class AgentMetrics:
             "X.509-SVIDs that are replaced before their time: revoked, or of a tainted or removed authority.",
             r,
         )
+        self.tokens = _gauge("sds_agent_tokens", "JWT-SVIDs held in memory.", r)
+        self.tokens_requested = Counters(
+            "sds_agent_token_requests",
+            "JWT-SVIDs that workloads asked for; `cached` were in memory.",
+            r,
+            outcome=("cached", *OUTCOMES),
+        )
+        self.tokens_validated = Counters(
+            "sds_agent_token_validations", "JWT-SVIDs that workloads had validated.", r, outcome=("success", "refused")
+        )
         self.renewals = Counters(
             "sds_agent_renewals", "Renewals of SVIDs.", r, whose=("workload", "agent"), outcome=OUTCOMES
         )

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from attestation.entry import RegistrationEntry, match
 from attestation.selector import Selectors
+from attestation.spiffe_id import TrustDomain
 from ca.bundle import TrustBundle
 from sds.agent.group import Group, Member, Waker
 from sds.agent.renewal import Attempt, Facts
@@ -68,6 +69,11 @@ class Cache:
     @property
     def bundle(self) -> TrustBundle | None:
         return self._bundle
+
+    def bundles_for(self, entries: Iterable[RegistrationEntry]) -> Mapping[TrustDomain, TrustBundle]:
+        """What a caller with these entries verifies by: our own bundle, and those that the entries federate with."""
+        own = self._bundle
+        return {} if own is None else {**self._views.federated_with(entries), own.trust_domain: own}
 
     def facts(self) -> Facts:
         """For `renewal.plan`."""

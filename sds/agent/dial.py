@@ -66,6 +66,9 @@ class NodeLink:
     async def sign(self, request: node_pb2.SignX509SvidsRequest) -> node_pb2.SignX509SvidsResponse:
         return await self._unary("SignX509Svids", request, node_pb2.SignX509SvidsResponse)
 
+    async def sign_jwt(self, request: node_pb2.SignJwtSvidsRequest) -> node_pb2.SignJwtSvidsResponse:
+        return await self._unary("SignJwtSvids", request, node_pb2.SignJwtSvidsResponse)
+
     async def sign_intermediate(self, request: node_pb2.SignIntermediateRequest) -> node_pb2.SignIntermediateResponse:
         return await self._unary("SignIntermediate", request, node_pb2.SignIntermediateResponse)
 

@@ -184,7 +184,7 @@ class StreamObserver:
 
 
 class ServerObserver:
-    """Implements the observers of Upstream, OwnSvid, Issuer and Reporter."""
+    """Implements the observers of Upstream, OwnSvid, Issuer, JwtSvids and Reporter."""
 
     def __init__(self, metrics: AgentMetrics) -> None:
         self._metrics = metrics
@@ -194,6 +194,12 @@ class ServerObserver:
 
     def skew(self, seconds: float) -> None:
         self._metrics.clock_skew.set(seconds)
+
+    def token_requested(self, outcome: str) -> None:
+        self._metrics.tokens_requested.inc(outcome)
+
+    def token_validated(self, outcome: str) -> None:
+        self._metrics.tokens_validated.inc(outcome)
 
     def renewed(self, outcome: str) -> None:
         self._metrics.renewals.inc("agent", outcome)

@@ -7,6 +7,7 @@ from ca.keys import KeyType
 from sds.agent.backoff import Backoff
 from sds.agent.dial import LinkOptions
 from sds.agent.issuer import IssuerOptions
+from sds.agent.jwt.tokens import TokenOptions
 from sds.agent.peer import PeerOptions
 from sds.config import AgentConfig
 from sds.delivery.service import DeliverySettings
@@ -33,6 +34,16 @@ def issuer(config: AgentConfig) -> IssuerOptions:
         jitter_share=config.svid.renewal_jitter,
         warm_for=config.svid.warm_for,
         replace_within=config.svid.replace_within,
+    )
+
+
+def tokens(config: AgentConfig) -> TokenOptions:
+    jwt = config.jwt
+    return TokenOptions(
+        capacity=jwt.max_tokens,
+        batch=config.upstream.sign_batch,
+        jitter_share=jwt.refresh_jitter,
+        leeway=jwt.leeway,
     )
 
 

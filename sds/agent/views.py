@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from attestation.entry import RegistrationEntry
@@ -33,7 +33,18 @@ class Views:
     `entries` and `held` belong to the cache; whatever is held has its entry.
     """
 
-    __slots__ = ("_entries", "_federated", "_held", "_names", "_nobody", "_own", "_trusts", "_users", "_views")
+    __slots__ = (
+        "_bundles",
+        "_entries",
+        "_federated",
+        "_held",
+        "_names",
+        "_nobody",
+        "_own",
+        "_trusts",
+        "_users",
+        "_views",
+    )
 
     def __init__(
         self, entries: Mapping[str, RegistrationEntry], held: Mapping[str, HeldSvid], names: Names, nobody: bytes = b""
@@ -44,6 +55,7 @@ class Views:
         self._names = names
         self._nobody = nobody
         self._own: DomainBundle | None = None
+        self._bundles: dict[TrustDomain, TrustBundle] = {}  # of the federated domains, as they came
         self._federated: dict[TrustDomain, DomainBundle] = {}
         self._trusts: dict[frozenset[TrustDomain], Trust] = {}  # by the federated domains that it has
         self._views: dict[Key, View] = {}
@@ -64,14 +76,19 @@ class Views:
         self._trusts.clear()
         self._views.clear()
 
-    def federate(self, bundles: Iterable[TrustBundle]) -> bool:
+    def federated_with(self, entries: Iterable[RegistrationEntry]) -> dict[TrustDomain, TrustBundle]:
+        """The bundles of other trust domains that these entries name, as far as they are here."""
+        named = {domain for entry in entries for domain in entry.spec.federates_with}
+        return {domain: self._bundles[domain] for domain in named & self._bundles.keys()}
+
+    def federate(self, bundles: Collection[TrustBundle]) -> bool:
         """Views show these bundles of other trust domains from now on, each to those whose entries name it.
 
         Whether that changes anything.
         """
         former, new = self._federated, {bundle.trust_domain: _domain_bundle(bundle) for bundle in bundles}
         changed = {domain for domain in new.keys() | former.keys() if new.get(domain) != former.get(domain)}
-        self._federated = new
+        self._federated, self._bundles = new, {bundle.trust_domain: bundle for bundle in bundles}
         self._trusts = {domains: trust for domains, trust in self._trusts.items() if domains.isdisjoint(changed)}
         for key in [key for key in self._views if not changed.isdisjoint(self._named(key))]:
             del self._views[key]

@@ -27,6 +27,7 @@ from sds.agent.errors import HOW_TO_ATTEST, DataFolderUnusable, IdentityUnusable
 from sds.agent.health import checks
 from sds.agent.identity import AgentIdentity
 from sds.agent.issuer import Issuer
+from sds.agent.jwt.tokens import JwtSvids
 from sds.agent.local_api import local_api
 from sds.agent.memory import Subscriptions
 from sds.agent.observe import ConnectionObserver, ServerObserver, StreamObserver, WorkloadEvents
@@ -117,7 +118,11 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
         core.executors[1],
         options.peers(config),
     )
-    backend, workload_api = _backend(core, callers, private)
+    tokens = JwtSvids(
+        core.cache, core.upstream, core.cache.bundles_for, backoff, options.tokens(config), observer, clock, log
+    )
+    core.metrics.tokens.set_function(lambda: len(tokens))
+    backend, workload_api = _backend(core, callers, private, tokens)
     parts = Parts(
         backend=backend,
         workload_api=workload_api,
@@ -127,6 +132,7 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
         loops=[
             ("the connection to the server", core.upstream.run()),
             ("issuing", issuer.run()),
+            ("JWT-SVIDs", tokens.run()),
             ("renewal of this agent's SVID", own.run()),
             ("attestation again", callers.run()),
             ("delivery reports", core.reporter.run()),
@@ -246,14 +252,14 @@ def _relay(core: Core, listening: socket.socket, private: Path, descriptors: int
     )
 
 
-def _backend(core: Core, callers: LocalCallers, private: Path) -> tuple[grpc.aio.Server, WorkloadApi]:
+def _backend(core: Core, callers: LocalCallers, private: Path, tokens: JwtSvids) -> tuple[grpc.aio.Server, WorkloadApi]:
     """What the relay talks to: SDS and, where it is enabled, the Workload API."""
     settings = options.delivery(core.config)
     places = Places(settings.streams)
     observer = StreamObserver(core.metrics, core.reporter, core.clock, core.log)
     service = DeliveryService(callers, observer, core.streams, core.clock, settings, places)
     surroundings = Surroundings(observer, core.streams, core.clock, settings.silent_grace)
-    workload_api = WorkloadApi(callers, surroundings, places)
+    workload_api = WorkloadApi(callers, surroundings, places, tokens)
     # Probing for bandwidth, a ping after a request, is of no use on a Unix socket and a fifth of the relay's work.
     server = grpc.aio.server(options=[*server_options(settings), ("grpc.http2.bdp_probe", 0)])
     server.add_generic_rpc_handlers(service.handlers())

@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from sds.config.common import HealthSection, LogSection, cross_check, with_default
+from sds.config.jwt import AgentJwtSection
 from sds.config.problems import Problem
 from sds.config.types import (
     Address,
@@ -180,6 +181,7 @@ class AgentConfig(Section):
     limits: AgentLimits = AgentLimits()
     attestors: AttestorsSection = AttestorsSection()
     svid: SvidSection = SvidSection()
+    jwt: AgentJwtSection = AgentJwtSection()
     upstream: UpstreamSection = UpstreamSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()

@@ -19,6 +19,10 @@ class NoIdentity(DeliveryError):
     """No entry gives the caller an identity, or none does any more."""
 
 
+class NotGranted(DeliveryError):
+    """The caller has an identity, but the server refuses it this token."""
+
+
 class NotReady(DeliveryError):
     """What the caller is entitled to cannot be served now; it may try again."""
 

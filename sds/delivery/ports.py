@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from attestation.entry import RegistrationEntry
 from sds.delivery.view import View
 
 
@@ -29,6 +30,11 @@ class Caller(Protocol):
     @property
     def description(self) -> CallerInfo:
         """As of now; selectors and SPIFFE IDs change when the caller is attested again."""
+        ...
+
+    @property
+    def entries(self) -> Sequence[RegistrationEntry]:
+        """The entries that match, the default one first, whether or not their certificates are there."""
         ...
 
     def view(self) -> View:
@@ -126,7 +132,7 @@ class Observer(Protocol):
         ...
 
     def rejected(self, peer: str, protocol: str, reason: str) -> None:
-        """A call ended before it had a caller: not attested, or too many streams."""
+        """A call ended without a stream: not attested, too many streams, or a token that was not given or believed."""
         ...
 
     def crashed(self, protocol: str, error: Exception) -> None:

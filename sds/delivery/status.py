@@ -5,13 +5,22 @@ from __future__ import annotations
 import grpc
 
 from attestation.errors import AttestationRefused
-from sds.delivery.errors import InvalidRequest, LimitExceeded, NoIdentity, NoSuchSecret, NotReady, NotSupported
+from sds.delivery.errors import (
+    InvalidRequest,
+    LimitExceeded,
+    NoIdentity,
+    NoSuchSecret,
+    NotGranted,
+    NotReady,
+    NotSupported,
+)
 
 _TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT),
     (LimitExceeded, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NoSuchSecret, grpc.StatusCode.NOT_FOUND),
     (NoIdentity, grpc.StatusCode.PERMISSION_DENIED),
+    (NotGranted, grpc.StatusCode.PERMISSION_DENIED),
     (NotReady, grpc.StatusCode.UNAVAILABLE),
     (NotSupported, grpc.StatusCode.UNIMPLEMENTED),
     (AttestationRefused, grpc.StatusCode.PERMISSION_DENIED),

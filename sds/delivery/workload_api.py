@@ -1,28 +1,45 @@
-"""The SPIFFE Workload API on grpc.aio, for attested callers: the X.509-SVID profile.
+"""The SPIFFE Workload API on grpc.aio, for attested callers: its X.509-SVID and JWT-SVID profiles.
 
-The JWT-SVID profile is not built yet: its methods say so. SPIFFE Workload API and SPIFFE Workload Endpoint.
+SPIFFE Workload API and SPIFFE Workload Endpoint.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
 import grpc
 
 from attestation.errors import AttestationRefused
-from sds.delivery.errors import DeliveryError, InvalidRequest, LimitExceeded, NotReady, NotSupported
+from sds.delivery.errors import DeliveryError, InvalidRequest, LimitExceeded, NoIdentity, NotReady, NotSupported
+from sds.delivery.messages import NO_IDENTITY
 from sds.delivery.places import TOO_MANY, Places
 from sds.delivery.ports import Caller, Callers
 from sds.delivery.registry import LiveStream
 from sds.delivery.session import Context, Surroundings
 from sds.delivery.status import INTERNAL, status_of
+from sds.delivery.tokens import Tokens
+from sds.delivery.workload_jwt import (
+    JwtBundleEncoder,
+    JwtOrder,
+    JwtQuestion,
+    answer_order,
+    answer_question,
+    check_bundles_request,
+    read_order,
+    read_question,
+)
 from sds.delivery.workload_messages import WorkloadEncoder, check_request
 from sds.delivery.workload_session import Encode, Holding, WorkloadSession
+
+R = TypeVar("R")
 
 SERVICE = "SpiffeWorkloadAPI"
 PROTOCOL = "workload-api"
 """Under this name reports and metrics have these streams. Nothing on them is ever acknowledged."""
 HEADER = "workload.spiffe.io"
 
-_JWT = "JWT-SVIDs are not supported by this agent yet; FetchX509SVID and FetchX509Bundles are"
 _STOPPING = "the agent is stopping, try again"
 _WIT = "the WIT-SVID profile is not supported"
 _LEFT = (grpc.aio.UsageError, grpc.aio.InternalError)
@@ -32,11 +49,13 @@ _LEFT = (grpc.aio.UsageError, grpc.aio.InternalError)
 class WorkloadApi:
     """Add `handlers()` to a grpc.aio server. `places` is shared with the other services of that server."""
 
-    def __init__(self, callers: Callers, around: Surroundings, places: Places) -> None:
+    def __init__(self, callers: Callers, around: Surroundings, places: Places, tokens: Tokens) -> None:
         self._callers = callers
         self._around = around
         self._places = places
+        self._tokens = tokens
         self._encoder = WorkloadEncoder()
+        self._jwt_encoder = JwtBundleEncoder()
         self._sessions: set[WorkloadSession] = set()
         self._closed = False
 
@@ -54,9 +73,9 @@ class WorkloadApi:
                 {
                     "FetchX509SVID": stream(self.fetch_x509_svid),
                     "FetchX509Bundles": stream(self.fetch_x509_bundles),
-                    "FetchJWTSVID": unary(self.no_jwt),
-                    "FetchJWTBundles": stream(self.no_jwt),
-                    "ValidateJWTSVID": unary(self.no_jwt),
+                    "FetchJWTSVID": unary(self.fetch_jwt_svid),
+                    "FetchJWTBundles": stream(self.fetch_jwt_bundles),
+                    "ValidateJWTSVID": unary(self.validate_jwt_svid),
                     "FetchWITSVID": stream(self.no_wit),
                     "FetchWITBundles": stream(self.no_wit),
                 },
@@ -70,13 +89,27 @@ class WorkloadApi:
             session.end(NotReady(_STOPPING))
 
     async def fetch_x509_svid(self, raw: bytes, context: Context) -> None:
-        await self._stream(raw, context, self._encoder.svids, bundles=False)
+        await self._stream(context, self._encoder.svids, partial(check_request, raw, bundles=False))
 
     async def fetch_x509_bundles(self, raw: bytes, context: Context) -> None:
-        await self._stream(raw, context, self._encoder.bundles, bundles=True)
+        await self._stream(context, self._encoder.bundles, partial(check_request, raw, bundles=True))
 
-    async def no_jwt(self, _raw: bytes, context: Context) -> bytes:
-        return await self._unsupported(context, _JWT)
+    async def fetch_jwt_bundles(self, raw: bytes, context: Context) -> None:
+        await self._stream(context, self._jwt_encoder.bundles, partial(check_bundles_request, raw))
+
+    async def fetch_jwt_svid(self, raw: bytes, context: Context) -> bytes:
+        async def answer(order: JwtOrder, caller: Caller) -> bytes:
+            return await answer_order(order, caller.entries, self._tokens)
+
+        return await self._unary(context, partial(read_order, raw), answer)
+
+    async def validate_jwt_svid(self, raw: bytes, context: Context) -> bytes:
+        async def answer(question: JwtQuestion, caller: Caller) -> bytes:
+            if not caller.entitled():
+                raise NoIdentity(NO_IDENTITY)
+            return answer_question(question, caller.entries, self._tokens)
+
+        return await self._unary(context, partial(read_question, raw), answer)
 
     async def no_wit(self, _raw: bytes, context: Context) -> bytes:
         return await self._unsupported(context, _WIT)
@@ -91,9 +124,29 @@ class WorkloadApi:
         await self._abort(error, context)
         return b""  # abort never returns
 
-    async def _stream(self, raw: bytes, context: Context, encode: Encode, *, bundles: bool) -> None:
+    async def _unary(
+        self, context: Context, read: Callable[[], R], answer: Callable[[R, Caller], Awaitable[bytes]]
+    ) -> bytes:
         try:
-            self._admit(raw, context, bundles=bundles)
+            request = self._admit(context, read)
+            with self._places.one():
+                caller = await self._identify(context)
+                caller.view()  # raises for who is gone
+                return await self._answered(context, answer(request, caller))
+        except Exception as error:  # noqa: BLE001 - every error becomes a status, the unforeseen ones without detail
+            await self._abort(error, context)
+        return b""  # abort never returns
+
+    async def _answered(self, context: Context, answer: Awaitable[bytes]) -> bytes:
+        try:
+            return await answer
+        except DeliveryError as error:
+            self._reject(context, error)
+            raise
+
+    async def _stream(self, context: Context, encode: Encode, read: Callable[[], None]) -> None:
+        try:
+            self._admit(context, read)
             with self._places.one():
                 await self._hold(context, await self._identify(context), encode)
         except _LEFT:
@@ -101,11 +154,11 @@ class WorkloadApi:
         except Exception as error:  # noqa: BLE001 - every error becomes a status, the unforeseen ones without detail
             await self._abort(error, context)
 
-    def _admit(self, raw: bytes, context: Context, *, bundles: bool) -> None:
-        """All that costs next to nothing. Raises InvalidRequest, NotReady, LimitExceeded."""
+    def _admit(self, context: Context, read: Callable[[], R]) -> R:
+        """All that costs next to nothing; gives the request. Raises InvalidRequest, NotReady, LimitExceeded."""
         try:
             self._check_header(context)
-            check_request(raw, bundles=bundles)
+            request = read()
             if self._closed:
                 raise NotReady(_STOPPING)
             if not self._callers.ready:
@@ -115,6 +168,7 @@ class WorkloadApi:
         except DeliveryError as error:
             self._reject(context, error)
             raise
+        return request
 
     def _check_header(self, context: Context) -> None:
         """Before anything else (Workload Endpoint, section 3). Raises InvalidRequest."""

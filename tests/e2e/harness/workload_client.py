@@ -2,6 +2,8 @@
 
 python -P workload_client.py watch SOCKET   a line of JSON at every update; takes "source" and "mtls" on stdin
 python -P workload_client.py once SOCKET    one fetch of each kind, as JSON
+python -P workload_client.py jwt SOCKET     a line of JSON at every update of the JWT bundles; takes questions about
+                                            tokens on stdin, as JSON, and answers each with a line
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import SubjectAlternativeName, UniformResourceIdentifier, load_der_x509_certificate
-from spiffe import WorkloadApiClient, X509Source
+from spiffe import SpiffeId, TrustDomain, WorkloadApiClient, X509Source
+from spiffe.bundle.jwt_bundle.jwt_bundle_set import JwtBundleSet
+from spiffe.svid.jwt_svid import JwtSvid
 from spiffe.svid.x509_svid import X509Svid
 from spiffe.workloadapi.errors import WorkloadApiError
 from spiffe.workloadapi.x509_context import X509Context
@@ -120,8 +124,8 @@ def once(path: str) -> None:
         calls = {
             "svid": lambda: str(client.fetch_x509_svid().spiffe_id),
             "bundles": lambda: len(client.fetch_x509_bundles().bundles),
-            "jwt": lambda: str(client.fetch_jwt_svid({"test"})),
-            "jwt_bundles": lambda: str(client.fetch_jwt_bundles()),
+            "jwt": lambda: str(client.fetch_jwt_svid({"test"}).spiffe_id),
+            "jwt_bundles": lambda: len(client.fetch_jwt_bundles().bundles),
         }
         for name, fetch in calls.items():
             try:
@@ -131,5 +135,47 @@ def once(path: str) -> None:
     say(**found)
 
 
+def bundles_of(found: JwtBundleSet) -> dict[str, list[str]]:
+    return {bundle.trust_domain.name: sorted(bundle.jwt_authorities) for bundle in found.bundles}
+
+
+def token_of(svid: JwtSvid, client: WorkloadApiClient) -> dict[str, Any]:
+    """What the library makes of a token, and whether it verifies it itself by the bundle that it has fetched."""
+    domain = TrustDomain(svid.spiffe_id.trust_domain.name)
+    bundle = client.fetch_jwt_bundles().get_bundle_for_trust_domain(domain)
+    assert bundle is not None
+    verified = JwtSvid.parse_and_validate(svid.token, bundle, set(svid.audience))
+    return {
+        "id": str(svid.spiffe_id),
+        "audience": sorted(svid.audience),
+        "expiry": svid.expiry,
+        "token": svid.token,
+        "verified": verified.spiffe_id == svid.spiffe_id,
+    }
+
+
+def jwt(path: str) -> None:
+    """Each question is an object: `fetch` with an audience (and `id`), or `validate` with a token and `audience`."""
+    with WorkloadApiClient(socket_path=path, default_timeout=20) as client:
+
+        def answer(question: dict[str, Any]) -> dict[str, Any]:
+            if "validate" in question:
+                svid = client.validate_jwt_svid(question["validate"], question["audience"])
+                return {"valid": str(svid.spiffe_id)}
+            subject = SpiffeId(question["id"]) if question.get("id") else None
+            found = client.fetch_jwt_svids(set(question["fetch"]), subject)
+            return {"tokens": [token_of(svid, client) for svid in found]}
+
+        watching = client.stream_jwt_bundles(
+            lambda found: say(bundles=bundles_of(found)), lambda error: say(error=str(error))
+        )
+        for line in sys.stdin:
+            try:
+                say(**answer(json.loads(line)))
+            except WorkloadApiError as error:
+                say(refused=str(error))
+        watching.cancel()
+
+
 if __name__ == "__main__":
-    {"watch": watch, "once": once}[sys.argv[1]](f"unix://{sys.argv[2]}")
+    {"watch": watch, "once": once, "jwt": jwt}[sys.argv[1]](f"unix://{sys.argv[2]}")

@@ -1,0 +1,1 @@
+"""JWT-SVIDs on the agent: asked for, kept until they expire, and validated."""
