@@ -162,6 +162,9 @@ async def test_sighup_rereads_what_it_can_and_names_the_rest(folder: Path) -> No
         running.process.send_signal(signal.SIGHUP)
         assert (await running.said("reloaded the configuration"))["changed"] == ["limits.attest_rate"]
         assert (await running.said("these keys have changed but need a restart"))["keys"] == ["ca.agent_ttl"]
+        config.write_text(config.read_text() + "[ca.profiles.gateway]\ndns_names = ['.example.org']\n")
+        running.process.send_signal(signal.SIGHUP)
+        assert (await running.said("reloaded the configuration"))["changed"] == ["ca.profiles"]
         config.write_text('trust_domain = "example.org"\nnonsense = 1\n')
         running.process.send_signal(signal.SIGHUP)
         line = await running.said("the configuration stays as it was")
