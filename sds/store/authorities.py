@@ -144,6 +144,12 @@ class Authorities:
         self._changes.append(ChangeKind.BUNDLE, "")
         return self._settings.count_up(_BUNDLE_SEQUENCE)
 
+    def raise_sequence(self, least: int) -> int:
+        """Go on above `least`, which the trust bundle's sequence once had; returns what it is now."""
+        if self.bundle_sequence < least:
+            self._settings.put(_BUNDLE_SEQUENCE, str(least))
+        return self.bundle_changed()
+
     @property
     def _revision(self) -> int:
         return int(self._settings.get(_REVISION) or 0)

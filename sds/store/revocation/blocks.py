@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Row, insert, select, tuple_, update
+from sqlalchemy import Row, delete, insert, select, tuple_, update
 
 from ca.revocation import Reason
 from sds.store.changes import Changes
@@ -43,6 +43,12 @@ class Blocks:
         }
         self._tx.change(blocks, insert(blocks).values(row))
         self._changes.append(ChangeKind.BLOCK, block.id)
+
+    def put(self, block: BlockRecord) -> None:
+        """As it was once known to be, in place of what stands."""
+        self._changes.lock()
+        self._tx.change(blocks, delete(blocks).where(blocks.c.id == block.id))
+        self.add(block)
 
     def get(self, block_id: str) -> BlockRecord:
         """Raises NotFound."""
