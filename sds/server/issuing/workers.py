@@ -101,7 +101,7 @@ class Worker:
                 raise to_error(*told[1:])
             self._signing = signing
         plain = [
-            (csr, profile, str(spiffe_id), dns_names, from_span(ttl), extra_sans, subject)
+            (csr, str(profile), str(spiffe_id), dns_names, from_span(ttl), extra_sans, subject)
             for csr, profile, spiffe_id, dns_names, ttl, extra_sans, subject in orders
         ]
         return self._ask(("prepare", batch, from_moment(now), plain))

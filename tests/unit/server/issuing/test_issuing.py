@@ -37,7 +37,7 @@ MAX_CSR = 4096
 
 
 def order(path: str = "/web", csr: bytes = CSR, **more: object) -> Order:
-    return Order(csr, "workload", SpiffeId(TRUST_DOMAIN, path), **more)  # type: ignore[arg-type]
+    return Order(csr, ProfileName.WORKLOAD, SpiffeId(TRUST_DOMAIN, path), **more)  # type: ignore[arg-type]
 
 
 class Counted:
