@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ca.key_manager import manager_of
 from sds.demo.errors import DemoError
 from sds.demo.stack import call
 from tests.e2e.harness.wait import eventually
@@ -116,3 +119,43 @@ async def test_a_server_does_not_start_without_its_token(token_world: World, sof
     softhsm.plug_in()
     await world.stack.start_server()
     assert (await world.stack.call("GET", "/v1/bundle?format=pem")).text == bundle
+
+
+async def test_a_running_fleet_moves_into_a_token(softhsm: SoftHsm, tmp_path: Path) -> None:
+    """The documented way, under traffic: configure the token, restart, rotate. No request fails."""
+    async with new_world() as world:
+        await world.start()
+        await world.entry("front")
+        await world.entry("back")
+        pair = await world.pair()
+        async with traffic(pair.url) as tally:
+            assert world.stack.server is not None
+            await world.stack.server.stop()
+            world.stack.server_env = token_env(softhsm, tmp_path) | chosen("pkcs11")
+            await world.stack.start_server()
+            old = await active(world)
+            assert {name for _, name in old} == {"wrapped"}
+            await world.cli("ca", "rotate", "--yes", "--timeout", "40s")  # as soon as both Envoys have the bundle
+            await world.cli("ca", "rotate", "--kind", "jwt", "--yes", "--timeout", "1s", "--force")  # nobody has tokens
+            new = await active(world)
+            assert {name for _, name in new} == {"pkcs11"}
+            held = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
+
+            async def moved() -> bool:
+                now = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
+                return all(not a & b for a, b in zip(held, now, strict=True))
+
+            entries = (await world.stack.call("GET", "/v1/entries")).json()["entries"]
+            for number, entry in enumerate(entries):
+                await world.rotate(entry, number)
+            await eventually(moved)
+        assert tally.requests > 0
+        assert tally.failed == 0, list(tally.failures)
+
+
+async def active(world: World) -> set[tuple[str, str]]:
+    """Each active authority and the key manager that has its key, from the database itself."""
+    path = world.folder / "server" / "sds.sqlite3"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        rows = database.execute("SELECT id, key_ref FROM authorities WHERE state = 'active'").fetchall()
+    return {(str(row[0]), manager_of(str(row[1]))) for row in rows}
