@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,20 +15,26 @@ from typing import Protocol
 import pytest
 
 from attestation.entry import RegistrationEntry
-from attestation.spiffe_id import SpiffeId
+from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import TrustBundle
+from ca.gate import Holder
 from ca.jwt_svid import JwtIssuer, JwtPolicy
 from sds.admin.services import AdminServices, AgentInfo, ProcessInfo, StreamInfo
+from sds.server.authority.authorities import Authorities
 from sds.server.authority.custody import open_custody
 from sds.server.authority.kek_file import KekFile
 from sds.server.events import Events
+from sds.server.federation.poller import Caller
+from sds.server.federation.service import FederationService
 from sds.server.jwt.mint import JwtService
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
+from sds.server.services.authorities import AuthorityService
 from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
 from sds.server.services.entry_policy import EntryPolicy
 from sds.server.services.trust import BundleService, KekService, TokenPolicy, TokenService
+from sds.store.federations import FederationRecord
 from sds.store.records import ProcessRecord, ResourceRecord, StreamRecord
 from sds.store.store import Store, open_store
 from tests.contract.conftest import QUICK
@@ -36,6 +43,7 @@ from tests.fakes.admin_server import AUTHORITY
 from tests.fakes.admin_services import PROFILES, TD, FakeServices
 from tests.fakes.clock import EPOCH, FakeClock
 from tests.fakes.jwt import bundles_of, counted_ids, make_jwt_authority
+from tests.fakes.rotation import RULES, make_authorities
 
 NO_AGENT: frozenset[RegistrationEntry] = frozenset()
 
@@ -50,6 +58,14 @@ class Subject(Protocol):
     async def reported(self, agent_id: SpiffeId, stream_id: str, spiffe_id: str) -> None: ...
 
     async def issued(self, entry_id: str, not_after: datetime) -> None: ...
+
+    async def has_authorities(self) -> None:
+        """One of each kind is active."""
+        ...
+
+    async def holds(self, agent_id: SpiffeId, bundle_sequence: int) -> None:
+        """An agent that has attested says by which bundle it verifies."""
+        ...
 
 
 @dataclass
@@ -75,6 +91,12 @@ class Faked:
     async def issued(self, entry_id: str, not_after: datetime) -> None:
         self.fakes.entries.expires[entry_id] = not_after
 
+    async def has_authorities(self) -> None:
+        """It has from the beginning."""
+
+    async def holds(self, agent_id: SpiffeId, bundle_sequence: int) -> None:
+        self.fakes.authorities.holders = (Holder(agent_id, bundle_sequence),)
+
 
 class NobodyWatches:
     """No agent is connected to this server."""
@@ -91,9 +113,16 @@ async def _settled(_seconds: float) -> bool:
 
 
 class Real:
-    def __init__(self, store: Store, services: AdminServices) -> None:
+    def __init__(self, store: Store, services: AdminServices, authorities: Authorities) -> None:
         self.store = store
         self.services = services
+        self._authorities = authorities
+
+    async def has_authorities(self) -> None:
+        await self._authorities.ensure()
+
+    async def holds(self, agent_id: SpiffeId, bundle_sequence: int) -> None:
+        await self.store.write(lambda uow: uow.agents.verifies_by(agent_id, bundle_sequence))
 
     async def attested(self, agent_id: SpiffeId) -> None:
         def work(uow: samples.UnitOfWork) -> None:
@@ -122,6 +151,15 @@ class NobodyCounts:
     def issued(self, profile: str, outcome: str) -> None: ...
 
 
+class NobodyPolls:
+    """No endpoint is asked here: tests/unit/server/federation does that."""
+
+    def wake(self) -> None: ...
+
+    async def poll(self, trust_domain: TrustDomain, caller: Caller) -> FederationRecord:
+        raise NotImplementedError
+
+
 def jwt_service(store: Store, events: Events, clock: FakeClock) -> JwtService:
     authority = make_jwt_authority(TD)
     policy, bundles = JwtPolicy(), bundles_of(authority)
@@ -137,6 +175,7 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
     custody = await open_custody(store, KekFile(folder / "kek", os.urandom), TD, events, os.urandom)
     policy = EntryPolicy(TD, PROFILES)
     tokens = TokenPolicy(TD, timedelta(minutes=10), timedelta(days=1))
+    authorities = make_authorities(store, custody.manager, events, clock)
     services = AdminServices(
         entries=EntryService(desk, policy, lambda: f"e{next(numbers):08}"),
         agents=AgentService(desk, NobodyWatches()),
@@ -144,10 +183,12 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
         tokens=TokenService(desk, tokens, os.urandom),
         bundle=BundleService(lambda: TrustBundle(TD, (AUTHORITY,), 7)),
         kek=KekService(custody),
+        authorities=AuthorityService(desk, authorities, RULES),
         jwt=jwt_service(store, events, clock),
+        federations=FederationService(desk, NobodyPolls(), TD, Counter),
         audit=AuditService(desk, clock),
     )
-    return Real(store, services)
+    return Real(store, services, authorities)
 
 
 @pytest.fixture(params=["fake", "sqlite", "postgresql"])

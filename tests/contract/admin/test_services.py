@@ -13,6 +13,9 @@ from attestation.entry import EntrySpec
 from attestation.rules import normalise
 from attestation.selector import Selector
 from attestation.spiffe_id import SpiffeId
+from ca.authority import AuthorityKind, AuthorityState
+from ca.errors import RotationRefused
+from ca.gate import GateClosed
 from sds.admin.errors import InvalidInput
 from sds.admin.services import (
     AdminCall,
@@ -286,6 +289,54 @@ async def test_tokens(services: AdminServices) -> None:
 async def test_bundle(services: AdminServices) -> None:
     bundle = await services.bundle.current()
     assert (bundle.x509_authorities, bundle.sequence) == ((AUTHORITY,), 7)
+
+
+async def test_the_next_authority_waits_for_who_does_not_have_it_and_then_signs(subject: Subject) -> None:
+    await subject.has_authorities()
+    await subject.attested(AGENT)
+    await subject.holds(AGENT, 0)
+    admin = subject.services.authorities
+    before = (await admin.overview(AuthorityKind.X509)).authorities[-1]
+    assert before.authority.state is AuthorityState.ACTIVE and before.times is not None
+    made = await admin.prepare(CALL, AuthorityKind.X509)
+    assert made.authority.state is AuthorityState.PREPARED and made.gate is not None and not made.gate.open
+    assert [(one.agent_id, one.sequence) for one in made.gate.stragglers] == [(AGENT, 0)]
+    with pytest.raises(RotationRefused):
+        await admin.prepare(CALL, AuthorityKind.X509)
+    with pytest.raises(GateClosed) as closed:
+        await admin.activate(CALL, made.authority.id)
+    assert closed.value.gate == made.gate
+    await subject.holds(AGENT, made.authority.published_sequence)
+    waiting = await admin.get(made.authority.id)
+    assert waiting.gate is not None and waiting.gate.open
+    active = await admin.activate(CALL, made.authority.id, cross_sign=True)
+    assert active.authority.state is AuthorityState.ACTIVE and active.authority.chain
+    assert (await admin.activate(CALL, made.authority.id)).authority == active.authority, "asked twice is done once"
+    old = await admin.get(before.authority.id)
+    assert old.authority.state is AuthorityState.OLD and old.kept_until is not None and old.kept_until > EPOCH
+    mine = [row.event for row in await audited(subject.services, "authority.") if row.event.actor.id == "uid:1000"]
+    assert [event.action for event in mine] == ["authority.prepare", "authority.activate"]
+    assert {event.request_id for event in mine} == {"request-0001"}
+
+
+async def test_taint_and_revoke_of_an_authority(subject: Subject) -> None:
+    await subject.has_authorities()
+    admin = subject.services.authorities
+    made = await admin.prepare(CALL, AuthorityKind.JWT)
+    before = next(
+        one.authority
+        for one in (await admin.overview(AuthorityKind.JWT)).authorities
+        if one.authority.state is AuthorityState.ACTIVE
+    )
+    with pytest.raises(RotationRefused):
+        await admin.revoke(CALL, before.id)
+    tainted = await admin.taint(CALL, made.authority.id)
+    assert tainted.authority.tainted and tainted.gate is None
+    with pytest.raises(RotationRefused):
+        await admin.activate(CALL, made.authority.id)
+    for call in (admin.get("00"), admin.taint(CALL, "00"), admin.revoke(CALL, "00"), admin.activate(CALL, "00")):
+        with pytest.raises(NotFound):
+            await call
 
 
 async def test_kek(services: AdminServices) -> None:
