@@ -33,7 +33,7 @@ FULL = Profile(
     ),
     subject=SubjectLimits((Attribute("C", "DE"), Attribute("O", "Example")), {"CN": 64, "OU": 64, "UID": 256}),
     usage=Usage(key_agreement=True, purposes=("1.3.6.1.5.5.7.3.4",)),
-    addresses=Addresses(("http://a/{authority}",), ("http://b",), ("http://c",)),
+    addresses=Addresses(("http://a.example/{authority}",), ("http://b.example",), ("http://c.example",)),
 )
 
 
