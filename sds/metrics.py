@@ -41,6 +41,7 @@ REFUSED_CONNECTIONS = ("rate", "total", "per_peer", "no_credentials", "other")
 """`rate`, `total` and `per_peer`: which limit was met. `no_credentials`: the kernel could not tell who it was."""
 LISTENERS = ("main", "attest", "public")
 """`main` and `attest` are the node API's; `public` is all of `endpoints`."""
+POLLS = ("success", "unchanged", "refused", "unauthenticated", "unreachable", "failure")
 PUBLIC_ENDPOINTS = ("bundle", "oidc", "jwks", "crl", "ocsp", "other")
 IGNORED = ("unknown_type", "not_granted", "other")
 
@@ -186,6 +187,15 @@ class ServerMetrics:
             endpoint=PUBLIC_ENDPOINTS,
             status=("2xx", "3xx", "4xx", "5xx"),
         )
+        self.federation_polls = Counters(
+            "sds_server_federation_polls", "Polls of other trust domains' bundle endpoints.", r, outcome=POLLS
+        )
+        self._federation_age = Gauge(
+            "sds_server_federation_age_seconds",
+            "Time since another trust domain's endpoint last answered with a good bundle.",
+            ("trust_domain",),  # administrators name them, and their number is bounded
+            registry=r,
+        )
         self.endpoint_certificate_expiry = _gauge(
             "sds_server_endpoint_certificate_expiry_timestamp_seconds",
             "When the first certificate of `endpoints.*.cert_file` expires; 0: there is none.",
@@ -244,6 +254,12 @@ class ServerMetrics:
         """A call has ended; watch streams are left out, for they last as long as the agent."""
         if method != "WatchAuthorized":
             self._call_seconds.get(method, self._call_seconds[METHODS[-1]])(seconds)
+
+    def federations(self, ages: Iterable[tuple[str, float]]) -> None:
+        """All trust domains whose endpoints are polled, with their ages; those of an earlier call are forgotten."""
+        self._federation_age.clear()
+        for trust_domain, seconds in ages:
+            self._federation_age.labels(trust_domain).set(seconds)
 
     def authorities(self, slots: Iterable[tuple[str, str, datetime]]) -> None:
         """All authorities there are, as (kind, state, not after); those of an earlier call are forgotten."""

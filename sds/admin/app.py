@@ -22,10 +22,11 @@ from sds.admin.routes.agents import AgentRoutes
 from sds.admin.routes.audit import AuditRoutes
 from sds.admin.routes.authorities import AuthorityRoutes
 from sds.admin.routes.entries import EntryRoutes
+from sds.admin.routes.federations import FederationRoutes
 from sds.admin.routes.jwt import JwtRoutes
 from sds.admin.routes.trust import TrustRoutes
 from sds.admin.services import AdminServices, AuditAdmin
-from sds.admin.wire import authorities, entries, jwt, views
+from sds.admin.wire import authorities, entries, federations, jwt, views
 from sds.clock import Clock, SystemClock
 from sds.logs import get_logger
 
@@ -47,6 +48,9 @@ _BODIES = (
     authorities.PrepareIn,
     authorities.ActivateIn,
     authorities.RevokeIn,
+    federations.FederationIn,
+    federations.SourceIn,
+    federations.BundleIn,
 )
 
 log = get_logger(__name__)
@@ -77,6 +81,7 @@ def create_app(
     TrustRoutes(services.bundle, services.tokens, services.kek).mount(app)
     AuthorityRoutes(services.authorities).mount(app)
     JwtRoutes(services.jwt).mount(app)
+    FederationRoutes(services.federations).mount(app)
     AuditRoutes(services.audit, limits.waiting).mount(app)
     app.router.routes.extend(ops)
     refuse = _Refuse(services.audit)

@@ -30,6 +30,13 @@ class Forbidden(AdminError):
     """The caller is known but may not use the admin API (HTTP 403)."""
 
 
+class AlreadyFederated(AdminError):
+    """The trust domain is federated with already, by another endpoint (HTTP 409)."""
+
+    def __init__(self, trust_domain: str) -> None:
+        super().__init__(f"{trust_domain} is federated with already, by another endpoint; update that")
+
+
 class TooManyRequests(AdminError):
     """A limit is reached; try again after `retry_after` seconds (HTTP 429)."""
 

@@ -157,6 +157,7 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     # What stands.
     (store.NotFound, _plain(404, "not-found")),
     (store.AlreadyExists, _already_exists),
+    (errors.AlreadyFederated, _plain(409, "already-exists")),
     (store.Banned, _plain(409, "banned")),
     (store.Conflict, _conflict),
     (IssuanceRefused, _plain(409, "refused")),

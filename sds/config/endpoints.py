@@ -89,6 +89,12 @@ class EndpointsSection(Section):
                 found.setdefault(section.listen, f"endpoints.{name}.listen")
         return {name: address for address, name in found.items()}
 
+    def problems(self, issuer: str | None) -> list[Problem]:
+        """What does not fit `jwt.issuer`."""
+        if self.oidc.listen is not None and issuer is None:
+            return [Problem("oidc.listen", "serves discovery for jwt.issuer, which is not set", "set jwt.issuer")]
+        return []
+
     def _sections(self) -> Iterator[tuple[str, BundleEndpointSection | OidcSection | RevocationEndpointSection]]:
         yield from (("bundle", self.bundle), ("oidc", self.oidc), ("revocation", self.revocation))
 

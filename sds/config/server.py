@@ -280,6 +280,7 @@ class ServerConfig(Section):
         cross_check(
             [
                 *same_port({**addresses, **self.endpoints.addresses}),
+                *below("endpoints", self.endpoints.problems(self.jwt.issuer)),
                 *below("ca.profiles", profiles),
                 *below("rotation", self.rotation.problems(ca.ttl, self.jwt.max_ttl)),
             ]

@@ -7,6 +7,7 @@ again, never how it changed, so that applying a change twice or late does no har
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
@@ -54,6 +55,10 @@ class Registry:
     def bundles(self) -> Mapping[TrustDomain, TrustBundle]:
         """Our own, and those of all trust domains that we federate with."""
         return {**self._federated, self._bundle.trust_domain: self._bundle}
+
+    def federating(self) -> Counter[TrustDomain]:
+        """How many entries federate with each trust domain, known or not."""
+        return Counter(domain for entry in self._entries.values() for domain in entry.spec.federates_with)
 
     def entry(self, entry_id: str) -> RegistrationEntry | None:
         """None, too, for one that is blocked."""

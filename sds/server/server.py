@@ -18,6 +18,7 @@ from sds.logs import get_logger
 from sds.rotation.scheduler import Scheduler
 from sds.server.authority.key_watch import KeyWatch
 from sds.server.datadir import DataDir
+from sds.server.federation.poller import Poller
 from sds.server.follower import Follower
 from sds.server.health import Health
 from sds.server.housekeeping import Housekeeping
@@ -65,6 +66,7 @@ class Parts:
     health: Health
     node: Endpoint
     attest: Endpoint
+    poller: Poller
     public: Sequence[PublicListener]
     http: Sequence[HttpServer]
     reconfigure: Reconfigure
@@ -102,6 +104,7 @@ class Server:
         parts = self._parts
         self._run(parts.follower.run(), "follower")
         self._run(parts.own_svid.run(), "own certificate")
+        self._run(parts.poller.run(), "federation")
         if parts.upstream.task is not None:
             self._background.append(parts.upstream.task)
         for endpoint in (parts.node, parts.attest):

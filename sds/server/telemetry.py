@@ -95,6 +95,12 @@ class Telemetry:
     def public_request(self, endpoint: str, status: int) -> None:
         self.metrics.public_requests.inc(endpoint, f"{status // 100}xx")
 
+    def federation_polled(self, outcome: str) -> None:
+        self.metrics.federation_polls.inc(outcome)
+
+    def federation_ages(self, ages: Iterable[tuple[str, float]]) -> None:
+        self.metrics.federations(ages)
+
     def admin_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
         del route, seconds
         self.metrics.admin_requests.inc(method, f"{status // 100}xx")

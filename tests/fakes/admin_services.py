@@ -48,6 +48,7 @@ from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
 from sds.server.services.entry_policy import EntryPolicy
 from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.fakes.admin_authorities import FakeAuthorities
+from tests.fakes.admin_federations import FakeFederations
 from tests.fakes.jwt import bundles_of, issue_jwt, make_jwt_authority
 
 T = TypeVar("T")
@@ -360,6 +361,7 @@ class FakeServices:
         self.kek = FakeKek(self.audit)
         self.authorities = FakeAuthorities(now, self.audit.append)
         self.jwt = FakeJwt(now, self.audit)
+        self.federations = FakeFederations(now, self.audit.append, TD)
         self.services = AdminServices(
             entries=self.entries,
             agents=self.agents,
@@ -369,5 +371,6 @@ class FakeServices:
             kek=self.kek,
             authorities=self.authorities,
             jwt=self.jwt,
+            federations=self.federations,
             audit=self.audit,
         )

@@ -28,6 +28,7 @@ from sds.admin.services.entries import (
     EntryQuery,
     PruneScope,
 )
+from sds.admin.services.federations import CreatedFederation, FederationAdmin, FederationInfo
 from sds.admin.services.jwt import JwtAdmin, MintedToken, MintOrder
 from sds.admin.services.streams import ProcessInfo, StreamAdmin, StreamInfo, StreamQuery
 from sds.admin.services.trust import BundleAdmin, IssuedToken, KekAdmin, KekRotation, TokenAdmin
@@ -49,9 +50,12 @@ __all__ = [
     "AuthorityOverview",
     "BundleAdmin",
     "CreatedEntry",
+    "CreatedFederation",
     "DeletedEntry",
     "EntryAdmin",
     "EntryQuery",
+    "FederationAdmin",
+    "FederationInfo",
     "IssuedToken",
     "JwtAdmin",
     "KekAdmin",
@@ -80,4 +84,5 @@ class AdminServices:
     kek: KekAdmin
     authorities: AuthorityAdmin
     jwt: JwtAdmin
+    federations: FederationAdmin
     audit: AuditAdmin

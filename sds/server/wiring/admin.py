@@ -16,6 +16,7 @@ from sds.http.ops import ops_routes
 from sds.http.protocol import HttpLimits
 from sds.http.unix import HttpServer, serve_tcp, serve_unix
 from sds.server import options
+from sds.server.federation.poller import Poller
 from sds.server.health import Health
 from sds.server.jwt.mint import JwtService
 from sds.server.services.agents import AgentService, StreamService
@@ -25,19 +26,22 @@ from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
 from sds.server.services.trust import BundleService, KekService, TokenService
 from sds.server.wiring.core import Core
+from sds.server.wiring.federation import federation_service
 
 
 def entry_service(core: Core) -> EntryService:
     return EntryService(_desk(core), options.entry_policy(core.config), lambda: uuid4().hex)
 
 
-def http_servers(core: Core, health: Health, collectors: CollectorRegistry, entries: EntryService) -> list[HttpServer]:
+def http_servers(
+    core: Core, health: Health, collectors: CollectorRegistry, entries: EntryService, poller: Poller
+) -> list[HttpServer]:
     """The admin API on its Unix socket, and the probes' TCP listener where there is one."""
     config = core.config
     ops = ops_routes(live=health.live, ready=health.ready, degraded=health.degraded, registry=collectors)
     body_bytes = config.limits.max_admin_body_bytes
     app = create_app(
-        _services(core, entries),
+        _services(core, entries, poller),
         allowed_uids={0, os.geteuid()},
         observer=core.telemetry,
         ops=ops,
@@ -71,7 +75,7 @@ def _desk(core: Core) -> Desk:
     return Desk(core.store, core.events, core.follower.caught_up)
 
 
-def _services(core: Core, entries: EntryService) -> AdminServices:
+def _services(core: Core, entries: EntryService, poller: Poller) -> AdminServices:
     desk = _desk(core)
     return AdminServices(
         entries=entries,
@@ -82,5 +86,6 @@ def _services(core: Core, entries: EntryService) -> AdminServices:
         kek=KekService(core.custody),
         authorities=AuthorityService(desk, core.authorities, options.rotation_rules(core.config)),
         jwt=_tokens(core),
+        federations=federation_service(core, desk, poller),
         audit=AuditService(desk, core.clock),
     )

@@ -33,6 +33,7 @@ from sds.server.telemetry import Telemetry
 from sds.server.transactions import Metered, Transactions
 from sds.server.wiring.admin import entry_service, http_servers
 from sds.server.wiring.core import Core, open_core, open_database
+from sds.server.wiring.federation import federation_poller
 from sds.server.wiring.node import batch_signer, jwt_signer, listeners
 from sds.server.wiring.public import public_listeners
 from sds.server.wiring.reconfiguration import Reconfiguration
@@ -91,6 +92,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         store, core.authorities, lambda: own_svid.not_after, key_watch.readiness, clock, core.upstream.checks
     )
     entries = entry_service(core)
+    poller = federation_poller(core)
     reconfigure = Reconfiguration(issuer, workers, entries, rates)
     reconfigure.look()
     parts = Parts(
@@ -120,8 +122,9 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         health=health,
         node=Endpoint(node, config.listen),
         attest=Endpoint(attest, config.attest_listen),
+        poller=poller,
         public=public_listeners(core, data_dir, own_svid),
-        http=http_servers(core, health, collectors, entries),
+        http=http_servers(core, health, collectors, entries, poller),
         reconfigure=reconfigure,
         executor=executor,
     )

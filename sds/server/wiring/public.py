@@ -87,7 +87,7 @@ def _plans(core: Core, revocation: Sequence[BaseRoute]) -> list[_Plan]:
         return plans[-1]
 
     bundle, oidc = endpoints.bundle, endpoints.oidc
-    issuer = getattr(getattr(core.config, "jwt", None), "issuer", None)
+    issuer = core.config.jwt.issuer
     if oidc.listen is not None and issuer is not None:
         planned = plan("oidc", oidc.listen, oidc.profile, oidc.cert_file, oidc.key_file)
         planned.routes += oidc_routes(lambda: core.registry.bundle, issuer, oidc.max_age)
