@@ -43,6 +43,8 @@ LISTENERS = ("main", "attest", "public")
 """`main` and `attest` are the node API's; `public` is all of `endpoints`."""
 POLLS = ("success", "unchanged", "refused", "unauthenticated", "unreachable", "failure")
 PUBLIC_ENDPOINTS = ("bundle", "oidc", "jwks", "crl", "ocsp", "other")
+BLOCK_KINDS = ("serial", "spiffe_id", "key", "entry", "agent", "authority")
+"""What a revocation names (sds.store.revocation.records)."""
 IGNORED = ("unknown_type", "not_granted", "other")
 
 AUTHORITY_KINDS = ("x509", "jwt")
@@ -205,6 +207,7 @@ class ServerMetrics:
             "sds_server_authority_expiry_timestamp_seconds", "When an authority expires.", ("kind", "state"), registry=r
         )
         self._rotation(r)
+        self._revocation(r)
         self.entries = _gauge("sds_server_entries", "Registration entries.", r)
         self._upstream_up = Gauge(
             "sds_server_upstream_up",
@@ -223,6 +226,23 @@ class ServerMetrics:
             "1 while a key manager's keys can be used, all that authorities have with it.",
             ("key_manager",),
             registry=r,
+        )
+
+    def _revocation(self, r: CollectorRegistry) -> None:
+        self.revocations = Counters("sds_server_revocations", "Decisions to revoke.", r, kind=BLOCK_KINDS)
+        self.revocation_seconds = Histogram(
+            "sds_server_revocation_seconds",
+            "From the request to revoke to the CRLs that say it.",
+            buckets=DURATION_BUCKETS,
+            registry=r,
+        ).observe
+        self.revoked = _gauge("sds_server_revoked_certificates", "Unexpired certificates that are revoked.", r)
+        self.crls = _counter("sds_server_crls", "Revocation lists that were signed.", r)
+        self.crl_seconds = Histogram(
+            "sds_server_crl_seconds", "Time to make one revocation list.", buckets=DURATION_BUCKETS, registry=r
+        ).observe
+        self.revocation_problem = _gauge(
+            "sds_server_revocation_problem", "1 while the CRLs do not say all that is revoked.", r
         )
 
     def _rotation(self, r: CollectorRegistry) -> None:

@@ -24,9 +24,10 @@ from sds.admin.routes.authorities import AuthorityRoutes
 from sds.admin.routes.entries import EntryRoutes
 from sds.admin.routes.federations import FederationRoutes
 from sds.admin.routes.jwt import JwtRoutes
+from sds.admin.routes.revocations import RevocationRoutes
 from sds.admin.routes.trust import TrustRoutes
 from sds.admin.services import AdminServices, AuditAdmin
-from sds.admin.wire import authorities, entries, federations, jwt, views
+from sds.admin.wire import authorities, entries, federations, jwt, revocations, views
 from sds.clock import Clock, SystemClock
 from sds.logs import get_logger
 
@@ -48,6 +49,7 @@ _BODIES = (
     authorities.PrepareIn,
     authorities.ActivateIn,
     authorities.RevokeIn,
+    revocations.RevocationIn,
     federations.FederationIn,
     federations.SourceIn,
     federations.BundleIn,
@@ -81,6 +83,7 @@ def create_app(
     TrustRoutes(services.bundle, services.tokens, services.kek).mount(app)
     AuthorityRoutes(services.authorities).mount(app)
     JwtRoutes(services.jwt).mount(app)
+    RevocationRoutes(services.revocations).mount(app)
     FederationRoutes(services.federations).mount(app)
     AuditRoutes(services.audit, limits.waiting).mount(app)
     app.router.routes.extend(ops)

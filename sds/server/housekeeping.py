@@ -22,6 +22,8 @@ from sds.store.unit_of_work import UnitOfWork
 CHANGES_KEPT = timedelta(days=1)
 TOKENS_KEPT = timedelta(days=7)
 """After their expiry, so that a late try is refused as "expired" and not as "unknown" in the log."""
+REVOCATIONS_KEPT = timedelta(days=7)
+"""After the certificate's expiry, so that who looks for what a block revoked still finds it."""
 STREAMS_KEPT = timedelta(hours=1)
 """After their agent was last heard of."""
 WARN_BEFORE = timedelta(days=30)
@@ -132,6 +134,7 @@ class Housekeeping:
     async def prune(self) -> None:
         def work(uow: UnitOfWork) -> tuple[int, int]:
             forget_expired(uow)
+            uow.revocations.purge(uow.now - REVOCATIONS_KEPT)
             return uow.changes.prune(uow.now - CHANGES_KEPT), uow.tokens.purge(uow.now - TOKENS_KEPT)
 
         changes, tokens = await self._store.write(work)

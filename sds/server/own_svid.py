@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from attestation.spiffe_id import SpiffeId, TrustDomain
@@ -75,6 +75,12 @@ class OwnSvid:
     def authority_is(self, authority_id: str) -> None:
         """Renew at once if another authority signs now."""
         if self._intent is not None and self._intent.authority_id != authority_id:
+            self._due = self._clock.now()
+            self._wake.set()
+
+    def revoked(self, serials: Collection[str]) -> None:
+        """Renew at once if ours is among them."""
+        if self._intent is not None and self._intent.serial in serials:
             self._due = self._clock.now()
             self._wake.set()
 

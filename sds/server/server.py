@@ -29,12 +29,17 @@ from sds.server.own_svid import OwnSvid
 from sds.server.public.listener import PublicListener
 from sds.server.refusals import RefusalLog
 from sds.server.registry import Registry
+from sds.server.revocation.memory import Memory
+from sds.server.revocation.publisher import CrlPublisher
 from sds.server.signing import BatchSigner
 from sds.server.transactions import Transactions
 from sds.server.upstream.service import RunningUpstream
 from sds.store.errors import StoreError
 
 KEY_WATCH_INTERVAL = timedelta(seconds=5)
+CRL_INTERVAL = timedelta(seconds=5)
+"""Each revocation is told at once; this finds what another replica could not finish."""
+JOURNAL_INTERVAL = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class Parts:
     scheduler: Scheduler
     keys: KeyManagers
     key_watch: KeyWatch
+    crls: CrlPublisher
+    memory: Memory
     upstream: RunningUpstream
     health: Health
     node: Endpoint
@@ -118,6 +125,8 @@ class Server:
             await server.start()
         parts.housekeeping.schedule(parts.scheduler)
         parts.scheduler.every("keys", KEY_WATCH_INTERVAL, parts.key_watch.look)
+        parts.scheduler.every("crls", CRL_INTERVAL, parts.crls.tick)
+        parts.scheduler.every("journal", JOURNAL_INTERVAL, parts.memory.tick)
         parts.scheduler.start()
         await parts.housekeeping.refresh_gauges()
         with suppress(StoreError):

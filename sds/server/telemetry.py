@@ -92,6 +92,20 @@ class Telemetry:
     def upstream_expires(self, name: str, not_after: datetime) -> None:
         self.metrics.upstream_expires(name, not_after)
 
+    def lists(self, revoked: int, problem: bool) -> None:
+        if not problem:
+            self.metrics.revoked.set(revoked)
+        self.metrics.revocation_problem.set(problem)
+
+    def listed(self, seconds: float) -> None:
+        self.metrics.crls.inc()
+        self.metrics.crl_seconds(seconds)
+
+    def revoked(self, kind: str, certificates: int, seconds: float) -> None:
+        self.metrics.revocations.inc(kind)
+        self.metrics.revocation_seconds(seconds)
+        del certificates  # the gauge of `lists` has them
+
     def public_request(self, endpoint: str, status: int) -> None:
         self.metrics.public_requests.inc(endpoint, f"{status // 100}xx")
 

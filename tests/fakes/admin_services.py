@@ -49,6 +49,7 @@ from sds.server.services.entry_policy import EntryPolicy
 from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.fakes.admin_authorities import FakeAuthorities
 from tests.fakes.admin_federations import FakeFederations
+from tests.fakes.admin_revocations import FakeRevocations
 from tests.fakes.jwt import bundles_of, issue_jwt, make_jwt_authority
 
 T = TypeVar("T")
@@ -362,6 +363,7 @@ class FakeServices:
         self.authorities = FakeAuthorities(now, self.audit.append)
         self.jwt = FakeJwt(now, self.audit)
         self.federations = FakeFederations(now, self.audit.append, TD)
+        self.revocations = FakeRevocations(now, self.audit.append, TD)
         self.services = AdminServices(
             entries=self.entries,
             agents=self.agents,
@@ -372,5 +374,6 @@ class FakeServices:
             authorities=self.authorities,
             jwt=self.jwt,
             federations=self.federations,
+            revocations=self.revocations,
             audit=self.audit,
         )

@@ -75,6 +75,13 @@ def entry_id(text: str) -> str:
     return text
 
 
+def block_id(text: str) -> str:
+    """Of the form that this server gives them; anything else names nothing (404), and is not repeated."""
+    if not _ID.fullmatch(text):
+        raise NotFound("block", "this is no block ID")
+    return text
+
+
 def agent_id(text: str) -> SpiffeId:
     """Raises InvalidSpiffeId (422)."""
     return SpiffeId.parse(text)

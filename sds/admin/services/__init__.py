@@ -30,6 +30,7 @@ from sds.admin.services.entries import (
 )
 from sds.admin.services.federations import CreatedFederation, FederationAdmin, FederationInfo
 from sds.admin.services.jwt import JwtAdmin, MintedToken, MintOrder
+from sds.admin.services.revocations import Revocation, RevocationAdmin, RevocationOrder
 from sds.admin.services.streams import ProcessInfo, StreamAdmin, StreamInfo, StreamQuery
 from sds.admin.services.trust import BundleAdmin, IssuedToken, KekAdmin, KekRotation, TokenAdmin
 
@@ -65,6 +66,9 @@ __all__ = [
     "Page",
     "ProcessInfo",
     "PruneScope",
+    "Revocation",
+    "RevocationAdmin",
+    "RevocationOrder",
     "StreamAdmin",
     "StreamInfo",
     "StreamQuery",
@@ -85,4 +89,5 @@ class AdminServices:
     authorities: AuthorityAdmin
     jwt: JwtAdmin
     federations: FederationAdmin
+    revocations: RevocationAdmin
     audit: AuditAdmin

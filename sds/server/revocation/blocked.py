@@ -17,15 +17,17 @@ Name = tuple[BlockKind, str]
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """All blocks that stand, and the serials of agents' own certificates that are revoked."""
+    """All blocks that stand, and the serials of agents' and servers' own certificates that are revoked."""
 
     names: frozenset[Name] = frozenset()
     agent_serials: frozenset[str] = frozenset()
+    server_serials: frozenset[str] = frozenset()
 
     @classmethod
     def load(cls, uow: UnitOfWork) -> Blocked:
         names = frozenset((block.kind, block.value) for block in uow.blocks.standing())
-        return cls(names, uow.revocations.of_profile(ProfileName.AGENT.value))
+        agents, servers = map(uow.revocations.of_profile, (ProfileName.AGENT.value, ProfileName.SERVER.value))
+        return cls(names, agents, servers)
 
     def entry(self, entry: RegistrationEntry) -> bool:
         """Whether nothing may be issued under this entry."""

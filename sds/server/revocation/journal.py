@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from ca.revocation import Reason
+from sds.store.errors import StoreError
 from sds.store.revocation.records import BlockKind, BlockRecord, RevocationRecord
 
 _SEAL_CHARACTERS = 32
@@ -21,8 +22,8 @@ _START = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class JournalDamaged(Exception):
-    """A line in the middle is not what was written; the message says what to do."""
+class JournalUnusable(StoreError):
+    """The journal cannot be read or written, or is not what was written; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def decode(content: bytes) -> tuple[Known, str, int]:
     """What the lines say, their last seal, and how many bytes of `content` are sound.
 
     A last line that was cut off, because the machine went down, was never acknowledged: it is left out. Anything else
-    that does not fit raises JournalDamaged.
+    that does not fit raises JournalUnusable.
     """
     said, seal, at = _Said(), "", 0
     while at < len(content):
@@ -108,7 +109,7 @@ def decode(content: bytes) -> tuple[Known, str, int]:
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             if end < 0 or end == len(content) - 1:
                 break
-            raise JournalDamaged(
+            raise JournalUnusable(
                 "the journal of revocations is damaged: restore it, or move it away; what the database itself has "
                 "forgotten is then lost"
             ) from error

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from sds.logs import get_logger
-from sds.server.revocation.journal import JournalDamaged, Known, decode, encode
+from sds.server.revocation.journal import JournalUnusable, Known, decode, encode
 
 MAX_BYTES = 64 * 1024 * 1024
 COMPACT_BYTES = 16 * 1024 * 1024
@@ -30,7 +30,7 @@ class JournalFile:
         return self._size > COMPACT_BYTES
 
     def load(self) -> Known:
-        """Empty if there is no file. Raises JournalDamaged, OSError."""
+        """Empty if there is no file. Raises JournalUnusable, OSError."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -38,7 +38,7 @@ class JournalFile:
         with os.fdopen(descriptor, "r+b") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
-                raise JournalDamaged(f"{self.path} is no file, or has more than {MAX_BYTES} bytes: move it away")
+                raise JournalUnusable(f"{self.path} is no file, or has more than {MAX_BYTES} bytes: move it away")
             known, self._seal, sound = decode(file.read())
             if sound < found.st_size:
                 self._log.warning(

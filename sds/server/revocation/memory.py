@@ -14,7 +14,7 @@ from attestation.spiffe_id import SpiffeId
 from sds.audit.event import Json, Target
 from sds.logs import get_logger
 from sds.server.events import Events, system_actor
-from sds.server.revocation.journal import Known, Marks
+from sds.server.revocation.journal import JournalUnusable, Known, Marks
 from sds.server.revocation.journal_file import JournalFile
 from sds.server.revocation.publisher import CRL_FLOOR
 from sds.server.transactions import Transactions
@@ -95,7 +95,14 @@ def standing(uow: UnitOfWork) -> Known:
 
 
 async def open_memory(store: Transactions, file: JournalFile, events: Events, new_epoch: Callable[[], str]) -> Memory:
-    """Before anything is served. Raises JournalDamaged, StoreError, OSError."""
+    """Before anything is served. Raises JournalUnusable, StoreError."""
+    try:
+        return await _open(store, file, events, new_epoch)
+    except OSError as error:
+        raise JournalUnusable(f"the journal {file.path} cannot be used: {error.strerror}") from None
+
+
+async def _open(store: Transactions, file: JournalFile, events: Events, new_epoch: Callable[[], str]) -> Memory:
     log = get_logger(__name__)
     known = await asyncio.to_thread(file.load)
     now, at = await store.read(lambda uow: (standing(uow), uow.now))

@@ -27,6 +27,7 @@ from sds.server.services.entries import EntryService
 from sds.server.services.trust import BundleService, KekService, TokenService
 from sds.server.wiring.core import Core
 from sds.server.wiring.federation import federation_service
+from sds.server.wiring.revocation import revocation_service
 
 
 def entry_service(core: Core) -> EntryService:
@@ -86,6 +87,7 @@ def _services(core: Core, entries: EntryService, poller: Poller) -> AdminService
         kek=KekService(core.custody),
         authorities=AuthorityService(desk, core.authorities, options.rotation_rules(core.config)),
         jwt=_tokens(core),
+        revocations=revocation_service(core, desk),
         federations=federation_service(core, desk, poller),
         audit=AuditService(desk, core.clock),
     )

@@ -118,6 +118,8 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         scheduler=Scheduler(),
         keys=core.keys,
         key_watch=key_watch,
+        crls=core.crls,
+        memory=core.memory,
         upstream=core.upstream,
         health=health,
         node=Endpoint(node, config.listen),
@@ -134,6 +136,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
 async def _authorities_changed(core: Core, own_svid: OwnSvid) -> None:
     """Handshakes trust the new bundle at once; the server's own certificate moves to the authority that signs now."""
     own_svid.bundle_changed()
+    own_svid.revoked(core.registry.blocked.server_serials)
     await core.authorities.refresh()
     own_svid.authority_is(core.authorities.signing().authority.id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from uuid import uuid4
 
 from ca.key_manager import KeyManagers
 from ca.serial import RandomSerials
@@ -20,6 +21,9 @@ from sds.server.authority.maker import AuthorityMaker
 from sds.server.events import Events
 from sds.server.follower import Bundles, Follower, load_facts
 from sds.server.registry import Registry
+from sds.server.revocation.journal_file import JournalFile
+from sds.server.revocation.memory import Memory, open_memory
+from sds.server.revocation.publisher import CrlPublisher
 from sds.server.stages import Passing
 from sds.server.telemetry import Telemetry
 from sds.server.transactions import Transactions
@@ -28,6 +32,9 @@ from sds.server.upstream.service import RunningUpstream
 from sds.server.wiring.upstream import open_upstream
 from sds.store.schema import migrate, schema_status
 from sds.store.store import Store, open_store
+
+JOURNAL = "revocations.journal"
+"""In the data folder and not in the database: one that is restored from a backup must not take it along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class Core:
     authorities: Authorities
     registry: Registry
     follower: Follower
+    memory: Memory
+    crls: CrlPublisher
     passing: Passing
 
 
@@ -65,6 +74,7 @@ async def open_core(
 ) -> Core:
     """The key file, then the authority that it opens, then all that agents may have, in memory."""
     events = Events(socket.gethostname())
+    memory = await open_memory(store, JournalFile(config.data_dir / JOURNAL), events, lambda: uuid4().hex)
     custody = await open_custody(store, KekFile(config.kek.file, os.urandom), config.trust_domain, events, os.urandom)
     keys = open_key_managers(config, custody, store, events, clock)
     serials = RandomSerials(os.urandom)
@@ -74,6 +84,8 @@ async def open_core(
     authorities = Authorities(AuthorityParts(store, keys, maker, events, rules, telemetry, config.trust_domain, clock))
     try:
         await upstream.wait_for(authorities.ensure, clock)
+        crls = CrlPublisher(store, authorities, events, clock, telemetry)
+        await crls.tick()
         bundles = Bundles(config.trust_domain, config.ca.refresh_hint)
         registry = Registry(await load_facts(store, bundles), now=clock.now())
     except BaseException:
@@ -81,5 +93,6 @@ async def open_core(
         raise
     follower = Follower(store, registry, bundles, clock)
     return Core(
-        config, clock, events, telemetry, store, custody, keys, upstream, authorities, registry, follower, passing
-    )
+        config, clock, events, telemetry, store, custody, keys, upstream, authorities, registry, follower, memory, crls,
+        passing,
+    )  # fmt: skip

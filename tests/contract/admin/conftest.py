@@ -27,6 +27,8 @@ from sds.server.events import Events
 from sds.server.federation.poller import Caller
 from sds.server.federation.service import FederationService
 from sds.server.jwt.mint import JwtService
+from sds.server.revocation.publisher import CrlPublisher
+from sds.server.revocation.service import RevocationParts, RevocationService
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
 from sds.server.services.authorities import AuthorityService
@@ -90,6 +92,7 @@ class Faked:
 
     async def issued(self, entry_id: str, not_after: datetime) -> None:
         self.fakes.entries.expires[entry_id] = not_after
+        self.fakes.revocations.certificates[f"0{entry_id}"[:32]] = (samples.spiffe("/web"), not_after)
 
     async def has_authorities(self) -> None:
         """It has from the beginning."""
@@ -168,6 +171,30 @@ def jwt_service(store: Store, events: Events, clock: FakeClock) -> JwtService:
     return JwtService(store, TD, issuer, policy, signs, events, clock, NobodyCounts(), lambda: bundles, leeway)
 
 
+class NobodyWatchesLists:
+    def lists(self, revoked: int, problem: bool) -> None: ...
+
+    def listed(self, seconds: float) -> None: ...
+
+    def revoked(self, kind: str, certificates: int, seconds: float) -> None: ...
+
+
+async def _nothing_to_keep() -> None:
+    """The journal has tests of its own."""
+
+
+def revocation_service(
+    store: Store, desk: Desk, authorities: Authorities, events: Events, clock: FakeClock
+) -> RevocationService:
+    numbers, observer = count(1), NobodyWatchesLists()
+    publish = CrlPublisher(store, authorities, events, clock, observer).ensure
+    return RevocationService(
+        RevocationParts(
+            desk, authorities, publish, _nothing_to_keep, TD, lambda: f"b{next(numbers):08}", clock, observer
+        )
+    )
+
+
 async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
     events = Events("test")
     desk = Desk(store, events, _settled)
@@ -186,6 +213,7 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
         authorities=AuthorityService(desk, authorities, RULES),
         jwt=jwt_service(store, events, clock),
         federations=FederationService(desk, NobodyPolls(), TD, Counter),
+        revocations=revocation_service(store, desk, authorities, events, clock),
         audit=AuditService(desk, clock),
     )
     return Real(store, services, authorities)

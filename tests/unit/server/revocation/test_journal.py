@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from ca.revocation import Reason
-from sds.server.revocation.journal import JournalDamaged, Known, Marks, decode, encode
+from sds.server.revocation.journal import JournalUnusable, Known, Marks, decode, encode
 from sds.server.revocation.journal_file import JournalFile
 from sds.store.revocation.records import BlockKind, BlockRecord, RevocationRecord
 from tests.fakes.clock import EPOCH
@@ -93,7 +93,7 @@ def test_no_altered_line_is_believed() -> None:
     more, _ = encode(SAMPLE, seal)
     for at in range(len(content)):
         altered = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] + more
-        with pytest.raises(JournalDamaged):
+        with pytest.raises(JournalUnusable):
             decode(altered)
 
 
@@ -103,7 +103,7 @@ def test_no_line_can_be_taken_out() -> None:
     lines = content.splitlines(keepends=True)
     assert len(lines) == 4
     for gone in range(len(lines)):
-        with pytest.raises(JournalDamaged):
+        with pytest.raises(JournalUnusable):
             decode(b"".join(lines[:gone] + lines[gone + 1 :]) + more)
 
 

@@ -1,0 +1,72 @@
+"""/v1/revocations: taking back what was issued. /v1/blocks: what is issued to no more, and lifting that."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import FastAPI, Query
+from starlette.requests import Request
+
+from sds.admin.routes import common
+from sds.admin.routes.common import Body, Call, NoQuery, Paging
+from sds.admin.services.revocations import BlockQuery, RevocationAdmin, RevocationQuery
+from sds.admin.wire import revocations
+from sds.admin.wire.common import read
+from sds.admin.wire.revocations import KindField
+
+
+class RevokedFilter(Paging):
+    block_id: Annotated[str | None, Query(max_length=64)] = None
+    authority_id: Annotated[str | None, Query(max_length=128)] = None
+
+
+class BlockFilter(Paging):
+    kind: KindField | None = None
+    standing: bool | None = None
+
+
+class RevocationRoutes:
+    def __init__(self, service: RevocationAdmin) -> None:
+        self._service = service
+
+    def mount(self, app: FastAPI) -> None:
+        body = common.documented(revocations.RevocationIn)
+        one = "/v1/blocks/{block_id}"
+        app.post("/v1/revocations", operation_id="revocation.create", openapi_extra=body)(self.revoke)
+        app.get("/v1/revocations", operation_id="revocation.list")(self.find)
+        app.get("/v1/blocks", operation_id="block.list")(self.blocks)
+        app.post(f"{one}:lift", operation_id="block.lift")(self.lift)
+        app.get(one, operation_id="block.show")(self.get)
+
+    async def revoke(
+        self, request: Request, call: Call, body: Body, _query: Annotated[NoQuery, Query()]
+    ) -> revocations.RevocationOut:
+        """Says what it would hit; does it if `dry_run` is false."""
+        order = revocations.order_of(read(revocations.RevocationIn, body))
+        common.about(request, f"{order.kind}:{order.value}" if order.value.isprintable() else order.kind)
+        return revocations.revocation_out(await self._service.revoke(call, order))
+
+    async def find(self, query: Annotated[RevokedFilter, Query()]) -> revocations.RevokedPage:
+        """Certificates that are revoked, newest first."""
+        asked = RevocationQuery(query.block_id, query.authority_id, query.limit, query.cursor)
+        page = await self._service.revocations(asked)
+        return revocations.RevokedPage(
+            revocations=[revocations.revoked_out(each) for each in page.items], next_cursor=page.next_cursor
+        )
+
+    async def blocks(self, query: Annotated[BlockFilter, Query()]) -> revocations.BlockPage:
+        page = await self._service.blocks(BlockQuery(query.kind, query.standing, query.limit, query.cursor))
+        return revocations.BlockPage(
+            blocks=[revocations.block_out(each) for each in page.items], next_cursor=page.next_cursor
+        )
+
+    async def get(self, block_id: str, _query: Annotated[NoQuery, Query()]) -> revocations.BlockOut:
+        return revocations.block_out(await self._service.block(common.block_id(block_id)))
+
+    async def lift(
+        self, request: Request, call: Call, block_id: str, _query: Annotated[NoQuery, Query()]
+    ) -> revocations.LiftedOut:
+        """Issue to it again; what was revoked for good stays so."""
+        known = common.block_id(block_id)
+        common.about(request, known)
+        return revocations.lifted_out(await self._service.lift(call, known))

@@ -1,0 +1,24 @@
+"""Revocation: what administrators ask for, and what is answered to whoever asks."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from sds.server.revocation.service import RevocationParts, RevocationService
+from sds.server.services.common import Desk
+from sds.server.wiring.core import Core
+
+
+def revocation_service(core: Core, desk: Desk) -> RevocationService:
+    return RevocationService(
+        RevocationParts(
+            desk=desk,
+            authorities=core.authorities,
+            publish=core.crls.ensure,
+            keep=core.memory.keep,
+            trust_domain=core.config.trust_domain,
+            new_id=lambda: uuid4().hex,
+            clock=core.clock,
+            observer=core.telemetry,
+        )
+    )
