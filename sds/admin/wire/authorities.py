@@ -8,6 +8,7 @@ from typing import Literal
 from ca.authority import Authority
 from ca.bundle import to_pem
 from ca.gate import Gate, Straggler
+from ca.key_manager import manager_of
 from ca.rotation import Activate, Drop, Step
 from sds.admin.services import AuthorityInfo, AuthorityOverview
 from sds.admin.wire.common import Input, Output, TimeOut
@@ -72,6 +73,7 @@ class AuthorityOut(Output):
     tainted: bool
     revoked: bool
     key_type: str
+    key_manager: str
     upstream: str
     cross_signed: bool
     published_sequence: int
@@ -117,6 +119,7 @@ def authority_out(info: AuthorityInfo) -> AuthorityOut:
         tainted=one.tainted,
         revoked=one.revoked,
         key_type=one.key_type.value,
+        key_manager=manager_of(one.key_ref),
         upstream=one.upstream,
         cross_signed=_cross_signed(one),
         published_sequence=one.published_sequence,

@@ -48,6 +48,7 @@ class Authority:
     tainted: bool
     revoked: bool
     key_type: str
+    key_manager: str
     upstream: str
     cross_signed: bool
     published_sequence: int
