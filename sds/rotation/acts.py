@@ -13,6 +13,7 @@ from sds.rotation.look import Look, take_look
 from sds.rotation.ports import Maker, RotationObserver, Rules, Store
 from sds.rotation.steps import Call, Steps
 from sds.store.errors import Conflict, ConstraintViolated, NotFound
+from sds.store.revocation.records import CrlRecord
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -39,12 +40,7 @@ class Acts:
         return await self._store.read(lambda uow: take_look(uow, policy, settle, whole_fleet=whole_fleet))
 
     async def prepare(self, look: Look, kind: AuthorityKind, reason: str, call: Call) -> Authority:
-        try:
-            made = await self._maker.make(kind)
-            crl = await self._maker.first_crl(made)
-        except CaError:
-            self._observer.rotation_step(str(kind), "prepare", "failure")
-            raise
+        made, crl = await self._make(kind)
         try:
             added = await self._write(
                 kind, "prepare", lambda uow: self._steps.prepare(uow, look, made, crl, reason, call)
@@ -61,6 +57,18 @@ class Acts:
             reason=reason,
         )
         return added
+
+    async def _make(self, kind: AuthorityKind) -> tuple[Authority, CrlRecord | None]:
+        try:
+            made = await self._maker.make(kind)
+            try:
+                return made, await self._maker.first_crl(made)
+            except CaError:
+                await self._maker.forget(made)
+                raise
+        except CaError:
+            self._observer.rotation_step(str(kind), "prepare", "failure")
+            raise
 
     async def activate(
         self,

@@ -43,8 +43,14 @@ def postgres_shared_url(postgres_cluster: Cluster) -> str:
 @pytest.fixture
 def postgresql_url(postgres_shared_url: str) -> str:
     """A migrated PostgreSQL database, as empty as a fresh one, that no one else is connected to."""
+    empty(postgres_shared_url)
+    return postgres_shared_url
+
+
+def empty(url: str) -> None:
+    """Make a migrated PostgreSQL database as empty as a fresh one, and end all other connections to it."""
     undo = "-c default_transaction_read_only=off"  # should the last test have left it on
-    with psycopg.connect(postgres_shared_url, autocommit=True, options=undo) as admin:
+    with psycopg.connect(url, autocommit=True, options=undo) as admin:
         admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid != pg_backend_pid()"
@@ -54,7 +60,6 @@ def postgresql_url(postgres_shared_url: str) -> str:
             admin.execute(f"DELETE FROM {table.name}{keep}")
         admin.execute("SELECT setval(format('%I', sequencename)::regclass, 1, false) FROM pg_sequences")
         admin.execute(f'ALTER DATABASE "{admin.info.dbname}" RESET ALL')
-    return postgres_shared_url
 
 
 @pytest.fixture(scope="session")
