@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 RETRY_AFTER = 1.0
 """Seconds in which nobody tries again what has just failed: a vendor's module may take long to say no."""
+RELOAD_AFTER = 30.0
+"""Seconds between two times that the module is initialised anew. The binding does it while all of Python waits."""
 
 _ANSWERS = (
     failures.AttributeReadOnly,
@@ -80,6 +82,7 @@ class TokenSession:
         self._session: Session | None = None
         self._loaded = False
         self._not_before = float("-inf")
+        self._reload_not_before = float("-inf")
         self._refused_pin = b""
         self._name = f"the PKCS #11 token {config.label!r}"
         self.opened = 0
@@ -89,13 +92,13 @@ class TokenSession:
 
     def run(self, work: Callable[[Session], T]) -> T:
         """What `work` gives. If it fails as in a lost session, it is done again in a new one, at most twice: first the
-        session is opened anew, then the whole module, for one that has not noticed that its token is back.
+        session is opened anew, then, now and then, the whole module, as some do not notice that their token is back.
 
-        Raises AuthorityUnavailable, or KeyNotFound if `work` raises it in a session of a new module, too.
+        Raises AuthorityUnavailable, or KeyNotFound if `work` raises it in the new session, too.
         """
         with self._held():
             lost: Exception | None = None
-            for open_session in (None, self._open, self._open_module) if self._session else self._first():
+            for open_session in self._ways():
                 try:
                     if open_session is not None:
                         self._session = self._opened(open_session)
@@ -131,10 +134,16 @@ class TokenSession:
         finally:
             self._lock.release()
 
-    def _first(self) -> tuple[Callable[[], Session], ...]:
-        if self._monotonic() < self._not_before and self.problem is not None:
+    def _ways(self) -> Iterator[Callable[[], Session] | None]:
+        """To a session, the next one after each that failed; None: the one that is open."""
+        if self._session is not None:
+            yield None
+        elif self._monotonic() < self._not_before and self.problem is not None:
             raise AuthorityUnavailable(self.problem)
-        return self._open, self._open_module
+        yield self._open
+        if self._monotonic() >= self._reload_not_before:
+            self._reload_not_before = self._monotonic() + RELOAD_AFTER
+            yield self._open_module
 
     def _opened(self, open_session: Callable[[], Session]) -> Session:
         """Raises PKCS11Error, or AuthorityUnavailable for what another try would not change."""

@@ -113,6 +113,7 @@ async def test_a_server_does_not_start_without_its_token(token_world: World, sof
     bundle = (await world.stack.call("GET", "/v1/bundle?format=pem")).text
     assert world.stack.server is not None
     await world.stack.server.stop()
+    assert world.stack.server.returncode == 0
     softhsm.unplug()
     with pytest.raises(DemoError, match=f"the PKCS #11 token '{TOKEN}'"):
         await world.stack.start_server()

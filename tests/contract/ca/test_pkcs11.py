@@ -23,8 +23,9 @@ from pkcs11.exceptions import AttributeReadOnly, AttributeSensitive, AttributeTy
 from ca.authority import AuthorityKind
 from ca.errors import AuthorityUnavailable
 from ca.key_manager import ManagedKey
+from ca.key_managers.objects import find_private
 from ca.key_managers.pkcs11 import Pkcs11KeyManager
-from ca.key_managers.token import RETRY_AFTER, TokenConfig, TokenSession
+from ca.key_managers.token import RELOAD_AFTER, RETRY_AFTER, KeyNotFound, TokenConfig, TokenSession
 from ca.keys import KeyType
 from ca.masked import Masked
 from tests.contract.ca.conftest import TOKEN
@@ -207,6 +208,34 @@ async def test_what_failed_is_not_tried_again_at_once(
         made.signer.sign([b"m"])
     clock.advance(RETRY_AFTER)
     assert made.signer.sign([b"m"])
+
+
+async def test_a_module_is_seldom_initialised_anew(softhsm: SoftHsm, clock: FakeClock) -> None:
+    """All of Python waits for that; a module of a network HSM that is away may take its time."""
+
+    class Counting(TokenSession):
+        reloads = 0
+
+        def _open_module(self) -> Session:
+            self.reloads += 1
+            return super()._open_module()
+
+    token = Counting(softhsm.config(TOKEN), clock.monotonic)
+    token.run(lambda session: session)
+    softhsm.unplug()
+
+    def search(session: Session) -> None:
+        find_private(session, b"x")
+
+    for seconds in range(60):
+        with pytest.raises(AuthorityUnavailable):
+            token.run(search)
+        assert token.reloads == 1 + seconds // RELOAD_AFTER
+        clock.advance(1)
+    softhsm.plug_in()
+    with pytest.raises(KeyNotFound):
+        token.run(search)
+    await asyncio.to_thread(token.close)
 
 
 @pytest.mark.parametrize("cut", ["session", "module"])
