@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from attestation.entry import RegistrationEntry
 from attestation.errors import AttestationRefused
 from sds.delivery.ports import CallerInfo, StreamInfo
 from sds.delivery.view import EMPTY, View
@@ -15,6 +16,7 @@ class FakeCaller:
         self._wakes: list[Callable[[], None]] = []
         self._names: dict[str, None] = dict.fromkeys(remembered)
         self.gone = ""
+        self.entries: tuple[RegistrationEntry, ...] = ()
         self.promised = False
         """Whether an entry matches although the view is empty."""
 

@@ -19,6 +19,7 @@ from sds.delivery.session import Surroundings
 from sds.delivery.workload_api import WorkloadApi
 from tests.fakes.delivery import FakeCaller, FakeCallers, RecordingObserver
 from tests.fakes.secrets import view
+from tests.fakes.tokens import FakeTokens
 
 SETTINGS = DeliverySettings(silent_grace=0.1, message_bytes=64 * 1024)
 
@@ -33,6 +34,7 @@ class Running:
     service: DeliveryService
     workload_api: WorkloadApi
     server: grpc.aio.Server
+    tokens: FakeTokens
     channels: list[grpc.aio.Channel] = field(default_factory=list)
 
     def channel(self) -> grpc.aio.Channel:
@@ -58,13 +60,14 @@ async def serve(path: Path, settings: DeliverySettings = SETTINGS) -> AsyncItera
     registry = StreamRegistry("run", clock)
     places = Places(settings.streams)
     service = DeliveryService(callers, observer, registry, clock, settings, places)
-    workload_api = WorkloadApi(callers, Surroundings(observer, registry, clock, settings.silent_grace), places)
+    tokens = FakeTokens()
+    workload_api = WorkloadApi(callers, Surroundings(observer, registry, clock, settings.silent_grace), places, tokens)
     server = grpc.aio.server(options=server_options(settings))
     server.add_generic_rpc_handlers((*service.handlers(), *workload_api.handlers()))
     target = f"unix:{path}"
     server.add_insecure_port(target)
     await server.start()
-    running = Running(target, caller, callers, observer, registry, service, workload_api, server)
+    running = Running(target, caller, callers, observer, registry, service, workload_api, server, tokens)
     try:
         yield running
     finally:

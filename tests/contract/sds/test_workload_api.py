@@ -278,8 +278,8 @@ async def test_streams_end_as_unavailable_when_the_agent_stops(running: Running,
 # Calls
 
 
-@pytest.mark.parametrize("method", ["FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID", "FetchWITSVID"])
-async def test_other_profiles_are_unimplemented_behind_the_same_header(running: Running, method: str) -> None:
+@pytest.mark.parametrize("method", ["FetchWITSVID", "FetchWITBundles"])
+async def test_the_optional_profile_is_unimplemented_behind_the_same_header(running: Running, method: str) -> None:
     for metadata, code in ((HEADER, grpc.StatusCode.UNIMPLEMENTED), ((), grpc.StatusCode.INVALID_ARGUMENT)):
         call = running.channel().unary_stream(f"/SpiffeWorkloadAPI/{method}")(b"", metadata=metadata)
         with pytest.raises(grpc.aio.AioRpcError) as ended:
