@@ -54,11 +54,12 @@ class AdminClient:
         """An answer that is not JSON, or is passed on as it is."""
         return self._send("GET", path, query=query).content
 
-    def post(self, path: str, body: object = None) -> Any:
-        return self._json(self._send("POST", path, body=body))
+    def post(self, path: str, body: object = None, *, timeout: float = _TIMEOUT) -> Any:
+        return self._json(self._send("POST", path, body=body, timeout=timeout))
 
-    def put(self, path: str, body: object, *, revision: int) -> Any:
-        return self._json(self._send("PUT", path, body=body, headers={"If-Match": f'"{revision}"'}))
+    def put(self, path: str, body: object, *, revision: int | None = None) -> Any:
+        headers = {} if revision is None else {"If-Match": f'"{revision}"'}
+        return self._json(self._send("PUT", path, body=body, headers=headers))
 
     def delete(self, path: str, *, revision: int | None = None) -> Any:
         headers = {} if revision is None else {"If-Match": f'"{revision}"'}

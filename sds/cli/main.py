@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from sds import __version__
-from sds.cli import agent, audit, bundle, ca, config, db, demo, entry, jwt, kek, server, token
+from sds.cli import agent, audit, bundle, ca, config, db, demo, entry, federation, jwt, kek, server, token
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format, Output
 
@@ -45,6 +45,7 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(entry.app, name="entry")
 app.add_typer(token.app, name="token")
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(federation.app, name="federation")
 app.add_typer(ca.app, name="ca")
 app.add_typer(jwt.app, name="jwt")
 app.add_typer(audit.app, name="audit")
