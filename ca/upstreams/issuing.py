@@ -18,6 +18,8 @@ from ca.signer import Signer
 from ca.template import ToBeSigned, sign_all
 from ca.upstream import Minted
 
+PROFILE = "intermediate"
+"""How records name signing certificates; no leaf's profile is called so."""
 MINIMUM = timedelta(minutes=1)
 """An issuer with less than this left signs only what ends by itself before that."""
 

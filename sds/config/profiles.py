@@ -17,6 +17,7 @@ from ca.limits.subject import SubjectLimits
 from ca.limits.usage import CLIENT_AUTH, MAX_ADDRESSES, SERVER_AUTH, Addresses, Usage
 from ca.profile import LEAF_KEYS, Profile, ProfileName
 from ca.trial import try_profile
+from ca.upstreams.issuing import PROFILE as INTERMEDIATE
 from sds.config import profile_values as values
 from sds.config.problems import Problem
 from sds.config.types import Count, Duration, Section, key
@@ -141,6 +142,8 @@ def _problems(name: str, section: ProfileSection, built_in: BuiltIn, longest: ti
     given = section.model_fields_set
     if not PROFILE_NAME.fullmatch(name):
         yield Problem(name, "is not a profile's name", "use small letters, digits, single dashes and underscores")
+    if name == INTERMEDIATE:
+        yield Problem(name, "is how signing certificates of servers below are recorded", "call it something else")
     holder = next((each for each in ProfileName if each == name), None)
     if holder is not None:
         for field in ("default_ttl", "min_ttl", "max_ttl"):

@@ -80,11 +80,29 @@ class _Process:
         with signals(stop, self._reloader.hang_up):
             data_dir = DataDir(config.data_dir)
             try:
-                server = await build(config, self._clock, data_dir)
+                server = await self._build(data_dir, stop)
             except BaseException:
                 data_dir.close()
                 raise
+            if server is None:
+                data_dir.close()
+                return
             await self._serve(server, stop)
+
+    async def _build(self, data_dir: DataDir, stop: asyncio.Event) -> Server | None:
+        """None when told to stop meanwhile: a first start may wait long for the upstream to certify its authority."""
+        building = asyncio.create_task(build(self._config, self._clock, data_dir))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({building, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if stop.is_set():
+            building.cancel()
+        try:
+            return await building
+        except asyncio.CancelledError:
+            if building.cancelled() and stop.is_set():
+                return None
+            raise
 
     async def _serve(self, server: Server, stop: asyncio.Event) -> None:
         watchdog = asyncio.create_task(feed_watchdog(self._systemd))

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import grpc
 
+from ca.upstreams.issuing import PROFILE
 from sds._pb.sds.node.v1 import node_pb2
 from sds.audit.event import Target
-from sds.server.downstream.intermediates import PROFILE, Intermediates, NotDownstream, TooMany
+from sds.server.downstream.intermediates import Intermediates, NotDownstream, TooMany
 from sds.server.events import agent_actor
 from sds.server.identity import AgentCaller
 from sds.server.refusals import Refusal, RefusalLog

@@ -15,7 +15,7 @@ from ca.errors import AuthorityUnavailable, CaError, CsrRefused, IssuanceRefused
 from ca.intent import CertificateIntent
 from ca.serial import serial_hex
 from ca.upstream import Minted
-from ca.upstreams.issuing import Draft, Issuer, draft, path_length_below, sign
+from ca.upstreams.issuing import PROFILE, Draft, Issuer, draft, path_length_below, sign
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.net.limits import Rate, TokenBuckets
@@ -31,8 +31,6 @@ from sds.store.errors import NotFound, StoreError
 from sds.store.records import AgentRecord
 from sds.store.unit_of_work import UnitOfWork
 
-PROFILE = "intermediate"
-"""How the records name these certificates; no leaf's profile is called so."""
 SHARE = Rate(per_second=1 / 30, burst=10)
 """Of one server. An authority needs one certificate in its life."""
 

@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.fakes.pki import make
+
 pytestmark = pytest.mark.e2e
 
 
@@ -225,3 +227,28 @@ async def test_no_secret_is_in_what_it_writes(folder: Path) -> None:
         assert secret not in said
         assert secret.encode() not in database
     assert b"PRIVATE KEY" not in database
+
+
+async def test_a_first_start_that_waits_for_its_upstream_can_be_ended(folder: Path) -> None:
+    (folder / "bundle.pem").write_bytes(make("root").pem)
+    (folder / "token").touch(mode=0o600)
+    (folder / "token").write_text(f"sds_join_{'x' * 43}")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    environment = {
+        "SDS_SERVER_CA__UPSTREAM__PLUGIN": "sds",
+        "SDS_SERVER_CA__UPSTREAM__SDS__SERVER": f"127.0.0.1:{port}",
+        "SDS_SERVER_CA__UPSTREAM__SDS__TRUST_BUNDLE": str(folder / "bundle.pem"),
+        "SDS_SERVER_CA__UPSTREAM__SDS__JOIN_TOKEN_FILE": str(folder / "token"),
+    }
+    async with server(folder, *DOMAIN, **environment) as running:
+        line = await running.said(
+            "the upstream authority cannot be used; what is issued goes on, and this is tried again"
+        )
+        assert (line["level"], line["upstream"]) == ("error", "sds")
+        await running.said("there is no authority yet, and the upstream has to certify one")
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 0
+        assert not {"serving", "the server cannot start"} & {line["event"] for line in running.lines}
+    async with server(folder, *DOMAIN) as running:  # it has let go of its folder
+        await running.said("serving")

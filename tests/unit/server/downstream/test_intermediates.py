@@ -19,9 +19,9 @@ from ca.errors import AuthorityUnavailable, CsrRefused, IssuanceRefused
 from ca.keys import KeyType, PublicKey, generate
 from ca.signer import Scheme
 from ca.upstream import Minted
+from ca.upstreams.issuing import PROFILE
 from sds.audit.event import AuditEvent, Outcome, Target
 from sds.server.downstream.intermediates import (
-    PROFILE,
     SHARE,
     IntermediatePolicy,
     Intermediates,
