@@ -16,6 +16,7 @@ from sds.agent.doubts import BundleReader
 from sds.agent.enrol import accept
 from sds.agent.errors import AgentError, InvalidAnswer
 from sds.agent.identity import AgentIdentity
+from sds.agent.renewal import clock_went_back
 from sds.clock import Clock
 from sds.logs import Logger
 
@@ -60,17 +61,20 @@ class OwnSvid:
         self._observer = observer
         self._clock = clock
         self._log = log
-        self._drawn: tuple[str, float] = ("", 0.0)
+        self._drawn: tuple[str, float, datetime] | None = None
         self._judged: tuple[str, Doubts] | None = None
         self._verdict: Verdict | None = None
         self._replace_at: tuple[str, datetime] | None = None
 
     def due(self) -> datetime:
         """When the present SVID is to be renewed: before its time if it, or its authority, is not to be trusted."""
-        svid = self._upstream.identity.svid
-        if self._drawn[0] != svid.serial:
-            self._drawn = (svid.serial, self._clock.jitter())
-        regular = renew_at(svid.not_before, svid.not_after, self._drawn[1])
+        svid, now = self._upstream.identity.svid, self._clock.now()
+        if self._drawn is None or self._drawn[0] != svid.serial:
+            self._drawn = (svid.serial, self._clock.jitter(), now)
+        _, jitter, seen_at = self._drawn
+        regular = renew_at(svid.not_before, svid.not_after, jitter)
+        if clock_went_back(svid.not_before, seen_at, now):
+            return now
         if self._replace_at is None or self._replace_at[0] != svid.serial:
             return regular
         return min(regular, self._replace_at[1])

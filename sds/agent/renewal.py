@@ -16,12 +16,13 @@ CATCH_UP_URGENT = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A certificate that is in memory, and the entry as it was when that was signed."""
+    """A certificate that is in memory, and the entry as it was when that was signed. `received_at`: None: not known."""
 
     entry: RegistrationEntry
     not_before: datetime
     not_after: datetime
     renew_at: datetime
+    received_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,14 @@ def renew_at(not_before: datetime, not_after: datetime, share: float, jitter: fl
     """Half of the life, moved by up to `share` of that half to either side by `jitter` in [0, 1)."""
     half = max(not_after - not_before, timedelta(0)) / 2
     return not_before + half * (1 - share + 2 * share * jitter)
+
+
+def clock_went_back(not_before: datetime, received_at: datetime, now: datetime) -> bool:
+    """Whether what was valid when it came is not valid yet: the clock was set back since, and peers go by it, too.
+
+    A certificate that came before its time is left alone. The clocks differ then, and another would be no better.
+    """
+    return now < not_before <= received_at
 
 
 def plan(facts: Facts, now: datetime, warm_for: timedelta) -> Plan:
@@ -131,6 +140,8 @@ def _changes(entry: RegistrationEntry, held: Held | None, now: datetime) -> Iter
 
 def _wanted_at(entry: RegistrationEntry, held: Held | None, replace_at: datetime | None, now: datetime) -> datetime:
     if held is None or not held.entry.issues_like(entry) or held.not_after <= now:
+        return now
+    if held.received_at is not None and clock_went_back(held.not_before, held.received_at, now):
         return now
     return held.renew_at if replace_at is None else min(held.renew_at, replace_at)
 

@@ -98,7 +98,7 @@ def _held(
         raise InvalidAnswer("the server sent a certificate that is on its CRL")
     certificate = TlsCertificate(svid.pem(), request.private_key_pem, svid.serial, svid.not_after)
     due = renew_at(svid.not_before, svid.not_after, jitter_share, jitter)
-    held = Held(entry, svid.not_before, svid.not_after, due)
+    held = Held(entry, svid.not_before, svid.not_after, due, now)
     return HeldSvid(held, Identity(entry.spiffe_id, certificate), svid.authority_id)
 
 

@@ -87,8 +87,7 @@ class OwnSvid:
     async def run(self) -> None:
         """Renew when it is time, until cancelled."""
         while True:
-            due = self._due
-            left = _TICK if due is None else (due - self._clock.now()).total_seconds()
+            left = self._left()
             if left > 0:
                 self._wake.clear()
                 try:
@@ -102,6 +101,15 @@ class OwnSvid:
             except (CaError, StoreError) as error:
                 self._log.warning("the server's certificate could not be renewed", reason=str(error))
                 await asyncio.sleep(_RETRY * (0.5 + self._clock.jitter()))
+
+    def _left(self) -> float:
+        """Seconds until it is time. One that is not valid yet was made before the clock was set back."""
+        now = self._clock.now()
+        if self._due is None:
+            return _TICK
+        if self._intent is not None and now < self._intent.not_before:
+            return 0.0
+        return (self._due - now).total_seconds()
 
 
 def _nothing_else(uow: UnitOfWork, intent: CertificateIntent) -> None:

@@ -43,6 +43,19 @@ def test_renewal_at_its_time_and_not_before() -> None:
     assert look(HELD, 1800).due == ("e1",)
 
 
+def test_a_clock_that_is_set_back_makes_certificates_due_that_were_valid_when_they_came() -> None:
+    """Peers whose clocks were set back, too, refuse them until their time comes once more."""
+    known = replace(held(entry()), received_at=at(10))
+    start = (known.not_before - EPOCH).total_seconds()
+    facts = replace(HELD, held={"e1": known})
+    assert look(facts, 20).due == ()
+    assert look(facts, start - 1).due == ("e1",)
+    assert look(facts, start).due == ()
+    early = replace(known, received_at=at(start - 60))  # the server's clock is ahead: another would be no better
+    assert look(replace(HELD, held={"e1": early}), start - 30).due == ()
+    assert look(HELD, start - 1).due == (), "when it came is not known"
+
+
 def test_what_is_to_be_replaced_before_its_time_is_due_then() -> None:
     facts = replace(HELD, replace_at={"e1": at(700)})
     assert look(facts, 699) == Plan((), (), at(700))

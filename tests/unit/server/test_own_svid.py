@@ -133,6 +133,17 @@ async def test_it_moves_to_the_authority_that_signs_now(running: World, store: S
     await running.settled(first)
 
 
+async def test_it_is_made_anew_when_the_clock_is_set_back(running: World) -> None:
+    """What is not valid yet is no use in a handshake with anybody whose clock is right."""
+    running.clock.jump(600)
+    await running.own.renew()
+    ahead = running.own.current()
+    running.clock.jump(-600)
+    running.own.bundle_changed()  # wakes it; by itself it looks every few seconds
+    made = await running.settled(ahead)
+    assert x509.load_pem_x509_certificate(made.chain_pem).not_valid_before_utc <= running.clock.now()
+
+
 async def test_without_an_authority_what_stands_is_used_on(running: World) -> None:
     first, authority = running.own.current(), running.authorities.current
     running.authorities.current = None
