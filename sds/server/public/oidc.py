@@ -6,7 +6,7 @@ OpenID Connect Discovery 1.0 section 3 (the document) and 4 (how it is had); RFC
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -14,14 +14,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ca.bundle import TrustBundle
+from ca.bundle import JwtKey, TrustBundle
+from ca.jws import JwtAlgorithm
 from sds.server.public.app import cached
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 KEYS = "/keys"
 AUTHORIZE = "/authorize"
-ALGORITHMS = ("RS256", "ES256", "ES384", "PS256")
+ALGORITHMS = (JwtAlgorithm.RS256, JwtAlgorithm.ES256, JwtAlgorithm.ES384, JwtAlgorithm.PS256)
 """Discovery 1.0 section 3: RS256 must be among them, whether or not a key for it is there."""
+_OF_CURVE = {"P-256": JwtAlgorithm.ES256, "P-384": JwtAlgorithm.ES384, "P-521": JwtAlgorithm.ES512}
 
 
 def discovery_document(issuer: str) -> bytes:
@@ -36,26 +38,40 @@ def discovery_document(issuer: str) -> bytes:
         "jwks_uri": base + KEYS,
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": list(ALGORITHMS),
+        "id_token_signing_alg_values_supported": [str(each) for each in ALGORITHMS],
         "claims_supported": ["iss", "sub", "aud", "exp", "iat", "jti"],
     }
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def oidc_routes(bundle: Callable[[], TrustBundle], issuer: str, max_age: timedelta) -> list[BaseRoute]:
+def key_set(keys: Iterable[JwtKey], rsa: JwtAlgorithm) -> bytes:
+    """The keys as a JWK Set, each with the one algorithm that it is used by (RFC 7517 section 4.4).
+
+    Consumers may take a key without one for whatever their library's first guess is. `rsa`: what RSA keys sign with.
+    """
+    found = [key.jwk("sig") for key in keys]
+    return json.dumps({"keys": [{**jwk, "alg": str(_OF_CURVE.get(jwk.get("crv", ""), rsa))} for jwk in found]}).encode()
+
+
+def oidc_routes(
+    bundle: Callable[[], TrustBundle], issuer: str, max_age: timedelta, algorithm: JwtAlgorithm
+) -> list[BaseRoute]:
     """Below the path of the issuer's URL (section 4: the well-known path is appended to it).
+
+    `algorithm` is what tokens are signed with where the key leaves a choice.
 
     The keys are those of the trust bundle: the next one, the one in use, and each former one until the last token that
     it signed has expired.
     """
     base = urlsplit(issuer).path.rstrip("/")
     document = discovery_document(issuer)
+    rsa = algorithm if algorithm is JwtAlgorithm.PS256 else JwtAlgorithm.RS256
 
     async def discovery(request: Request) -> Response:
         return cached(request, document, "application/json", max_age=max_age)
 
     async def keys(request: Request) -> Response:
-        return cached(request, bundle().jwks(), "application/json", max_age=max_age)
+        return cached(request, key_set(bundle().jwt_keys, rsa), "application/json", max_age=max_age)
 
     async def authorize(_request: Request) -> Response:
         problem = {

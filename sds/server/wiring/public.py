@@ -9,6 +9,7 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute
 
+from ca.jws import JwtAlgorithm
 from sds.config import Address
 from sds.server import options
 from sds.server.datadir import DataDir
@@ -90,7 +91,8 @@ def _plans(core: Core, revocation: Sequence[BaseRoute]) -> list[_Plan]:
     issuer = core.config.jwt.issuer
     if oidc.listen is not None and issuer is not None:
         planned = plan("oidc", oidc.listen, oidc.profile, oidc.cert_file, oidc.key_file)
-        planned.routes += oidc_routes(lambda: core.registry.bundle, issuer, oidc.max_age)
+        algorithm = JwtAlgorithm(core.config.jwt.algorithm)
+        planned.routes += oidc_routes(lambda: core.registry.bundle, issuer, oidc.max_age, algorithm)
     if endpoints.revocation.listen is not None:
         planned = plan("revocation", endpoints.revocation.listen, "http", None, None)
         planned.body_bytes = REVOCATION_BODY_BYTES
