@@ -73,11 +73,17 @@ def _nothing() -> Mapping[str, datetime]:
 class Fleet:
     """Everybody who verifies by the trust bundle and can say so, and what was issued to them.
 
-    `last_leaf` has, by authority ID, when the last certificate below it expires; intents count.
+    `ahead` counts those who have every bundle that any authority needs; they are not among the `holders`. `last_leaf`
+    has, by authority ID, when the last certificate below it expires; intents count.
     """
 
     holders: tuple[Holder, ...] = ()
     last_leaf: Mapping[str, datetime] = field(default_factory=_nothing)
+    ahead: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is anybody."""
+        return bool(self.holders) or self.ahead > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +125,17 @@ def judge(
     JWT authorities are for verifiers far away, none of whom can say what it holds; only the wait counts for them.
     """
     needed = authority.published_sequence
-    holders = fleet.holders if authority.kind is AuthorityKind.X509 else ()
+    x509 = authority.kind is AuthorityKind.X509
+    holders = fleet.holders if x509 else ()
+    total = len(holders) + (fleet.ahead if x509 else 0)
     late = tuple(_straggler(one, needed) for one in holders if not one.has(needed, now))
     waits_until = published_at(authority, slots) + wait if wait else None
     reasons = []
     if late:
-        reasons.append(f"{len(late)} of {len(holders)} have not acknowledged bundle {needed}")
+        reasons.append(f"{len(late)} of {total} have not acknowledged bundle {needed}")
     if waits_until is not None and now < waits_until:
         reasons.append(f"those who cannot acknowledge have until {waits_until.isoformat()} to fetch the bundle")
-    return Gate(authority.id, needed, len(holders), len(holders) - len(late), late, waits_until, tuple(reasons))
+    return Gate(authority.id, needed, total, total - len(late), late, waits_until, tuple(reasons))
 
 
 def published_at(authority: Authority, slots: tuple[Authority, ...]) -> datetime:

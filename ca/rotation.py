@@ -246,7 +246,7 @@ class _Kind:
             and not one.revoked
             and self.now <= one.not_after
             for one in self.slots
-        ) or bool(self.kind is AuthorityKind.X509 and self.fleet.holders)
+        ) or bool(self.kind is AuthorityKind.X509 and self.fleet)
 
     def _prepare(self, reason: str) -> list[Step]:
         if len(self.slots) < MAX_SLOTS:

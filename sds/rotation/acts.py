@@ -34,7 +34,7 @@ class Acts:
         self._log = get_logger(__name__)
         self.rules = rules
 
-    async def look(self, *, whole_fleet: bool = False) -> Look:
+    async def look(self, *, whole_fleet: bool = True) -> Look:
         """Raises StoreError."""
         policy, settle = self.rules.policy, self.rules.settle
         return await self._store.read(lambda uow: take_look(uow, policy, settle, whole_fleet=whole_fleet))

@@ -19,6 +19,8 @@ from sds.rotation.ports import RotationObserver
 
 MAX_STEPS = 16
 """In one tick; a first start takes four."""
+_SHOWN_EVERY = 6
+"""Ticks between two looks at a fleet that nothing waits for yet, for the metrics."""
 
 
 class Executor:
@@ -28,6 +30,7 @@ class Executor:
         self._acts = acts
         self._observer = observer
         self._one_at_a_time = asyncio.Lock()
+        self._ticks = 0
         self._due_before: frozenset[str] = frozenset()
         self._problems: dict[AuthorityKind, str] = {}
         self._figures: dict[AuthorityKind, tuple[int, int]] = {}
@@ -47,7 +50,7 @@ class Executor:
         async with self._one_at_a_time:
             done = 0
             problems: dict[AuthorityKind, str] = {}
-            look = await self._acts.look()
+            look = await self._look()
             for _ in range(MAX_STEPS):
                 ready = [one for one in look.due() if one.kind not in problems and self._ripe(one, hold=hold)]
                 if not ready:
@@ -59,12 +62,21 @@ class Executor:
                     self._log.info("somebody else was faster; looking again", reason=str(lost))
                 except CaError as error:
                     problems[ready[0].kind] = str(error)
-                look = await self._acts.look()
+                look = await self._look()
             due = look.due()
             self._due_before = frozenset(map(_key, due))
             self._note({one.kind: one.reason for one in due if isinstance(one, Blocked)} | problems)
-            self._show(look)
+            self._ticks += 1
+            if look.fleet or done or self._ticks % _SHOWN_EVERY == 1:
+                self._show(look if look.fleet else await self._acts.look())
             return done
+
+    async def _look(self) -> Look:
+        """With the fleet only where an authority would be activated if there were none: reading it takes long."""
+        look = await self._acts.look(whole_fleet=False)
+        if any(isinstance(one, Activate) and one.kind is AuthorityKind.X509 for one in look.due()):
+            return await self._acts.look()
+        return look
 
     def _ripe(self, step: Step, *, hold: bool) -> bool:
         final = isinstance(step, Drop) or (isinstance(step, Activate) and step.past_deadline)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
+from attestation.spiffe_id import SpiffeId
 from ca.gate import Fleet, Holder, Lag
-from sds.store.records import AgentRecord, ResourceRecord, StreamRecord
+from sds.store.records import NEVER_ACKNOWLEDGED, AgentRecord, ResourceRecord, StreamRecord
 
-NEVER_ACKNOWLEDGED = "workload-api"
-"""The protocol whose clients say nothing: what they were sent counts."""
 SILENT_AFTER = timedelta(minutes=2)
 """An agent that was not heard of for so long is not connected; one that is says something four times as often."""
 
@@ -21,18 +21,22 @@ SILENT_AFTER = timedelta(minutes=2)
 def fleet_of(
     agents: Iterable[AgentRecord],
     streams: Iterable[StreamRecord],
-    last_leaf: Mapping[str, datetime],
     now: datetime,
     settle: timedelta,
+    *,
+    ahead: Mapping[SpiffeId, int] = MappingProxyType({}),
+    last_leaf: Mapping[str, datetime] = MappingProxyType({}),
 ) -> Fleet:
-    """`settle`: how long after sending a client that acknowledges nothing is taken to use what it got."""
+    """`settle`: how long after sending a client that acknowledges nothing is taken to use what it got. `ahead`: of each
+    agent, further streams that have every bundle that is asked for.
+    """
     counted = {agent.spiffe_id: agent for agent in agents if not agent.banned and now <= agent.not_after}
     holders = [_agent(agent, now) for agent in counted.values()]
     for stream in streams:
         agent = counted.get(stream.agent_id)
         if agent is not None and (holder := _stream(stream, agent, now, settle)) is not None:
             holders.append(holder)
-    return Fleet(tuple(holders), last_leaf)
+    return Fleet(tuple(holders), last_leaf, sum(number for agent_id, number in ahead.items() if agent_id in counted))
 
 
 def _agent(agent: AgentRecord, now: datetime) -> Holder:

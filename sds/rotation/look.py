@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ca.authority import Authority, AuthorityKind, AuthorityState
@@ -11,10 +10,7 @@ from ca.gate import Fleet, Gate, judge
 from ca.rotation import RotationPolicy, Step, dropped_from, plan
 from sds.rotation.fleet import fleet_of
 from sds.store.errors import NotFound
-from sds.store.records import StreamRecord
 from sds.store.unit_of_work import UnitOfWork
-
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +46,21 @@ class Look:
         return next((one for one in self.slots if one.kind is kind and one.state is AuthorityState.ACTIVE), None)
 
 
-def take_look(uow: UnitOfWork, policy: RotationPolicy, settle: timedelta, *, whole_fleet: bool = False) -> Look:
-    """Read it in one transaction. The fleet is large, and read only when something waits for it or `whole_fleet`."""
+def take_look(uow: UnitOfWork, policy: RotationPolicy, settle: timedelta, *, whole_fleet: bool = True) -> Look:
+    """Read it in one transaction.
+
+    Without `whole_fleet` nobody is asked for, as if there were none: what is not due then is not due with a fleet.
+    """
     journal = uow.authorities.journal()
-    needed = whole_fleet or _waits_for_the_fleet(journal.authorities)
-    fleet = fleet_of(
-        uow.agents.all() if needed else (),
-        _streams(uow) if needed else (),
-        _last_leaves(uow, journal.authorities),
-        uow.now,
-        settle,
-    )
+    fleet = _fleet(uow, journal.authorities, settle) if whole_fleet else Fleet()
+    fleet = replace(fleet, last_leaf=_last_leaves(uow, journal.authorities))
     return Look(journal.revision, journal.authorities, fleet, uow.now, policy)
 
 
-def _waits_for_the_fleet(slots: tuple[Authority, ...]) -> bool:
-    return any(one.kind is AuthorityKind.X509 and one.state is AuthorityState.PREPARED for one in slots)
-
-
-def _streams(uow: UnitOfWork) -> Iterator[StreamRecord]:
-    cursor: str | None = None
-    while True:
-        page = uow.streams.list(cursor=cursor, limit=_PAGE)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
+def _fleet(uow: UnitOfWork, slots: tuple[Authority, ...], settle: timedelta) -> Fleet:
+    newest = max((one.published_sequence for one in slots if one.kind is AuthorityKind.X509), default=0)
+    ahead, others = uow.streams.holding(newest, uow.now - settle)
+    return fleet_of(uow.agents.all(), others, uow.now, settle, ahead=ahead)
 
 
 def _last_leaves(uow: UnitOfWork, slots: tuple[Authority, ...]) -> dict[str, datetime]:

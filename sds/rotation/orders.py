@@ -29,7 +29,7 @@ class Orders:
 
     async def look(self) -> Look:
         """All slots, and the whole fleet."""
-        return await self._acts.look(whole_fleet=True)
+        return await self._acts.look()
 
     async def gate(self, authority_id: str) -> Gate:
         """Who would not accept what this authority issues. Of one that signs already: does not."""
@@ -120,7 +120,7 @@ class Orders:
         await self._decide(work)
 
     async def _step_aside(self, authority_id: str, call: Call) -> None:
-        look = await self._acts.look()
+        look = await self._acts.look(whole_fleet=False)
         active = look.slot(authority_id)
         if active.state is AuthorityState.ACTIVE:
             ready = [
@@ -134,10 +134,10 @@ class Orders:
     async def _decide(self, work: Callable[[Look], Awaitable[T]]) -> T:
         for _ in range(_TRIES - 1):
             try:
-                return await work(await self._acts.look(whole_fleet=True))
+                return await work(await self._acts.look())
             except (Conflict, ConstraintViolated):
                 continue
-        return await work(await self._acts.look(whole_fleet=True))
+        return await work(await self._acts.look())
 
 
 def _prepared(slots: list[Authority], look: Look) -> list[Authority]:

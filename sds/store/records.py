@@ -165,6 +165,10 @@ class ResourceRecord:
     acked_sequence: int = 0
 
 
+NEVER_ACKNOWLEDGED = "workload-api"
+"""The protocol of streams whose clients say nothing of what they got."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
     """One stream of a workload, as its agent reported it.

@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, func, select, tuple_
 
 from attestation.spiffe_id import SpiffeId
 from sds.store.codec import chunks, make_cursor, read_cursor, texts, to_json
-from sds.store.records import Page, ProcessRecord, ReportPosition, ResourceRecord, StreamFilter, StreamRecord
+from sds.store.records import (
+    NEVER_ACKNOWLEDGED,
+    Page,
+    ProcessRecord,
+    ReportPosition,
+    ResourceRecord,
+    StreamFilter,
+    StreamRecord,
+)
 from sds.store.tables import reports, streams
 from sds.store.times import from_micros, from_micros_or_none, to_micros
 from sds.store.tx import Tx
@@ -19,6 +28,8 @@ from sds.store.tx import Tx
 _NO_FILTER = StreamFilter()
 _TIMES = frozenset({"sent_at", "acked_at"})
 _RESOURCE = tuple(item.name for item in fields(ResourceRecord))
+_SENT, _ACKED = _RESOURCE.index("sent_sequence"), _RESOURCE.index("acked_sequence")
+_SENT_AT, _NACKED = _RESOURCE.index("sent_at"), _RESOURCE.index("nacked_version")
 
 
 class Streams:
@@ -73,6 +84,27 @@ class Streams:
         last = found[limit - 1]
         return Page(found[:limit], make_cursor(str(last.agent_id), last.stream_id))
 
+    def holding(self, sequence: int, settled_by: datetime) -> tuple[Mapping[SpiffeId, int], tuple[StreamRecord, ...]]:
+        """Who has which bundle: of each agent how many streams surely have bundle `sequence` or a newer one, and all
+        others that were ever sent one.
+
+        A stream surely has it if everything was ACKed and nothing rejected; where nothing is ever ACKed, if everything
+        was sent by `settled_by`. Large fleets are read for this again and again, so only the others become records.
+        """
+        ahead: dict[str, int] = {}
+        others: list[StreamRecord] = []
+        settled = to_micros(settled_by)
+        for row in self._tx.rows(select(streams).order_by(streams.c.agent_id, streams.c.stream_id)):
+            sent = [resource for resource in json.loads(row.resources) if resource[_SENT:] and resource[_SENT]]
+            if not sent:
+                continue
+            silent = row.protocol == NEVER_ACKNOWLEDGED
+            if all(_surely(resource, sequence, settled, silent=silent) for resource in sent):
+                ahead[row.agent_id] = ahead.get(row.agent_id, 0) + 1
+            else:
+                others.append(_from_row(row))
+        return {SpiffeId.parse(agent): number for agent, number in ahead.items()}, tuple(others)
+
     def counts(self) -> Mapping[SpiffeId, int]:
         """How many streams each agent has; agents without any are left out."""
         rows = self._tx.rows(select(streams.c.agent_id, func.count().label("number")).group_by(streams.c.agent_id))
@@ -103,6 +135,12 @@ class Streams:
             "resources": to_json([_resource_out(resource) for resource in record.resources]),
             "reported_at": to_micros(self._tx.now),
         }
+
+
+def _surely(resource: list[Any], sequence: int, settled: int, *, silent: bool) -> bool:
+    if silent:
+        return bool(resource[_SENT] >= sequence and resource[_SENT_AT] is not None and resource[_SENT_AT] <= settled)
+    return bool(resource[_ACKED] >= sequence and not resource[_NACKED])
 
 
 def _resource_out(resource: ResourceRecord) -> list[Any]:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from sds.store.errors import InvalidCursor
-from sds.store.records import ReportPosition, StreamFilter
+from sds.store.records import ReportPosition, ResourceRecord, StreamFilter
 from sds.store.store import Store
 from tests.contract.store.samples import AGENT, OTHER_AGENT, later, spiffe, stream
+from tests.fakes.clock import EPOCH
 
 
 async def ids(store: Store, filters: StreamFilter = StreamFilter()) -> list[str]:  # noqa: B008 - frozen
@@ -75,3 +76,33 @@ async def test_the_place_in_an_agents_reports_is_remembered(store: Store) -> Non
         await store.write(lambda unit, p=position: unit.streams.set_position(AGENT, p))
         assert await store.read(lambda unit: unit.streams.position(AGENT)) == position
     assert await store.read(lambda unit: unit.streams.position(OTHER_AGENT)) is None
+
+
+async def test_who_has_which_bundle_without_records_of_those_who_have_all(store: Store) -> None:
+    """Only what is beyond doubt is counted; everything else is handed out to be judged."""
+
+    def holds(sent: int, acked: int, nacked: str = "") -> ResourceRecord:
+        return ResourceRecord(
+            "ROOTCA", "v", sent_at=EPOCH, nacked_version=nacked, sent_sequence=sent, acked_sequence=acked
+        )
+
+    certificate = ResourceRecord("default", "v", "v")
+    records = [
+        stream("has it", resources=(holds(7, 7), certificate)),
+        stream("newer", resources=(holds(9, 8),)),
+        stream("older", resources=(holds(9, 6),)),
+        stream("one older", resources=(holds(7, 7), holds(7, 6))),
+        stream("rejected once", resources=(holds(7, 7, "v"),)),
+        stream("never sent any", resources=(certificate,)),
+        stream("of an older agent", resources=()),
+        stream("settled", OTHER_AGENT, protocol="workload-api", resources=(holds(7, 0),)),
+        stream("old", OTHER_AGENT, protocol="workload-api", resources=(holds(6, 0),)),
+    ]
+    await store.write(lambda unit: unit.streams.upsert(records))
+    ahead, others = await store.read(lambda unit: unit.streams.holding(7, EPOCH))
+    assert ahead == {AGENT: 2, OTHER_AGENT: 1}
+    assert {one.stream_id for one in others} == {"older", "one older", "rejected once", "old"}
+    assert set(others) <= set(records)
+    ahead, others = await store.read(lambda unit: unit.streams.holding(7, later(-1)))  # just sent
+    assert OTHER_AGENT not in ahead
+    assert len(others) == 5

@@ -71,7 +71,7 @@ UNAUDITED = {
     "settings.count_up": lambda unit: unit.settings.count_up("c"),
 }
 READING = {"get", "find", "list", "all", "all_for", "search", "latest_not_after", "expiry", "position", "tail", "count"}
-READING |= {"counts", "outcomes", "state", "since", "epoch", "bundle_sequence", "journal", "expect"}
+READING |= {"counts", "holding", "outcomes", "state", "since", "epoch", "bundle_sequence", "journal", "expect"}
 
 
 def fill(unit: UnitOfWork) -> None:

@@ -28,6 +28,17 @@ def test_it_opens_with_the_last_one_that_has_the_bundle_or_a_newer_one() -> None
     assert gate(5, 5, 9) == (True, 3, 3, ())
 
 
+def test_those_who_have_all_count_without_being_named() -> None:
+    fleet = Fleet((holder("n1", 4),), ahead=9)
+    gate = judge(NEXT, (NEXT,), fleet, EPOCH)
+    assert (gate.total, gate.acked, gate.reasons) == (10, 9, ("1 of 10 have not acknowledged bundle 5",))
+    alone = judge(NEXT, (NEXT,), Fleet(ahead=9), EPOCH)
+    assert (alone.open, alone.total, alone.acked) == (True, 9, 9)
+    assert Fleet(ahead=1)
+    assert fleet
+    assert not Fleet()
+
+
 def test_a_straggler_is_named_with_all_that_is_known_of_it() -> None:
     late = holder(
         "n1",

@@ -22,7 +22,7 @@ STREAM = StreamRecord(
 
 
 def fleet(*streams: StreamRecord, agent: AgentRecord = AGENT) -> Fleet:
-    return fleet_of([agent], streams, {}, NOW, SETTLE)
+    return fleet_of([agent], streams, NOW, SETTLE)
 
 
 def only(*resources: ResourceRecord, protocol: str = "sotw", agent: AgentRecord = AGENT) -> Holder:
@@ -99,5 +99,12 @@ def test_where_nothing_is_acknowledged_what_was_sent_counts_once_it_has_settled(
     assert holder.has(7, NOW + SETTLE)
 
 
+def test_streams_of_counted_agents_that_have_all_are_counted() -> None:
+    other = SpiffeId(TD, "/sds/agent/banned")
+    banned = replace(AGENT, spiffe_id=other, banned_at=EPOCH)
+    made = fleet_of([AGENT, banned], [], NOW, SETTLE, ahead={ID: 3, other: 4})
+    assert (made.ahead, len(made.holders)) == (3, 1)
+
+
 def test_the_latest_expiries_are_handed_on() -> None:
-    assert fleet_of([], [], {"a": NOW}, NOW, SETTLE).last_leaf == {"a": NOW}
+    assert fleet_of([], [], NOW, SETTLE, last_leaf={"a": NOW}).last_leaf == {"a": NOW}
