@@ -14,11 +14,12 @@ from typing import cast
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.x509.oid import ExtensionOID
 
 from attestation.spiffe_id import TrustDomain
-from ca.errors import InvalidBundle, InvalidJwk
+from ca.errors import CsrRefused, InvalidBundle, InvalidJwk
 from ca.jwk import from_jwk, to_jwk
-from ca.keys import spki_der
+from ca.keys import check_foreign_key, spki_der
 
 MAX_BUNDLE_BYTES = 1024 * 1024
 MAX_AUTHORITIES = 256
@@ -30,6 +31,19 @@ DEFAULT_REFRESH_HINT = timedelta(minutes=5)
 MAX_KEY_ID = 256
 """Characters of a JWT key's ID."""
 
+_CRITICAL = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.NAME_CONSTRAINTS,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        ExtensionOID.POLICY_CONSTRAINTS,
+        ExtensionOID.INHIBIT_ANY_POLICY,
+    }
+)
+"""What may be critical in an authority's certificate (RFC 5280 4.2.1)."""
 _USE_X509 = "x509-svid"
 _USE_JWT = "jwt-svid"
 
@@ -238,16 +252,30 @@ def _check_size(unverified: bytes) -> None:
 
 
 def _check_authority(number: int, der: bytes) -> None:
-    """X509-SVID 3.2, 4.1, 4.3: a signing certificate has cA and, where it has key usage, keyCertSign."""
+    """Whether a certificate can be an authority. Raises InvalidBundle.
+
+    1. It can be read, with a serial number that is not negative and a key by which signatures prove something.
+    2. A signing certificate has cA and, where it has key usage, keyCertSign (X509-SVID 3.2, 4.1, 4.3).
+    3. Nothing critical in it is unknown to RFC 5280: verifiers differ on whether they then refuse it.
+    """
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        certificate.public_key()
-        extensions = {extension.oid: extension.value for extension in certificate.extensions}
+        certificate = x509.load_der_x509_certificate(der)  # 1
+        found = list(certificate.extensions)
+        key, _ = certificate.public_key(), (certificate.subject, certificate.issuer)  # read only when asked for
     except Exception as error:  # whatever a parser throws at foreign bytes is a refusal
         raise InvalidBundle(f"certificate {number} of the bundle cannot be read") from error
-    constraints = extensions.get(x509.BasicConstraints.oid)
+    if certificate.version is not x509.Version.v3 or certificate.serial_number < 0:
+        raise InvalidBundle(f"certificate {number} of the bundle is not of version 3, or has a negative serial number")
+    try:
+        check_foreign_key(key)
+    except CsrRefused as error:
+        raise InvalidBundle(f"the key of certificate {number} of the bundle is refused: {error}") from error
+    extensions = {extension.oid: extension.value for extension in found}
+    constraints = extensions.get(x509.BasicConstraints.oid)  # 2
     usage = extensions.get(x509.KeyUsage.oid)
     if not isinstance(constraints, x509.BasicConstraints) or not constraints.ca:
         raise InvalidBundle(f"certificate {number} of the bundle is not an authority (CA is false)")
     if isinstance(usage, x509.KeyUsage) and not usage.key_cert_sign:
         raise InvalidBundle(f"certificate {number} of the bundle may not sign certificates")
+    if any(extension.critical and extension.oid not in _CRITICAL for extension in found):  # 3
+        raise InvalidBundle(f"certificate {number} of the bundle has a critical extension that is not known")

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, mldsa, rsa
 
 from ca.errors import CsrRefused
 from ca.masked import Masked
@@ -20,6 +20,7 @@ PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey |
 PublicKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey | MlDsaPublicKey
 
 RSA_EXPONENT = 65537
+_SMALLEST_CURVE = 256
 
 
 class KeyType(StrEnum):
@@ -117,6 +118,20 @@ def check_public_key(unverified_key: object) -> PublicKey:
         check_ed25519(unverified_key.public_bytes_raw())
         return unverified_key
     raise CsrRefused("the key is of a kind that is not allowed; use ECDSA P-256 or P-384, Ed25519 or RSA")
+
+
+def check_foreign_key(unverified_key: object) -> None:
+    """Whether the key of a certificate that others issued can prove anything. Raises CsrRefused for a weak one.
+
+    Kinds and curves that are not issued to here pass, but for curves of less than 256 bits and keys of DSA.
+    """
+    if isinstance(unverified_key, ec.EllipticCurvePublicKey):
+        if unverified_key.curve.key_size < _SMALLEST_CURVE:
+            raise CsrRefused(f"curve {unverified_key.curve.name} is too small")
+    elif isinstance(unverified_key, rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
+        check_public_key(unverified_key)
+    elif isinstance(unverified_key, dsa.DSAPublicKey):
+        raise CsrRefused("DSA keys are not allowed")
 
 
 def _pkcs8(key: PrivateKey, encoding: serialization.Encoding) -> Masked[bytes]:

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from attestation.errors import InvalidSpiffeId
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import to_pem
-from ca.errors import InvalidSvid
-from ca.keys import key_hash
-from ca.serial import serial_hex
+from ca.errors import CsrRefused, InvalidSvid
+from ca.keys import check_foreign_key, key_hash
+from ca.serial import SERIAL_BITS, serial_hex
 
 MAX_CHAIN = 8
 MAX_CERTIFICATE_BYTES = 64 * 1024
@@ -44,19 +44,33 @@ class X509Svid:
 def parse_svid(unverified_chain: Sequence[bytes]) -> X509Svid:
     """Read a DER chain and check that its leaf is an X.509-SVID (X509-SVID 5.2). Raises InvalidSvid.
 
+    1. The chain is bounded.
+    2. The leaf can be read; its version and serial number are such as it may have (RFC 5280 4.1.2.1, 4.1.2.2), and its
+       key proves something.
+    3. It is a leaf by constraints and key usage.
+    4. Its one URI is a SPIFFE ID with a path.
+
     This does not verify who issued it: use `verify_svid`, or call it on what TLS has verified.
     """
-    if not 1 <= len(unverified_chain) <= MAX_CHAIN or any(len(der) > MAX_CERTIFICATE_BYTES for der in unverified_chain):
+    too_large = any(len(der) > MAX_CERTIFICATE_BYTES for der in unverified_chain)
+    if not 1 <= len(unverified_chain) <= MAX_CHAIN or too_large:  # 1
         raise InvalidSvid("the certificate chain is empty or too long")
     try:
-        leaf = x509.load_der_x509_certificate(unverified_chain[0])
+        leaf = x509.load_der_x509_certificate(unverified_chain[0])  # 2
         extensions = {extension.oid: extension.value for extension in leaf.extensions}
-        hash_of_key = key_hash(leaf.public_key())  # type: ignore[arg-type]  # every kind has a SubjectPublicKeyInfo
+        key, _ = leaf.public_key(), (leaf.subject, leaf.issuer)  # the library reads names only when asked
+        hash_of_key = key_hash(key)  # type: ignore[arg-type]  # every kind has a SubjectPublicKeyInfo
     except Exception as error:  # whatever a parser throws at foreign bytes is a refusal
         raise InvalidSvid("the leaf certificate cannot be read") from error
-    _check_leaf(extensions)
+    if leaf.version is not x509.Version.v3 or not 0 < leaf.serial_number < 1 << SERIAL_BITS:
+        raise InvalidSvid("the leaf is not of version 3, or its serial number is not positive or exceeds 20 octets")
+    try:
+        check_foreign_key(key)
+    except CsrRefused as error:
+        raise InvalidSvid(f"the leaf's key is refused: {error}") from error
+    _check_leaf(extensions)  # 3
     return X509Svid(
-        spiffe_id=_spiffe_id(extensions),
+        spiffe_id=_spiffe_id(extensions),  # 4
         serial=serial_hex(leaf.serial_number),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,

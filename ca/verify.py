@@ -34,7 +34,7 @@ def verify_svid(svid: X509Svid, bundle: TrustBundle, now: datetime) -> None:
         raise InvalidSvid(f"the bundle of {bundle.trust_domain} has no authority")
     try:
         leaf, *intermediates = map(x509.load_der_x509_certificate, svid.chain)
-    except ValueError as error:
+    except Exception as error:  # whatever a parser throws at foreign bytes is a refusal
         raise InvalidSvid("an intermediate certificate cannot be read") from error
     authorities = [x509.load_der_x509_certificate(der) for der in bundle.x509_authorities]
     verifier = PolicyBuilder().store(Store(authorities)).time(now).build_client_verifier()

@@ -87,5 +87,5 @@ def check_minted(minted: Minted, public_key: PublicKey, trust_domain: TrustDomai
 def _load(certificates: Sequence[bytes]) -> list[x509.Certificate]:
     try:
         return [x509.load_der_x509_certificate(der) for der in certificates]
-    except ValueError as error:
+    except Exception as error:  # whatever a parser throws at foreign bytes is a refusal
         raise CertificateMismatch("a certificate of the upstream cannot be read") from error

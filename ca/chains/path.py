@@ -42,6 +42,7 @@ def find_path(
     Each certificate of `chain` is signed by the next one, as TLS sends them (RFC 8446 4.4.2); a root may sign any of
     them, and what follows is left out. `issuing` is as in `check_path`. Raises InvalidPath.
     """
+    _check_readable([*chain, *roots])
     problem = ""
     for length in range(1, min(len(chain), MAX_PATH) + 1):
         below = tuple(chain[:length])
@@ -61,6 +62,15 @@ def find_path(
     if not chain:
         raise InvalidPath("there is no certificate")
     raise InvalidPath(problem or f"{_name(chain[-1])} is not signed by any root that is trusted")
+
+
+def _check_readable(certificates: Sequence[x509.Certificate]) -> None:
+    """The library reads names when they are asked for, and may then find that they are none."""
+    try:
+        for certificate in certificates:
+            _ = certificate.subject, certificate.issuer
+    except Exception as error:  # whatever a parser throws at foreign bytes is a refusal
+        raise InvalidPath("a certificate of the chain has a name that cannot be read") from error
 
 
 def check_path(path: Sequence[x509.Certificate], now: datetime, *, issuing: bool = False) -> None:

@@ -65,7 +65,7 @@ def _read(answer: Intermediate, latest: datetime) -> Minted:
         raise CertificateMismatch("it has no certificate, or no root")
     try:
         certificate = x509.load_der_x509_certificate(answer.unverified_chain[0])
-    except ValueError as error:
+    except Exception as error:  # whatever a parser throws at foreign bytes is a refusal
         raise CertificateMismatch("the signing certificate cannot be read") from error
     if certificate.not_valid_after_utc > latest:
         raise CertificateMismatch("the signing certificate is valid for longer than was asked")
