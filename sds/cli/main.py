@@ -13,6 +13,7 @@ from sds import __version__
 from sds.cli import agent, audit, bundle, ca, config, db, demo, entry, federation, jwt, kek, server, token
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format, Output
+from sds.cli.revocation import block, revoke
 
 
 class _Root(TyperGroup):
@@ -52,6 +53,8 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(kek.app, name="kek")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
+app.command()(revoke.revoke)
+app.add_typer(block.app, name="block")
 app.command()(demo.demo)
 
 

@@ -205,15 +205,18 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
     assert operations == {
         "agent.ban", "agent.delete", "agent.list", "agent.show", "audit.tail", "authority.activate",
         "authority.list", "authority.prepare", "authority.revoke", "authority.show", "authority.taint",
-        "bundle.show", "entry.apply",
-        "entry.create", "entry.delete", "entry.list", "entry.show", "entry.update", "kek.rotate", "stream.list",
-        "token.create", "token.issue", "token.verify",
+        "block.lift", "block.list", "block.show", "bundle.show", "entry.apply",
+        "federation.bundle", "federation.bundle.show",
+        "federation.create", "federation.delete", "federation.list", "federation.refresh", "federation.show",
+        "federation.update",
+        "entry.create", "entry.delete", "entry.list", "entry.show", "entry.update", "kek.rotate",
+        "revocation.create", "revocation.list", "stream.list", "token.create", "token.issue", "token.verify",
     }  # fmt: skip
     schemas = document["components"]["schemas"]
     references = {ref.rsplit("/", 1)[-1] for ref in _references(document)}
     assert references <= set(schemas)
     assert {"EntryIn", "EntryAgain", "ApplyIn", "TokenIn", "BanIn", "MintIn", "VerifyIn"} <= set(schemas)
-    assert {"PrepareIn", "ActivateIn", "RevokeIn"} <= set(schemas)
+    assert {"PrepareIn", "ActivateIn", "RevokeIn", "RevocationIn"} <= set(schemas)
     assert schemas["EntryIn"]["additionalProperties"] is False
 
 

@@ -1,0 +1,1 @@
+"""sds revoke and sds block: taking back what was issued."""

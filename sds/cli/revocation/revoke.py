@@ -1,0 +1,80 @@
+"""sds revoke: take back what was issued. A dry run unless --yes is given."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+
+REASONS = (
+    "unspecified, key-compromise, ca-compromise, affiliation-changed, superseded, cessation-of-operation, "
+    "certificate-hold, privilege-withdrawn"
+)
+
+
+def revoke(
+    admin_socket: AdminSocket = SERVER_SOCKET,
+    serial: Annotated[str | None, typer.Option("--serial", help="One certificate.", metavar="HEX")] = None,
+    spiffe_id: Annotated[
+        str | None, typer.Option("--spiffe-id", help="An identity, whoever has it.", metavar="ID")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="A key, by the SHA-256 of its SubjectPublicKeyInfo.", metavar="HEX")
+    ] = None,
+    entry: Annotated[str | None, typer.Option("--entry", help="What is issued under an entry.", metavar="ID")] = None,
+    agent: Annotated[
+        str | None, typer.Option("--agent", help="An agent, and all that its workloads hold.", metavar="ID")
+    ] = None,
+    authority: Annotated[
+        str | None, typer.Option("--authority", help="An authority, and all that it issued.", metavar="ID")
+    ] = None,
+    issuer: Annotated[
+        str, typer.Option("--issuer", help="With --serial: its authority, if no record of it is left.", metavar="ID")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", help=f"One of {REASONS}.", metavar="REASON")] = "unspecified",
+    incident: Annotated[str, typer.Option("--incident", help="Kept with the block and in the audit log.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it. Without this it is a dry run.")] = False,
+    output: Output = Format.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Take back what was issued: show what that would hit, and do it with --yes.
+
+    Nothing of it is issued again until the block is lifted (`sds block lift`), and every CRL that changes is pushed to
+    every sidecar.
+    """
+    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from sds.cli.output import print_json  # noqa: PLC0415
+    from sds.cli.revocation.display import print_revocation  # noqa: PLC0415
+    from sds.cli.revocation.models import Revocation  # noqa: PLC0415
+    from sds.clock import SystemClock  # noqa: PLC0415
+
+    given = {
+        "serial": serial,
+        "spiffe_id": spiffe_id,
+        "key": key,
+        "entry": entry,
+        "agent": agent,
+        "authority": authority,
+    }
+    targets = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(targets) != 1:
+        raise typer.BadParameter("give exactly one of --serial, --spiffe-id, --key, --entry, --agent, --authority")
+    ((kind, value),) = targets
+    body = {
+        "kind": kind,
+        "value": value,
+        "reason": reason,
+        "incident": incident,
+        "issuer": issuer,
+        "dry_run": not yes,
+    }
+    with AdminClient(admin_socket, verbose=verbose) as client:
+        answer = client.post("/v1/revocations", body)
+    done = models.read(Revocation, answer)
+    if output is Format.JSON:
+        print_json(answer)
+    else:
+        print_revocation(done, SystemClock().now())
