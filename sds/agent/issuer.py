@@ -25,7 +25,7 @@ from sds.agent.views import HeldSvid
 from sds.clock import Clock
 from sds.logs import Logger
 
-_LONGEST_SLEEP = 30.0  # seconds; the wall clock may be stepped
+_LONGEST_SLEEP = 10.0  # seconds; the wall clock may be stepped
 _SHORTEST_SLEEP = 0.01
 
 
