@@ -104,7 +104,10 @@ class NodeLink:
         call: grpc.aio.UnaryUnaryMultiCallable[Message, bytes] = self._channel.unary_unary(
             _NODE + method, request_serializer=_bytes
         )
-        return await _answer(call(request, timeout=self._call_timeout), answer)
+        try:
+            return await _answer(call(request, timeout=self._call_timeout), answer)
+        except grpc.aio.UsageError:  # it was closed between the look at it and the call
+            raise ServerUnreachable("the connection is closed") from None
 
 
 async def attest(

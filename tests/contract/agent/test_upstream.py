@@ -14,10 +14,12 @@ import pytest
 from sds import __version__
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.cache import Cache
+from sds.agent.dial import NodeLink
 from sds.agent.distrust import URGENT
+from sds.agent.errors import ServerUnreachable
 from sds.agent.renew import OwnSvid
 from sds.agent.upstream import Upstream
-from tests.contract.agent.conftest import BACKOFF, LOG, Node
+from tests.contract.agent.conftest import BACKOFF, LOG, OPTIONS, Node
 from tests.fakes.ca import make_crl, make_svid
 from tests.fakes.node_server import AGENT_ID
 
@@ -187,6 +189,13 @@ async def test_our_own_svid_is_renewed_before_its_time_when_it_is_revoked_or_its
     await until(lambda: upstream.identity.svid.serial != serial)
     renewing.cancel()
     assert own.due() > node.clock.now() + URGENT
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_an_unreachable_server(node: Node) -> None:
+    link = NodeLink(node.server.address, await node.identity(), OPTIONS)
+    await link.close()
+    with pytest.raises(ServerUnreachable, match="closed"):
+        await link.sign(node_pb2.SignX509SvidsRequest())
 
 
 async def test_a_new_bundle_moves_the_connection_only_if_it_was_verified_by_what_is_gone(
