@@ -101,6 +101,7 @@ class Reporter:
         self._dropped = 0
         self._snapshot_due = True
         self._behind = False  # the last report could not hold all that there was to tell
+        self._vouched = 0
         self._unsent: node_pb2.ReportDeliveryRequest | None = None
 
     def touch(self) -> None:
@@ -173,6 +174,12 @@ class Reporter:
         events = [self._events.popleft() for _ in range(min(len(self._events), EVENTS_PER_REPORT))]
         dropped, self._dropped = self._dropped, 0
         self._behind = changes.more or bool(self._events)
+        # The server takes an agent's word for the bundle of all streams that it was not told of: until it was told of
+        # all, we vouch for no more than before, and in the middle of a snapshot for nothing.
+        if not changes.more:
+            self._vouched = self._upstream.bundle_sequence
+        elif changes.snapshot:
+            self._vouched = 0
         return node_pb2.ReportDeliveryRequest(
             run_id=self._run_id,
             sequence=self._sequence,
@@ -181,7 +188,7 @@ class Reporter:
             closed_stream_ids=changes.closed,
             events=[event_message(number, event) for number, event in events],
             events_dropped=dropped,
-            bundle_sequence=self._upstream.bundle_sequence,
+            bundle_sequence=self._vouched,
         )
 
 

@@ -212,8 +212,15 @@ def _stream(message: node_pb2.StreamState, agent_id: SpiffeId, now: datetime) ->
         spiffe_ids=_texts(message.spiffe_ids, MAX_ID),
         node_id=convert.text(message.node_id, MAX_NAME),
         opened_at=_moment(message.opened_at) if message.HasField("opened_at") else now,
-        resources=tuple(_resource(resource) for resource in message.resources[:MAX_LISTED]),
+        resources=tuple(map(_resource, _most_telling(message.resources))),
     )
+
+
+def _most_telling(resources: Sequence[node_pb2.ResourceState]) -> Sequence[node_pb2.ResourceState]:
+    """Of too many, those that hold our bundle come first: rotation waits for them."""
+    if len(resources) <= MAX_LISTED:
+        return resources
+    return sorted(resources, key=lambda one: not one.sent_sequence)[:MAX_LISTED]
 
 
 def _resource(message: node_pb2.ResourceState) -> ResourceRecord:

@@ -202,3 +202,15 @@ async def test_a_copied_identity_is_noticed(node: Node) -> None:
     (event,) = await node.events("agent.duplicate")
     assert (event["outcome"], event["target"]["id"]) == ("failure", AGENT)
     assert "ban the agent" in event["reason"]
+
+
+async def test_of_too_many_resources_those_that_hold_our_bundle_are_kept(node: Node) -> None:
+    agent = await node.attest()
+    many = stream("s1")
+    del many.resources[:]
+    many.resources.extend(node_pb2.ResourceState(name=f"secret-{number}", sent_version="v") for number in range(300))
+    many.resources.append(node_pb2.ResourceState(name="ROOTCA", sent_version="b", sent_sequence=6))
+    await report(node, agent, 1, snapshot=True, streams=[many])
+    (shown,) = (await node.api("GET", "/v1/streams"))["streams"]
+    assert len(shown["resources"]) == 256
+    assert shown["resources"][0]["name"] == "ROOTCA"

@@ -114,6 +114,19 @@ async def test_an_agent_without_streams_tells_its_bundle_and_tells_the_next_one(
     assert [request.bundle_sequence for request in kit.link.requests] == [7, 8]
 
 
+async def test_an_agent_vouches_for_a_bundle_only_when_all_streams_are_told() -> None:
+    """The server opens a gate by what it was told, and would not miss a stream that it does not know of."""
+    kit = Kit()
+    kit.streams.open = tuple(stream(number) for number in range(2 * STREAMS_PER_REPORT + 1))
+    assert [(await kit.send()).bundle_sequence for _ in range(3)] == [0, 0, 7]
+    kit.link.bundle_sequence = 8
+    kit.streams.changed = list(kit.streams.open[: STREAMS_PER_REPORT + 1])
+    assert [(await kit.send()).bundle_sequence for _ in range(2)] == [7, 8]
+    kit.link.resync = True
+    assert (await kit.send()).bundle_sequence == 8
+    assert [(await kit.send()).bundle_sequence for _ in range(3)] == [0, 0, 8]
+
+
 async def test_the_first_report_of_a_run_is_a_snapshot_and_later_ones_are_changes() -> None:
     kit = Kit()
     kit.streams.open = (stream(1),)
