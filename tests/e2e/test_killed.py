@@ -20,6 +20,7 @@ import grpc.aio
 import pytest
 from cryptography.x509 import load_der_x509_certificate
 
+from ca.jws import parse
 from ca.serial import serial_hex
 from sds._pb.sds.node.v1 import node_pb2, node_pb2_grpc
 from sds.demo.ports import free_ports
@@ -44,6 +45,8 @@ class Mortal:
     answered: dict[str, bytes] = field(default_factory=dict)
     """DER by serial, of everything that ever left a server."""
     twice: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    """`jti` of every JWT-SVID that ever left a server."""
 
     async def line(self, within: float = 30.0) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -116,6 +119,10 @@ async def load(mortal: Mortal, node: node_pb2_grpc.NodeStub, entries: list[str],
                 renewed = await node.Renew(node_pb2.RenewRequest(csr=items[0].csr), timeout=5)
                 mortal.took(renewed.svid.certificate_chain)
             answer = await node.SignX509Svids(node_pb2.SignX509SvidsRequest(items=items), timeout=5)
+            wanted = [node_pb2.JwtItem(entry_id=item.entry_id, audience=["reports"]) for item in items]
+            signed = await node.SignJwtSvids(node_pb2.SignJwtSvidsRequest(items=wanted), timeout=5)
+            tokens = [result.svid.token for result in signed.results if result.HasField("svid")]
+            mortal.tokens += [parse(token).unverified_claims["jti"] for token in tokens]
         except grpc.aio.AioRpcError:
             await asyncio.sleep(0.02)
             continue
@@ -165,6 +172,12 @@ def check(mortal: Mortal) -> tuple[int, int]:
                 "SELECT target FROM audit_events WHERE action = 'certificate.issue' AND outcome = 'success'"
             )
         )
+        audited = Counter(
+            target
+            for (target,) in database.execute(
+                "SELECT target FROM audit_events WHERE action = 'token.issue' AND outcome = 'success'"
+            )
+        )
         (integrity,) = database.execute("PRAGMA integrity_check").fetchone()
     assert integrity == "ok"
     assert mortal.twice == []
@@ -172,6 +185,9 @@ def check(mortal: Mortal) -> tuple[int, int]:
     assert {serial for serial, der in mortal.answered.items() if recorded.get(serial) != der} == set()
     assert set(meant) == set(events)
     assert set(events.values()) == {1}
+    assert len(mortal.tokens) == len(set(mortal.tokens)) > 0
+    assert set(mortal.tokens) <= set(audited)
+    assert set(audited.values()) == {1}
     return len(meant), len(recorded)
 
 
