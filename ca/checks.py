@@ -35,6 +35,7 @@ from attestation.spiffe_id import SpiffeId
 from ca import der
 from ca.authority import Authority, SigningAuthority
 from ca.bundle import TrustBundle
+from ca.chains.checks import check_signing_certificate
 from ca.csr import LeafKey, VerifiedCsr
 from ca.errors import AuthorityUnavailable, CertificateMismatch, InvalidSvid
 from ca.intent import CertificateIntent
@@ -184,25 +185,12 @@ def check_authority(signing: SigningAuthority, now: datetime, serial: int) -> No
 
 
 def _check_authority_certificate(signing: SigningAuthority) -> None:
-    authority, certificate = signing.authority, signing.certificate
-    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    usage = certificate.extensions.get_extension_for_class(x509.KeyUsage)
-    key_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    sound = (
-        constraints.critical
-        and constraints.value.ca
-        and usage.critical
-        and usage.value.key_cert_sign
-        and not usage.value.digital_signature
-        and key_id.digest.hex() == authority.id
-        and certificate.not_valid_before_utc == authority.not_before
-        and certificate.not_valid_after_utc == authority.not_after
-    )
-    if not sound:
+    authority = signing.authority
+    found = check_signing_certificate(authority.certificate, signing.signer.public_key, authority.trust_domain)
+    key_id = found.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+    recorded = authority.id, authority.not_before, authority.not_after
+    if (key_id, found.not_valid_before_utc, found.not_valid_after_utc) != recorded:
         raise CertificateMismatch("its certificate is not the recorded signing certificate")
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    if list(names) != [x509.UniformResourceIdentifier(str(authority.trust_domain.id))]:
-        raise CertificateMismatch("its certificate does not name the trust domain")
 
 
 def _try_out(signing: SigningAuthority, now: datetime, serial: int) -> None:
