@@ -35,6 +35,12 @@ class UpstreamAuthority(Protocol):
         """The plugin's name, kept with each authority that it has certified (ca.authority.Authority.upstream)."""
         ...
 
+    def check(self) -> None:
+        """Whether it is known that nothing can be certified now. Asks nobody, so that it may be asked before a key is
+        made. Raises AuthorityUnavailable.
+        """
+        ...
+
     async def mint(
         self, key: Signer, key_type: KeyType, trust_domain: TrustDomain, lifetime: timedelta, now: datetime
     ) -> Minted:

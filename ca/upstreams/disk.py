@@ -48,6 +48,9 @@ class DiskUpstream:
         self._serial_source = serial_source
         self._backdate = backdate
 
+    def check(self) -> None:
+        self._files.current()
+
     async def mint(
         self, key: Signer, key_type: KeyType, trust_domain: TrustDomain, lifetime: timedelta, now: datetime
     ) -> Minted:

@@ -33,6 +33,10 @@ class Intermediate:
 class IntermediateSource(Protocol):
     """The upstream server."""
 
+    def check(self) -> None:
+        """Raises AuthorityUnavailable while it is known to be away."""
+        ...
+
     async def sign(self, csr: bytes, lifetime: timedelta) -> Intermediate:
         """A signing certificate for the key of `csr` (DER, PKCS #10). Raises AuthorityUnavailable."""
         ...
@@ -45,6 +49,9 @@ class NestedUpstream:
 
     def __init__(self, server: IntermediateSource) -> None:
         self._server = server
+
+    def check(self) -> None:
+        self._server.check()
 
     async def mint(
         self, key: Signer, key_type: KeyType, trust_domain: TrustDomain, lifetime: timedelta, now: datetime

@@ -26,6 +26,9 @@ class SelfSignedUpstream:
         self._serial_source = serial_source
         self._backdate = backdate
 
+    def check(self) -> None:
+        """Nothing that could be missing."""
+
     async def mint(
         self, key: Signer, key_type: KeyType, trust_domain: TrustDomain, lifetime: timedelta, now: datetime
     ) -> Minted:

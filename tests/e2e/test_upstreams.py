@@ -16,6 +16,7 @@ import pytest
 
 from ca.bundle import parse_pem, to_pem
 from sds.demo.envoy_config import Config
+from sds.demo.errors import DemoError
 from sds.demo.ports import LOOPBACK, free_ports
 from sds.demo.traffic import Tally, Traffic
 from tests.e2e.harness.tls import context, presented
@@ -257,7 +258,7 @@ async def test_a_server_does_not_start_with_files_that_cannot_be_used_and_says_w
     files.issue_with(issuer_below(root))
     files.put(files.bundle, company_root().pem)
     async with new_world(server_env=files.environment) as world:
-        with pytest.raises(Exception, match="does not lead to a root"):
+        with pytest.raises(DemoError, match=r"ended with status 1(.|\n)*does not lead to a root"):
             await world.stack.start_server()
 
 

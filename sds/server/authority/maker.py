@@ -59,6 +59,8 @@ class AuthorityMaker:
     async def make(self, kind: AuthorityKind) -> Authority:
         """Raises CaError, StoreError; a key that then belongs to nothing is destroyed."""
         policy = self._policy
+        if kind is AuthorityKind.X509:
+            self._upstream.check()  # else a key is made and destroyed, on record, each time this is tried
         key_type = policy.key_type if kind is AuthorityKind.X509 else KEY_TYPES[policy.jwt_algorithm]
         key = await self._keys.generate(key_type, kind)
         try:

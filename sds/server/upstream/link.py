@@ -96,6 +96,11 @@ class UpstreamServer:
         self._reports = 0
         self._reported = 0  # the upstream's bundle that all of our fleet is known to have
 
+    def check(self) -> None:
+        """See ca.upstreams.nested.IntermediateSource."""
+        if self._watch.problem is not None:
+            raise AuthorityUnavailable(self._watch.problem)
+
     async def sign(self, csr: bytes, lifetime: timedelta) -> Intermediate:
         ttl = Duration()
         ttl.FromTimedelta(lifetime)

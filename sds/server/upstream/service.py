@@ -13,18 +13,24 @@ from sds.http.ops import Check
 from sds.logs import get_logger
 from sds.server.upstream.watch import UpstreamWatch
 
-_RETRY = 2.0  # seconds
+_RETRY = 0.1  # seconds
+_LONGEST_RETRY = 2.0
+_FIRST_CONTACT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class RunningUpstream:
-    """`task` keeps it true and never ends by itself; None where there is nothing to keep. `watch` as well."""
+    """`task` keeps it true and never ends by itself; None where there is nothing to keep. `watch` as well.
+
+    `remote`: it may come up later than this server, so that a first start waits for it.
+    """
 
     authority: UpstreamAuthority
     watch: UpstreamWatch | None
     task: asyncio.Task[None] | None
     release: Callable[[], None]
     """Blocks."""
+    remote: bool = False
 
     @property
     def checks(self) -> dict[str, Check]:
@@ -44,12 +50,17 @@ class RunningUpstream:
         Raises what `work` raises when the upstream is well, or is none that comes up by itself.
         """
         log = get_logger(__name__)
-        waits = self.task is not None
+        pause, told = _RETRY, ""
+        if self.watch is not None:
+            await self.watch.first_outcome(_FIRST_CONTACT)
         while True:
             try:
                 return await work()
             except AuthorityUnavailable as error:
-                if not waits or self.watch is None or self.watch.problem is None:
+                if not self.remote or self.watch is None or self.watch.problem is None:
                     raise
-                log.warning("there is no authority yet, and the upstream has to certify one", reason=str(error))
-            await asyncio.sleep(_RETRY * (0.5 + clock.jitter()))
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("there is no authority yet, and the upstream has to certify one", reason=told)
+            await asyncio.sleep(pause * (0.5 + clock.jitter()))
+            pause = min(2 * pause, _LONGEST_RETRY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
@@ -24,6 +26,7 @@ class UpstreamWatch:
         self._observer = observer
         self._problem: str | None = "it has not been reached yet"
         self._told = False
+        self._first = asyncio.Event()
         self._log = get_logger(__name__)
 
     @property
@@ -39,13 +42,21 @@ class UpstreamWatch:
         """Nothing that is certified now outlives this."""
         self._observer.upstream_expires(self.name, not_after)
 
+    async def first_outcome(self, seconds: float) -> None:
+        """Wait until it is known whether the upstream can be used, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._first.wait()
+
     def well(self) -> None:
+        self._first.set()
         self._observer.upstream_up(self.name, up=True)
         if self._told:
             self._log.info("the upstream authority can be used again", upstream=self.name)
         self._problem, self._told = None, False
 
     def failed(self, problem: str) -> None:
+        self._first.set()
         self._observer.upstream_up(self.name, up=False)
         if not self._told or problem != self._problem:
             self._log.error(

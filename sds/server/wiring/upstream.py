@@ -48,7 +48,7 @@ async def open_upstream(
     server = _server(section.sds, config, folder, watch, clock)
     authority = upstream_authority(UpstreamParts(serial_source, backdate, sds=server), nested.NAME)
     task = asyncio.create_task(server.run(roots), name="upstream server")
-    return RunningUpstream(authority, watch, task, folder.close)
+    return RunningUpstream(authority, watch, task, folder.close, remote=True)
 
 
 def _files(

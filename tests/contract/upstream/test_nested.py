@@ -15,6 +15,7 @@ from cryptography import x509
 from google.protobuf.duration_pb2 import Duration
 
 from ca.bundle import parse_pem, to_pem
+from ca.errors import AuthorityUnavailable
 from ca.svid import X509Svid, parse_svid
 from ca.verify import verify_svid
 from sds._pb.sds.node.v1 import node_pb2
@@ -247,6 +248,7 @@ async def test_a_new_root_is_in_every_bundle_before_the_upstream_signs_with_it(u
         ours = await prepared(lower)
         assert await gate_open(lower, ours["id"])
         await lower.api("POST", f"/v1/authorities/{ours['id']}:activate", {})
+        lower.roots = pem
         item = node_pb2.SignItem(entry_id=(await lower.entry("/api"))["id"], csr=csr())
         request = node_pb2.SignX509SvidsRequest(items=[item])
         answer = await lower.node(slow).SignX509Svids(request, timeout=DEADLINE)
@@ -307,3 +309,87 @@ async def test_what_the_upstream_taints_is_tainted_below(upstream: Node, folder:
 
 def lower_pem(roots: tuple[bytes, ...]) -> bytes:
     return b"".join(map(to_pem, roots))
+
+
+async def test_no_keys_are_made_while_there_is_nobody_to_certify_them(folder: Path) -> None:
+    above = folder / "above"
+    above.mkdir()
+    async with running(above) as upstream:
+        token = await downstream_token(upstream)
+        starting = below(upstream, folder, token)
+        lower = await starting.__aenter__()
+    try:
+        await eventually(lambda: down(lower))
+        made = len(await lower.events("key.create"))
+        response = await lower.admin.post("/v1/authorities:prepare", json={"kind": "x509"})
+        assert response.status_code == 503
+        assert "upstream server" in response.json()["detail"]
+        assert len(await lower.events("key.create")) == made
+    finally:
+        await starting.__aexit__(None, None, None)
+
+
+async def test_it_renews_its_svid_above_and_stays_connected(folder: Path) -> None:
+    async with (
+        running(**{"ca.agent_ttl": "5s"}) as upstream,
+        below(upstream, folder, await downstream_token(upstream)) as lower,
+    ):
+
+        async def renewed() -> bool:
+            return len(await upstream.events("agent.renew")) >= 3
+
+        await eventually(renewed, 20)
+        await eventually(lambda: up(lower))
+        await prepared(lower)
+        assert len(await upstream.events("agent.attest")) == 1
+
+
+async def test_an_svid_that_expired_meanwhile_needs_a_new_token_and_says_so(folder: Path) -> None:
+    above = folder / "above"
+    above.mkdir()
+    async with running(above, **{"ca.agent_ttl": "5s"}) as upstream:
+        token = await downstream_token(upstream)
+        ports = {"listen": upstream.target("main"), "attest_listen": upstream.target("attest")}
+        starting = below(upstream, folder, token)
+        lower = await starting.__aenter__()
+    try:
+        await asyncio.sleep(6)
+        async with running(above, **ports) as upstream:
+
+            async def refused() -> bool:
+                reason = (await lower.admin.get("/ready")).json()["checks"]["upstream"]["reason"]
+                return "token" in reason
+
+            await eventually(refused)
+            (folder / "token").write_text(await downstream_token(upstream))
+            await eventually(lambda: up(lower))
+    finally:
+        await starting.__aexit__(None, None, None)
+
+
+async def test_three_levels(upstream: Node, folder: Path) -> None:
+    """A server below a server below a server, where the first one allows it."""
+    (folder / "middle").mkdir()
+    (folder / "bottom").mkdir()
+    async with (
+        running(**{"downstream.path_length": "1"}) as top,
+        below(top, folder / "middle", await downstream_token(top)) as middle,
+        below(middle, folder / "bottom", await downstream_token(middle)) as bottom,
+    ):
+        assert top.roots == middle.roots == bottom.roots
+        svid = await issued(bottom)
+        assert len(svid.chain) == 3
+        verify_svid(svid, parse_pem(TD, top.roots), SystemClock().now())
+
+
+async def test_a_level_too_many_is_refused(upstream: Node, folder: Path) -> None:
+    (folder / "middle").mkdir()
+    (folder / "bottom").mkdir()
+    async with below(upstream, folder / "middle", await downstream_token(upstream)) as middle:
+        with pytest.raises(AuthorityUnavailable, match="path length"):
+            async with below(middle, folder / "bottom", await downstream_token(middle)):
+                pass
+
+
+async def down(node: Node) -> bool:
+    return not await up(node)

@@ -58,6 +58,10 @@ class Source:
             raise AuthorityUnavailable("the files are away")
         return self.issuer
 
+    def check(self) -> None:
+        if self.away:
+            raise AuthorityUnavailable("the server is away")
+
     async def sign(self, csr: bytes, lifetime: timedelta) -> Intermediate:
         if self.away:
             raise AuthorityUnavailable("the server is away")
@@ -209,10 +213,14 @@ async def test_a_source_that_is_away_is_told_and_comes_back_by_itself(plugin: Pl
     if plugin.source is None:
         return
     key = generate(KeyType.ECDSA_P256)
+    plugin.upstream.check()
     plugin.source.away = True
+    with pytest.raises(AuthorityUnavailable, match="away"):
+        plugin.upstream.check()
     with pytest.raises(AuthorityUnavailable, match="away"):
         await minted_for(plugin, key, KeyType.ECDSA_P256)
     plugin.source.away = False
+    plugin.upstream.check()
     await minted_for(plugin, key, KeyType.ECDSA_P256)
 
 
