@@ -14,6 +14,7 @@ import pytest
 from ca.jwk import from_base64url
 from tests.e2e.harness.wait import eventually
 from tests.e2e.harness.world import World
+from tests.e2e.test_federation import ONE, border
 from tests.e2e.test_workload_api import Client, client
 
 pytestmark = pytest.mark.e2e
@@ -171,3 +172,44 @@ async def test_by_hand(world: World) -> None:
         claims = parts(token["token"])[1]
         assert claims["exp"] - claims["iat"] == 120, "the entry's own lifetime"
         assert await app.ask(validate=by_id["token"], audience="reports") == {"valid": world.id("web")}
+
+
+@pytest.mark.timeout(120)
+async def test_tokens_cross_the_border_to_who_federates_and_follow_the_other_sides_rotation() -> None:
+    async with border("https_spiffe") as scene:
+        await scene.federate(scene.two, scene.one)
+        await scene.one.own_entry("caller")
+        friend = await scene.two.own_entry("callee", "--federates-with", ONE)
+        async with program(scene.one) as caller, program(scene.two) as callee:
+            (token,) = await caller.fetch("callee")
+            assert await callee.ask(validate=token["token"], audience="callee") == {"valid": scene.one.id("caller")}
+            (theirs,) = await callee.fetch("caller")
+            assert "INVALID_ARGUMENT" in (await caller.ask(validate=theirs["token"], audience="caller"))["refused"]
+
+            prepared = (await scene.one.stack.call("POST", "/v1/authorities:prepare", {"kind": "jwt"})).json()["id"]
+
+            async def told() -> bool:
+                await callee.fetch("any")
+                newest = [said["bundles"] for said in callee.client.said if "bundles" in said][-1]
+                return prepared in newest.get(ONE, ())
+
+            await eventually(told)
+            await scene.one.stack.call("POST", f"/v1/authorities/{prepared}:activate", {"force": True})
+
+            async def by_the_new_one() -> bool:
+                (found,) = await caller.fetch("asked for after the rotation")
+                kid = parts(found["token"])[0]["kid"]
+                answer = await callee.ask(validate=found["token"], audience="asked for after the rotation")
+                assert answer == {"valid": scene.one.id("caller")}
+                return bool(kid == prepared)
+
+            await eventually(by_the_new_one)
+            assert await callee.ask(validate=token["token"], audience="callee") == {"valid": scene.one.id("caller")}
+
+            await scene.two.cli("entry", "update", friend["id"], "--federates-with", "")
+
+            async def a_stranger_again() -> bool:
+                answer = await callee.ask(validate=token["token"], audience="callee")
+                return "INVALID_ARGUMENT" in answer.get("refused", "")
+
+            await eventually(a_stranger_again)
