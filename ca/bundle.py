@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import cast
+from typing import TypeGuard, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtensionOID
 
 from attestation.spiffe_id import TrustDomain
 from ca.errors import CsrRefused, InvalidBundle, InvalidJwk
-from ca.jwk import from_jwk, to_jwk
+from ca.jwk import KINDS, from_jwk, to_jwk
 from ca.keys import check_foreign_key, spki_der
 
 MAX_BUNDLE_BYTES = 1024 * 1024
@@ -209,8 +209,16 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
+def _counts(key: object, use: str) -> TypeGuard[dict[str, object]]:
+    """Whether an entry is of this use and of a kind that is known; of another, nothing at all is looked at."""
+    if not isinstance(key, dict) or key.get("use") != use:
+        return False
+    kind = key.get("kty")
+    return isinstance(kind, str) and kind in KINDS
+
+
 def _x509_authority(number: int, key: object) -> bytes | None:
-    if not isinstance(key, dict) or not isinstance(key.get("kty"), str) or key.get("use") != _USE_X509:
+    if not _counts(key, _USE_X509):
         return None
     chain = key.get("x5c")
     if chain is None or chain == []:
@@ -225,7 +233,7 @@ def _x509_authority(number: int, key: object) -> bytes | None:
 
 def _jwt_key(number: int, key: object) -> JwtKey | None:
     """JWT-SVID 6.1, 6.2. Raises InvalidBundle for a key of a known kind that is malformed, weak or has no ID."""
-    if not isinstance(key, dict) or not isinstance(key.get("kty"), str) or key.get("use") != _USE_JWT:
+    if not _counts(key, _USE_JWT):
         return None
     try:
         public_key = from_jwk(key)

@@ -27,6 +27,8 @@ _ML_DSA: Mapping[type[object], str] = {
     mldsa.MLDSA65PublicKey: "ML-DSA-65",
     mldsa.MLDSA87PublicKey: "ML-DSA-87",
 }
+KINDS = frozenset({"EC", "RSA", "OKP", "AKP"})
+"""The `kty` of every key that an authority may have. Of one that is not known, nothing at all counts."""
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 """RFC 7518 6.2.2, 6.3.2, 6.4.1: members of private and symmetric keys."""
 _ED25519_BYTES = 32

@@ -132,9 +132,19 @@ def test_keys_of_other_kinds_and_uses_are_ignored() -> None:
     assert parsed.refresh_hint == DEFAULT_REFRESH_HINT
 
 
-def test_a_kind_of_key_we_do_not_know_still_counts() -> None:
-    """The certificate is what is used; the key parameters beside it are not needed for it."""
-    assert parse_spiffe_json(TD, document(entry(ONE, kty="AKP", crv=..., x=..., y=...))).x509_authorities == (ONE,)
+def test_of_a_kind_that_is_not_known_nothing_counts() -> None:
+    """Trust Domain and Bundle 4.2.1: the whole entry is ignored, even if its certificate could be read, and even if it
+    has a member that is a secret in other kinds.
+    """
+    odd = {"kty": "NEW", "use": "jwt-svid", "kid": "n", "k": "AAAA", "d": 7}
+    ignored = [entry(ONE, kty="NEW"), entry(ONE, kty="ec"), entry(ONE, kty="oct"), entry(ONE, kty="NEW", x5c=7), odd]
+    parsed = parse_spiffe_json(TD, document(*ignored, entry(TWO)))
+    assert (parsed.x509_authorities, parsed.jwt_keys) == ((TWO,), ())
+
+
+def test_the_members_beside_a_certificate_are_not_needed() -> None:
+    """The certificate is what is used."""
+    assert parse_spiffe_json(TD, document(entry(ONE, crv=..., x=..., y=...))).x509_authorities == (ONE,)
 
 
 def test_only_the_first_of_several_certificates_counts() -> None:
