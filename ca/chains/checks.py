@@ -8,9 +8,10 @@ from datetime import datetime
 from cryptography import x509
 
 from attestation.spiffe_id import TrustDomain
+from ca.bundle import make_bundle
 from ca.chains.certificate import USAGE
 from ca.chains.path import find_path
-from ca.errors import CertificateMismatch, InvalidPath
+from ca.errors import CertificateMismatch, InvalidBundle, InvalidPath
 from ca.keys import PublicKey, spki_der
 from ca.template import subject_key_id
 from ca.upstream import Minted
@@ -68,6 +69,7 @@ def check_minted(minted: Minted, public_key: PublicKey, trust_domain: TrustDomai
     1. The certificate is a signing certificate for this key and trust domain, with the times that are told.
     2. Chain and roots are bounded; the chain starts with it, leads to one of the roots now, and allows leaves below.
        Without roots it is its own root, and nothing is sent above the leaf.
+    3. All of them are what agents take for authorities: one that they refuse would cost them the whole bundle.
     """
     certificate = check_signing_certificate(minted.certificate, public_key, trust_domain)  # 1
     times = certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -82,6 +84,10 @@ def check_minted(minted: Minted, public_key: PublicKey, trust_domain: TrustDomai
         find_path(_load(minted.chain or itself), _load(minted.roots or itself), now, issuing=True)
     except InvalidPath as error:
         raise CertificateMismatch(f"the chain leads to none of the roots: {error}") from error
+    try:
+        make_bundle(trust_domain, [*minted.chain, *minted.roots])  # 3
+    except InvalidBundle as error:
+        raise CertificateMismatch(f"chain and roots are no authorities that can be published: {error}") from error
 
 
 def _load(certificates: Sequence[bytes]) -> list[x509.Certificate]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 
 import pytest
 from cryptography import x509
@@ -91,9 +92,14 @@ def encrypted(holder: Holder) -> bytes:
     return holder.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
 
 
+@cache
 def weak() -> Holder:
-    key = rsa.generate_private_key(65537, 1024)
-    return make("weak", key=key)
+    return make("weak", key=rsa.generate_private_key(65537, 1024))
+
+
+@cache
+def below_weak() -> Holder:
+    return make("below weak", weak())
 
 
 def odd_curve() -> Holder:
@@ -140,6 +146,9 @@ OTHER_NAMES = make(
         (LEAF.pem, LEAF, ROOT.pem, "is not an authority"),
         (NO_SIGNING.pem, NO_SIGNING, ROOT.pem, "may not sign certificates"),
         (make("only", path_length=0, key=ROOT.key).pem, ROOT, None, "path length"),
+        (ROOT.pem, ROOT, ROOT.pem + LEAF.pem, "not an authority"),  # agents would refuse the bundle that has it
+        (ROOT.pem, ROOT, ROOT.pem + weak().pem, "1024 bits"),
+        (below_weak().pem, below_weak(), weak().pem, "1024 bits"),
         (OTHER_ORG.pem, OTHER_ORG, ROOT.pem, "name constraints"),
         (OTHER_NAMES.pem, OTHER_NAMES, ROOT.pem, "name constraints"),
     ],
