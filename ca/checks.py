@@ -225,8 +225,9 @@ def check_template(template: LeafTemplate, signing: SigningAuthority, profile: P
 def sample_keys() -> tuple[VerifiedCsr, ...]:
     """One of each kind; nobody holds their private halves."""
     ours = (generate(each).public_key() for each in (KeyType.ECDSA_P256, KeyType.ECDSA_P384, KeyType.ED25519))
-    # Moduli without factors that anybody knows, but encoded like any other.
-    theirs = (rsa.RSAPublicNumbers(RSA_EXPONENT, (1 << bits) - 1).public_key() for bits in (MIN_RSA_BITS, 3072, 4096))
+    # Moduli that nobody made of two primes, but encoded like any other, and without small factors, which are refused.
+    moduli = (1 << MIN_RSA_BITS) - 23, (1 << 3072) - 3, (1 << 4096) - 5
+    theirs = (rsa.RSAPublicNumbers(RSA_EXPONENT, modulus).public_key() for modulus in moduli)
     return tuple(map(VerifiedCsr.of_public_key, (*ours, *theirs)))
 
 
