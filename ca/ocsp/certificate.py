@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -35,6 +36,11 @@ class ResponderCertificate:
     public_key: bytes = field(repr=False)
     """SubjectPublicKeyInfo, DER."""
     unsigned: ToBeSigned = field(repr=False)
+
+    @property
+    def key_hash(self) -> str:
+        """As records name the key (ca.keys.key_hash)."""
+        return hashlib.sha256(self.public_key).hexdigest()
 
 
 def prepare(

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import Enum
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca import der
 from ca.der_reader import DerReader
@@ -67,6 +68,13 @@ class IssuerHashes:
         """`subject` is the DER name, `public_key` the SubjectPublicKeyInfo whose bits are hashed (4.1.1)."""
         bits = key_bits(public_key)
         return cls(authority_id, {name: (_hash(name, subject), _hash(name, bits)) for name in HASHES})
+
+    @classmethod
+    def of_certificate(cls, authority_id: str, der: bytes) -> IssuerHashes:
+        """Of the authority that this certificate is. Raises ValueError."""
+        found = x509.load_der_x509_certificate(der)
+        spki = found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return cls.of(authority_id, found.subject.public_bytes(), spki)
 
     def issued(self, cert_id: CertId) -> bool:
         """Whether the request means a certificate of this authority."""

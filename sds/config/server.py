@@ -19,6 +19,7 @@ from sds.config.jwt import JwtSection
 from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerSection
 from sds.config.problems import Problem
 from sds.config.profiles import BuiltIn, Lifetimes, ProfileSection, profile_problems
+from sds.config.revocation import RevocationSection
 from sds.config.rotation import RotationSection
 from sds.config.types import (
     Address,
@@ -139,9 +140,7 @@ class CaSection(Section):
         problems: list[Problem] = []
         if self.key_type.startswith("mldsa-") and not self.post_quantum:
             problems.append(
-                Problem(
-                    "key_type", "is one that few programs verify", "set ca.post_quantum to use it all the same"
-                )
+                Problem("key_type", "is one that few programs verify", "set ca.post_quantum to use it all the same")
             )
         elif self.key_manager.plugin == "pkcs11" and self.key_type not in TOKEN_KEY_TYPES:
             kinds = ", ".join(sorted(TOKEN_KEY_TYPES))
@@ -249,6 +248,7 @@ class ServerConfig(Section):
     grpc: GrpcSection = GrpcSection()
     jwt: JwtSection = JwtSection()
     rotation: RotationSection = RotationSection()
+    revocation: RevocationSection = RevocationSection()
     endpoints: EndpointsSection = EndpointsSection()
     federation: FederationSection = FederationSection()
     health: HealthSection = HealthSection()

@@ -37,6 +37,7 @@ from sds.server.wiring.federation import federation_poller
 from sds.server.wiring.node import batch_signer, jwt_signer, listeners
 from sds.server.wiring.public import public_listeners
 from sds.server.wiring.reconfiguration import Reconfiguration
+from sds.server.wiring.revocation import public_revocation
 
 
 async def build(
@@ -125,7 +126,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         node=Endpoint(node, config.listen),
         attest=Endpoint(attest, config.attest_listen),
         poller=poller,
-        public=public_listeners(core, data_dir, own_svid),
+        public=public_listeners(core, data_dir, own_svid, public_revocation(core)),
         http=http_servers(core, health, collectors, entries, poller),
         reconfigure=reconfigure,
         executor=executor,
