@@ -235,3 +235,29 @@ async def test_a_workload_without_the_relationship_is_not_believed() -> None:
         await scene.two.entry("back")
         pair = await scene.pair("ALL", "ALL", SdsProtocol.SOTW)
         await stays(lambda: cut(pair), during=2)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("protocol", [SdsProtocol.SOTW, SdsProtocol.ADS_DELTA])
+async def test_a_relationship_that_ends_while_the_agent_is_away(protocol: SdsProtocol) -> None:
+    """Envoy comes back with the bundle in hand and is told to trust nobody of that trust domain instead."""
+    async with border("https_web") as scene:
+        for here, other in ((scene.one, scene.two), (scene.two, scene.one)):
+            await scene.federate(here, other)
+        entry = await scene.one.entry("front", "--federates-with", TWO)
+        await scene.two.entry("back", "--federates-with", ONE)
+        pair = await scene.pair(f"spiffe://{TWO}", f"spiffe://{ONE}", protocol)
+        assert await answered(pair)
+        former = scene.one.stack.agent
+        assert former is not None
+        await former.stop()
+        assert await answered(pair), "Envoy goes on with what it has"
+        await scene.one.cli("entry", "update", entry["id"], "--federates-with", "")
+        assert await answered(pair)
+        await scene.one.stack.start_agent()
+        await eventually(lambda: cut(pair), within=30)
+        await stays(lambda: cut(pair), during=2)
+        await scene.one.cli("entry", "update", entry["id"], "--federates-with", TWO)
+        await eventually(lambda: answered(pair), within=20)
+        for envoy in (pair.front, pair.back):
+            assert sum((await envoy.admin.stats("sds[.].*[.]update_rejected")).values()) == 0
