@@ -96,6 +96,10 @@ async def agent(server: FakeNodeServer, folder: Path) -> AsyncIterator[AgentProc
     await made.close()
 
 
+_LISTENING = {"0A", "07"}
+"""States in /proc/net: LISTEN of TCP, and that of a UDP socket without a peer."""
+
+
 async def serve_once(agent: AgentProcess) -> None:
     sidecar = Sidecar(agent.socket)
     await sidecar.ask("default")
@@ -113,6 +117,22 @@ async def test_from_start_to_stop(agent: AgentProcess) -> None:
     assert not agent.socket.exists()
     lines = [json.loads(line) for line in agent.log.splitlines()]
     assert [line["event"] for line in lines][-1] == "stopped"
+
+
+async def test_it_listens_on_unix_sockets_alone(agent: AgentProcess) -> None:
+    """Workload Endpoint 3: over TCP nobody could be told by the kernel who is calling."""
+    await agent.start()
+    await agent.told(b"READY=1")
+    await serve_once(agent)
+    assert agent.process is not None
+    process = Path(f"/proc/{agent.process.pid}")
+    inodes = {str(held.readlink()).removeprefix("socket:[").rstrip("]") for held in (process / "fd").iterdir()}
+    for family in ("tcp", "tcp6", "udp", "udp6"):
+        rows = [line.split() for line in (process / "net" / family).read_text().splitlines()[1:]]
+        found = [row[1] for row in rows if row[9] in inodes and row[3] in _LISTENING]
+        assert found == [], family
+    unix = [line.split() for line in (process / "net" / "unix").read_text().splitlines()[1:]]
+    assert any(str(agent.folder) in row[7] for row in unix if len(row) > 7 and row[6] in inodes)
 
 
 async def test_nothing_secret_is_logged(agent: AgentProcess) -> None:

@@ -270,6 +270,20 @@ async def test_a_redirect_meets_the_same_demands(
         await refused(fetch, EndpointNotAuthentic, "the endpoint is spiffe://other.example/web")
 
 
+async def test_a_redirect_leads_to_no_place_that_the_web_pki_does_not_vouch_for(
+    fetcher: BundleFetcher, pki: WebPki, web: Server, authority: SigningAuthority
+) -> None:
+    """5.2.1.4: the new place needs a certificate of a trusted authority for its own name, and gets no request before."""
+    stranger = WebPki().issue()
+    expired = pki.issue(lifetime=timedelta(minutes=-5))
+    for pair, words in ((stranger, "does not verify"), (expired, "expired")):
+        async with Server(server_context(pair.certificate, Masked(pair.key))).running() as other:
+            other.answers["/"] = respond(bundle_of(authority).spiffe_json())
+            web.answers["/"] = respond(b"", "302 Found", f"location: {other.url()}")
+            await refused(fetcher.fetch(OTHER, by_web(web), None), EndpointNotAuthentic, words)
+            assert other.requests == []
+
+
 @pytest.mark.parametrize(
     ("location", "words"),
     [

@@ -19,7 +19,9 @@ from cryptography import x509
 
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import parse_spiffe_json
+from ca.keys import KeyType, generate
 from ca.svid import parse_svid
+from sds._pb.sds.node.v1 import node_pb2
 from sds.clock import SystemClock
 from sds.config import load_server_config
 from sds.http.tls import TlsUnusable
@@ -27,7 +29,7 @@ from sds.net.errors import AddressUnusable
 from sds.server.datadir import DataDir
 from sds.server.public import certificates
 from sds.server.wiring.build import build
-from tests.contract.node.harness import TD, Node, running
+from tests.contract.node.harness import TD, Node, csr, running
 from tests.contract.public.pki import LOOPBACK, WebPki
 from tests.e2e.harness.wait import eventually
 
@@ -117,6 +119,50 @@ async def test_it_answers_with_the_newest_bundle(served: Endpoint) -> None:
     assert answer.content == own
     assert bundle.sequence >= 1
     assert bundle.x509_authorities
+
+
+async def test_a_new_authority_is_published_before_it_signs(served: Endpoint) -> None:
+    """Federation 4.1; and 5.2.1.3, 5.2.2.3: the newest bundle. Trust Domain and Bundle 4.1.1: another sequence."""
+    node, entry = served.node, (await served.node.entry())["id"]
+    agent = await node.attest()
+
+    async def signed_by() -> str:
+        item = node_pb2.SignItem(entry_id=entry, csr=csr(generate(KeyType.ECDSA_P256)))
+        (result,) = (await node.node(agent).SignX509Svids(node_pb2.SignX509SvidsRequest(items=[item]))).results
+        return parse_svid(tuple(result.svid.certificate_chain)).authority_id
+
+    async def published() -> tuple[int, set[str]]:
+        bundle = parse_spiffe_json(TD, (await served.get()).content)
+        return bundle.sequence, {key_id(der) for der in bundle.x509_authorities}
+
+    before, first = await published()
+    assert first == {await signed_by()}
+    following = (await node.api("POST", "/v1/authorities:prepare", {"kind": "x509"}))["id"]
+    prepared, both = await published()
+    assert both == {*first, following}
+    assert prepared > before
+    assert {await signed_by()} == first
+    node.roots = parse_spiffe_json(TD, (await served.get()).content).pem()
+    if not served.tls.check_hostname:
+        served.tls.load_verify_locations(cadata=node.roots.decode())
+    await node.api("POST", f"/v1/authorities/{following}:activate", {"force": True})
+    assert await signed_by() == following
+    assert following in (await published())[1]
+
+
+def key_id(der: bytes) -> str:
+    extensions = x509.load_der_x509_certificate(der).extensions
+    return extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+
+async def test_nobody_has_to_say_who_he_is_and_nobody_is_sent_elsewhere(served: Endpoint) -> None:
+    """Federation 5.2.1.3, 5.2.2.3: no client certificate is asked for, no header; and there are no redirects."""
+    for path in ("/bundle.json", "/bundle.json?a=b", "//bundle.json", "/BUNDLE.json", "/bundle"):
+        answer = await served.raw(b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path.encode())
+        assert answer.split(b" ")[1] in {b"200", b"404"}, path
+        assert b"www-authenticate" not in answer.lower()
+    bad = await served.get(authorization="Bearer nonsense")
+    assert bad.status_code == 200
 
 
 async def test_a_client_that_has_it_is_told_so_and_caches_ask_each_time(served: Endpoint) -> None:
