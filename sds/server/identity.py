@@ -147,10 +147,10 @@ class CallerCheck:
         """Whether the caller may still speak, now. Raises CallRefused."""
         _check_expiry(caller.not_after, self._clock.now())
         record = self._agents.agent(caller.agent_id)
-        if caller.serial in self._agents.blocked.agent_serials:
-            raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, REVOKED)
         if record is not None and record.banned:
             raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, BANNED)
+        if caller.serial in self._agents.blocked.agent_serials:
+            raise CallRefused(grpc.StatusCode.PERMISSION_DENIED, REVOKED)
         if record is None and self._agents.revision < caller.since:
             return
         if record is None or record.attested_at > caller.issued_at:
