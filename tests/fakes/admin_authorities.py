@@ -80,6 +80,8 @@ class FakeAuthorities:
             return self._info(one)
         if one.state is not AuthorityState.PREPARED:
             raise RotationRefused(f"authority {one.id} is {one.state}; only a prepared one can be activated")
+        if one.tainted or one.revoked:
+            raise RotationRefused(f"authority {one.id} is {'revoked' if one.revoked else 'tainted'}")
         gate = self._gate(one)
         if not (gate.open or force):
             raise GateClosed(gate)
