@@ -104,12 +104,74 @@ async def test_the_units_call_the_program_with_flags_that_it_has(unit: Path) -> 
     assert all(word in helped.out for word in words if word.startswith("--"))
 
 
+def defined() -> dict[str, list[str]]:
+    """Each test's name, and the files that define one of that name."""
+    found: dict[str, list[str]] = {}
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        for name in set(re.findall(r"^ *(?:async )?def (test_[a-z0-9_]+)\(", file.read_text(), re.MULTILINE)):
+            found.setdefault(name, []).append(str(file.relative_to(ROOT)))
+    return found
+
+
+def named(text: str) -> set[tuple[str, str]]:
+    """The tests that a page names as `test_name`, or as `file.py::test_name` where several have one name."""
+    return set(re.findall(r"`(?:([a-z0-9_/]+\.py)::)?(test_[a-z0-9_]+)`", text))
+
+
+def places(one: tuple[str, str], tests: dict[str, list[str]]) -> list[str]:
+    """The files that have the test that is meant."""
+    file, name = one
+    return [path for path in tests.get(name, []) if not file or path.endswith(f"/{file}")]
+
+
 def test_every_test_that_the_threat_model_names_exists() -> None:
-    named = set(re.findall(r"`(test_[a-z0-9_]+)`", (ROOT / "docs/threat-model.md").read_text()))
-    tests = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
-    defined = set(re.findall(r"def (test_[a-z0-9_]+)\(", tests))
-    assert len(named) > 30
-    assert named - defined == set()
+    tests, found = defined(), named((ROOT / "docs/threat-model.md").read_text())
+    assert len(found) > 30
+    assert [name for file, name in found if not places((file, name), tests)] == []
+
+
+CONFORMANCE = (ROOT / "docs/conformance.md").read_text()
+STANDARDS = re.findall(r"^## ([^\n]+)\nSentences: (\d+)\.\n(.*?)(?=^## )", CONFORMANCE, re.DOTALL | re.MULTILINE)
+
+
+def rows(section: str) -> list[list[str]]:
+    """A table's cells, without its head."""
+    lines = re.findall(r"^\| (.*) \|$", section, re.MULTILINE)
+    return [line.split(" | ") for line in lines[1:]]
+
+
+@pytest.mark.parametrize(("standard", "sentences", "section"), STANDARDS, ids=[one[0] for one in STANDARDS])
+def test_every_clause_has_a_line_with_its_test_or_the_reason_why_not(
+    standard: str, sentences: str, section: str
+) -> None:
+    assert len(rows(section)) == int(sentences), standard
+    for row in rows(section):
+        assert len(row) == 4, row
+        assert re.fullmatch(r"\d+(\.\d+)*", row[0]), row
+        assert all(row), row
+        assert bool(named(row[3])) is not row[3].startswith("none: "), row
+
+
+def test_every_test_that_stands_for_a_clause_exists_and_is_the_only_one_of_its_name() -> None:
+    tests, found = defined(), named(CONFORMANCE)
+    assert len(found) > 100
+    assert {one: places(one, tests) for one in found if len(places(one, tests)) != 1} == {}
+
+
+def test_no_standard_and_no_sentence_is_lost_from_the_page_on_conformance() -> None:
+    """The numbers are those of the standards' texts at the commit that the page names."""
+    counted = {standard: int(sentences) for standard, sentences, _ in STANDARDS}
+    assert counted == {
+        "SPIFFE ID": 15,
+        "X509-SVID": 23,
+        "JWT-SVID": 16,
+        "Trust domain and bundle": 15,
+        "Federation": 31,
+        "Workload Endpoint": 14,
+        "Workload API": 30,
+    }
+    (total,) = re.findall(r"^(\d+) sentences in all", CONFORMANCE, re.MULTILINE)
+    assert int(total) == sum(counted.values())
 
 
 def test_every_decision_is_listed() -> None:
