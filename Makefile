@@ -67,6 +67,8 @@ bench: setup-test ## The benchmarks of benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.fanout --streams 10000
 	$(BIN)/python -m benchmarks.issue
 	$(BIN)/python -m benchmarks.propagate
+	$(BIN)/python -m benchmarks.herd
+	$(BIN)/python -m benchmarks.revoke
 
 lock: setup-test ## Write the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
 	@.ci/lock $(BIN) $(UPGRADE)
