@@ -35,6 +35,9 @@ from sds.store.errors import StoreError
 
 T = TypeVar("T")
 
+FOLLOW_UP_SECONDS = 5.0
+"""The longest that an administrator waits for what follows from an order, beside the order itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuthorityParts:
@@ -63,6 +66,7 @@ class Authorities:
         self._jwt: JwtSigningAuthority | None = None
         self._problems: dict[AuthorityKind, str] = {}
         self._one_at_a_time = asyncio.Lock()
+        self._following: set[asyncio.Task[None]] = set()
         self._log = get_logger(__name__)
 
     # Reading
@@ -162,14 +166,20 @@ class Authorities:
         await self._obey(self._orders.drop(authority_id, call))
 
     async def _obey(self, order: Awaitable[T]) -> T:
-        """What follows from it happens now; it stands whether that works or not."""
+        """What follows from it happens now, and goes on behind the answer if an upstream or a token takes its time."""
         value = await order
         await self._refresh_quietly()
+        following = asyncio.create_task(self._follow_up())
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
+        await asyncio.wait({following}, timeout=FOLLOW_UP_SECONDS)
+        return value
+
+    async def _follow_up(self) -> None:
         try:
             await self.tick()
         except StoreError as error:
             self._log.warning("what follows from the change waits for the next tick", reason=str(error))
-        return value
 
     async def _refresh_quietly(self) -> None:
         try:

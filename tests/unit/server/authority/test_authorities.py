@@ -391,6 +391,22 @@ async def test_a_tainted_one_signs_no_more_and_another_takes_its_place(
     assert len(await log(store)) == before
 
 
+async def test_an_order_stands_although_what_follows_from_it_fails(
+    store: Store, clock: FakeClock, events: Events
+) -> None:
+    token = FakeKeyManager()
+    authorities = make_authorities(store, token, events, clock)
+    await authorities.ensure()
+    first = authorities.signing().authority
+    token.unplugged = True
+    assert (await authorities.taint(first.id, ASKED)).tainted
+    assert await states(store) == [ACTIVE]
+    token.unplugged = False
+    await authorities.tick()
+    await authorities.tick()
+    assert authorities.signing().authority.id != first.id
+
+
 async def test_a_tainted_key_for_tokens_is_replaced_too(store: Store, clock: FakeClock, events: Events) -> None:
     authorities = make_authorities(store, FakeKeyManager(), events, clock)
     await authorities.ensure()
