@@ -257,6 +257,36 @@ async def test_tainting_moves_everything_to_the_next_authority_under_traffic() -
 
 
 @pytest.mark.timeout(300)
+async def test_revoking_the_active_authority_by_force_moves_a_connected_fleet_within_seconds() -> None:
+    """New handshakes fail for a moment, for what both sides hold was taken back; then all is well without a hand."""
+    async with running(QUICK_SERVER, QUICK_AGENT) as world:
+        await world.entry("front")
+        await world.entry("back")
+        pair = await world.pair()
+        first = await active(world)
+        await world.cli("ca", "revoke", first, "--force", "--yes")
+        second = await active(world)
+        assert second != first
+
+        async def all_below() -> bool:
+            return await below(world, pair) == ({second}, {second})
+
+        async def own() -> bool:
+            status = (await world.agent_call("/v1/status")).json()
+            serial = str(status["agent"]["serial"]).lstrip("0")
+            return bool(status["server"]["connected"]) and issuers(world).get(serial) == second
+
+        await eventually(all_below, within=15)
+        await eventually(own, within=15)
+        await asyncio.sleep(1.0)  # the pushes are taken
+        async with traffic(pair.url) as http1:
+            await asyncio.sleep(2.0)
+        await unharmed(pair, http1)
+        roots = (await world.stack.call("GET", "/v1/bundle?format=pem")).text
+        assert roots.count("BEGIN CERTIFICATE") == 1
+
+
+@pytest.mark.timeout(300)
 async def test_who_knows_only_the_old_root_verifies_what_is_cross_signed() -> None:
     async with running(QUICK_SERVER, QUICK_AGENT) as world:
         await world.entry("front", "--x509-ttl", "8s")
