@@ -36,6 +36,8 @@ class OutOfReach(StrEnum):
     """Envoy's SPIFFE validator (`ALL`) looks at no CRL."""
     MOSN = "mosn"
     """MOSN reads no CRL."""
+    OTHER_SERVERS = "other-servers"
+    """Other servers issue below the same roots, so there are no CRLs of all issuers, and thus none at all."""
     WORKLOAD_API = "workload-api"
     """It gets the CRLs; whether the library looks at them is its own affair."""
 

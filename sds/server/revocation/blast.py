@@ -11,6 +11,7 @@ from attestation.spiffe_id import SpiffeId
 from ca.authority import AuthorityKind, AuthorityState
 from ca.profile import ProfileName
 from ca.revocation import MAX_REVOKED, Reason
+from ca.upstreams import nested
 from sds.admin.services.revocations import (
     MAX_LISTED,
     BlastRadius,
@@ -19,6 +20,7 @@ from sds.admin.services.revocations import (
     RevocationOrder,
     Unreached,
 )
+from sds.server.downstream.lists import issuers_below
 from sds.store.errors import NotFound
 from sds.store.records import EntryFilter, StreamRecord
 from sds.store.revocation.records import BlockKind, Concerned
@@ -47,7 +49,8 @@ def survey(uow: UnitOfWork, order: RevocationOrder, value: str) -> BlastRadius:
     serials = frozenset(one.serial for one in certificates)
     streams = list(_all_streams(uow))
     holding = [one for one in streams if _holds(one, order.kind, value, serials)]
-    unreached = [] if order.kind is BlockKind.AUTHORITY or not certificates else list(_unreached(streams))
+    told = _lists_are_told(uow)
+    unreached = [] if order.kind is BlockKind.AUTHORITY or not certificates else list(_unreached(streams, told=told))
     entries = _entries(uow, order.kind, value, certificates)
     identities = sorted({str(one.spiffe_id) for one in certificates})
     agents = sorted({str(one.agent_id) for one in certificates if one.agent_id} | _named_agent(order.kind, value))
@@ -90,9 +93,15 @@ def _holds(stream: StreamRecord, kind: BlockKind, value: str, serials: frozenset
     return any(one.sent_serial in serials or one.acked_serial in serials for one in stream.resources)
 
 
-def _unreached(streams: Iterable[StreamRecord]) -> Iterator[Unreached]:
+def _lists_are_told(uow: UnitOfWork) -> bool:
+    """Whether sidecars get CRLs at all in this trust domain."""
+    nested_below_others = any(one.upstream == nested.NAME and not one.revoked for one in uow.authorities.all())
+    return not (nested_below_others or issuers_below(uow))
+
+
+def _unreached(streams: Iterable[StreamRecord], *, told: bool) -> Iterator[Unreached]:
     for stream in streams:
-        why = _out_of_reach(stream)
+        why = _out_of_reach(stream) if told else OutOfReach.OTHER_SERVERS
         if why is not None:
             yield Unreached(stream, why)
 
@@ -175,6 +184,7 @@ def _notes(
 _WHY: Mapping[OutOfReach, str] = {
     OutOfReach.SPIFFE_VALIDATOR: "Envoy's SPIFFE validator (ALL) looks at no CRL",
     OutOfReach.MOSN: "MOSN reads no CRL",
+    OutOfReach.OTHER_SERVERS: "other servers issue in this trust domain, and there are CRLs of all issuers or none",
     OutOfReach.WORKLOAD_API: "the Workload API hands CRLs out, and most libraries look at none",
 }
 
