@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Protocol
 
 from sds.cli.ca import words
 from sds.cli.ca.events import Activated, Away, Done, Event, Lost, Prepared, Started, Stopped, Waiting
 from sds.cli.options import Format
 from sds.cli.output import note, print_json_line, say
-from sds.cli.text import moment
+from sds.cli.text import exact, rough
 from sds.clock import SystemClock
 
 
@@ -98,10 +99,18 @@ def sentence(event: Event) -> str:
         case Done(replaced=replaced, kept_until=kept_until):
             if replaced is None:
                 return "Done."
-            until = moment(kept_until, SystemClock().now(), "nothing that it issued is valid any more")
-            return f"Done. Authority {replaced} stays in the bundle until {until}."
+            return f"Done. Authority {replaced} {_stay(kept_until, SystemClock().now())}."
         case Stopped(reason=reason):
             return f"Stopped: {reason}."
+
+
+def _stay(kept_until: datetime | None, now: datetime) -> str:
+    """How long the former authority is still verified by."""
+    if kept_until is None:
+        return "stays in the bundle until nothing that it issued is valid any more"
+    if kept_until <= now:
+        return "leaves the bundle now: nothing that it issued is valid any more"
+    return f"stays in the bundle for another {rough(kept_until - now)}, until {exact(kept_until)}"
 
 
 def tell_stop(event: Stopped) -> None:

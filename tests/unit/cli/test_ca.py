@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import pytest
 
 from ca.authority import AuthorityKind, AuthorityState
 from ca.gate import Lag
-from sds.cli.ca.events import Event
+from sds.cli.ca.events import Done, Event
+from sds.cli.ca.progress import sentence
 from sds.cli.ca.rotate import Rotation, Wishes
 from sds.cli.client import AdminClient
 from sds.cli.errors import CliError, ExitCode
@@ -154,7 +156,15 @@ def test_rotate_tells_people_each_thing_once(sds: Sds, fake: FakeAuthorities) ->
     assert text.count("Waiting: 1 of 2 have bundle 3") == 1
     assert text.count("pid 7 /bin/envoy") == 1
     assert text.count("signs from now on") == 1
-    assert "stays in the bundle until in " in text
+    assert re.search(r"stays in the bundle for another \S+, until 20\S+Z\.$", text, re.MULTILINE)
+
+
+def test_how_long_the_former_authority_stays() -> None:
+    now = datetime.now(UTC)
+    assert "for another 59m59s, until " in sentence(Done("b", "a", now + timedelta(hours=1), 1.0))
+    assert "a leaves the bundle now" in sentence(Done("b", "a", now - timedelta(seconds=3), 1.0))
+    assert "until nothing that it issued" in sentence(Done("b", "a", None, 1.0))
+    assert sentence(Done("b", None, None, 1.0)) == "Done."
 
 
 def test_rotate_goes_on_with_what_is_prepared(sds: Sds, fake: FakeAuthorities) -> None:
