@@ -37,10 +37,9 @@ class AuthorityService:
 
     async def overview(self, kind: AuthorityKind | None = None) -> AuthorityOverview:
         look = await self._look()
-        due = look.due() if self._rules.policy.scheduled else ()
         return AuthorityOverview(
             tuple(_info(one, look) for one in look.slots if kind is None or one.kind is kind),
-            tuple(step for step in due if kind is None or step.kind is kind),
+            tuple(step for step in look.due() if kind is None or step.kind is kind),
         )
 
     async def get(self, authority_id: str) -> AuthorityInfo:
