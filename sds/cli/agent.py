@@ -174,7 +174,7 @@ def _show(answer: Any, output: Format) -> None:
             ("Last seen", moment(agent.last_seen, now, "never")),
             ("Address", agent.address),
             ("Version", agent.version),
-            *((("Downstream", "a server below this one, which may get signing certificates"),) if agent.downstream else ()),
+            *([("Downstream", "a server below this one: may get signing certificates")] if agent.downstream else []),
             ("Entries", str(agent.entries)),
             ("Streams", str(agent.streams)),
         ],

@@ -23,6 +23,7 @@ from sds.config.types import (
     RemoteAddress,
     Section,
     SocketPath,
+    TextList,
     key,
 )
 
@@ -121,10 +122,16 @@ class SvidSection(Section):
         "Renewal is at half-life, moved by up to this share of the half to either side.", default=0.1, ge=0, le=0.5
     )
     replace_within: Duration = key(
-        "The certificates of a tainted authority are replaced over this time, or over a tenth of the life that each has "
-        "left if that is less. Revoked ones are replaced at once.",
+        "The certificates of a tainted authority are replaced over this time, or over a tenth of the life that each "
+        "has left if that is less. Revoked ones are replaced at once.",
         default=timedelta(minutes=5),
         le=timedelta(days=1),
+    )
+    ocsp_staple: TextList = key(
+        "Certificate profiles whose certificates get an OCSP answer to staple, for clients that look at it; entries "
+        "without a profile have `workload`.",
+        default=(),
+        shown="none",
     )
     reattest_interval: Duration = key(
         "How often the process behind a live stream is attested again.", default=timedelta(minutes=1), ge=_SECOND

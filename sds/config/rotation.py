@@ -19,7 +19,7 @@ _DAY = timedelta(days=1)
 
 
 class RotationSection(Section):
-    """The rotation of X.509 and JWT authorities: [rotation.md](rotation.md). Shares are of the active authority's life."""
+    """How authorities rotate, of both kinds: [rotation.md](rotation.md). Shares are of the active authority's life."""
 
     enabled: bool = key(
         "Rotate by schedule. If false, only what can sign no more is replaced; the rest is done by `sds ca`.",

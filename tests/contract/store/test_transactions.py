@@ -10,6 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from attestation.spiffe_id import TrustDomain
+from ca.revocation import Reason as RevocationReason
 from sds.store.errors import ConstraintViolated, Reason, StoreError, StoreUnavailable, UnauditedChange
 from sds.store.store import Store, open_store
 from sds.store.unit_of_work import UnitOfWork
@@ -26,6 +28,8 @@ from tests.contract.store.samples import (
     stream,
     wrapped_key,
 )
+from tests.contract.store.test_federations import OTHER, SPIFFE, WEB, bundle
+from tests.contract.store.test_revocation import AUTHORITY, block, crl, revocation
 from tests.fakes.clock import EPOCH, FakeClock
 
 AUDITED = {
@@ -43,8 +47,23 @@ AUDITED = {
     ),
     "authorities.remove": lambda unit: unit.authorities.remove("aa"),
     "keys.put": lambda unit: unit.keys.put(wrapped_key("k2")),
+    "keys.remove": lambda unit: unit.keys.remove("k1"),
     "keys.rewrap": lambda unit: unit.keys.rewrap(lambda key: wrapped_key(kek_id="22222222")),
     "certificates.add_intents": lambda unit: unit.certificates.add_intents([certificate("02")]),
+    "blocks.add": lambda unit: unit.blocks.add(block("b2")),
+    "blocks.put": lambda unit: unit.blocks.put(block(incident="INC-8")),
+    "blocks.lift": lambda unit: unit.blocks.lift("b1", "uid:0"),
+    "revocations.add": lambda unit: unit.revocations.add([revocation("0b")]),
+    "revocations.release": lambda unit: unit.revocations.release(block()),
+    "crls.put": lambda unit: unit.crls.put(crl(2), over=crl(1)),
+    "crls.remove": lambda unit: unit.crls.remove(AUTHORITY),
+    "federations.create": lambda unit: unit.federations.create(TrustDomain("third.example"), WEB),
+    "federations.use_source": lambda unit: unit.federations.use_source(OTHER, SPIFFE),
+    "federations.set_bundle": lambda unit: unit.federations.set_bundle(OTHER, bundle()),
+    "federations.compare_and_swap": lambda unit: unit.federations.compare_and_swap(
+        unit.federations.get(OTHER), bundle()
+    ),
+    "federations.delete": lambda unit: unit.federations.delete(OTHER),
 }
 UNAUDITED = {
     "agents.seen": lambda unit: unit.agents.seen([(AGENT, EPOCH)]),
@@ -67,10 +86,16 @@ UNAUDITED = {
     "audit.append": lambda unit: unit.audit.append(event()),
     "audit.append_all": lambda unit: unit.audit.append_all([event()]),
     "audit.flush": lambda unit: unit.audit.flush(),
+    "authorities.raise_sequence": lambda unit: unit.authorities.raise_sequence(100),
+    "crls.outdate": lambda unit: unit.crls.outdate([AUTHORITY]),
+    "revocations.purge": lambda unit: unit.revocations.purge(EPOCH),
+    "federations.note_poll": lambda unit: unit.federations.note_poll(OTHER, WEB, "away"),
+    "federations.lock": lambda unit: unit.federations.lock(),
     "settings.put": lambda unit: unit.settings.put("a", "b"),
     "settings.count_up": lambda unit: unit.settings.count_up("c"),
 }
 READING = {"get", "find", "list", "all", "all_for", "search", "latest_not_after", "expiry", "position", "tail", "count"}
+READING |= {"standing", "among", "standing_against", "wanted", "concerned", "missed", "under", "of_profile", "polls"}
 READING |= {"counts", "holding", "outcomes", "state", "since", "epoch", "bundle_sequence", "journal", "expect"}
 
 
@@ -81,6 +106,10 @@ def fill(unit: UnitOfWork) -> None:
     unit.authorities.add(authority("aa"))
     unit.keys.put(wrapped_key())
     unit.certificates.add_intents([certificate("01")])
+    unit.blocks.add(block())
+    unit.revocations.add([revocation(reason=RevocationReason.CERTIFICATE_HOLD)])
+    unit.crls.put(crl(1), over=None)
+    unit.federations.create(OTHER, WEB)
 
 
 def everything(unit: UnitOfWork) -> object:
@@ -91,16 +120,20 @@ def everything(unit: UnitOfWork) -> object:
         unit.keys.all(),
         unit.certificates.search().items,
         unit.changes.since(0),
+        unit.blocks.all(),
+        unit.revocations.all(),
+        unit.crls.all(),
+        unit.federations.all(),
         unit.authorities.bundle_sequence,
     )
 
 
-def test_every_repository_method_is_classified() -> None:
+async def test_every_repository_method_is_classified(store: Store) -> None:
     """A new method must be put into one of the tables above, so that nobody forgets to ask whether it is audited."""
     unit_slots = [name for name in UnitOfWork.__slots__ if name not in ("_tx", "now")]
-    modules = {name: __import__(f"sds.store.{name}", fromlist=["x"]) for name in unit_slots}
-    for name, module in modules.items():
-        methods = {method for method in vars(getattr(module, name.capitalize())) if not method.startswith("_")}
+    kinds = await store.read(lambda unit: {name: type(getattr(unit, name)) for name in unit_slots})
+    for name, kind in kinds.items():
+        methods = {method for method in vars(kind) if not method.startswith("_")}
         known = {key.split(".")[1] for key in (*AUDITED, *UNAUDITED) if key.startswith(f"{name}.")}
         assert methods - READING == known, name
 
