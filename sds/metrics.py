@@ -27,6 +27,7 @@ METHODS = (
     "SignX509Svids",
     "SignJwtSvids",
     "SignIntermediate",
+    "OcspStaples",
     "ReportDelivery",
     "WatchAuthorized",
     "other",

@@ -20,8 +20,9 @@ MAX_NONCE_BYTES = 128  # RFC 9654 section 2.1
 _NONCE = der.oid("1.3.6.1.5.5.7.48.1.2")
 _RESPONSE_TYPES = der.oid("1.3.6.1.5.5.7.48.1.4")
 _KNOWN = {_NONCE, _RESPONSE_TYPES}
+_SHA1 = der.oid("1.3.14.3.2.26")
 _HASHES = {
-    der.oid("1.3.14.3.2.26"): "sha1",
+    _SHA1: "sha1",
     der.oid("2.16.840.1.101.3.4.2.1"): "sha256",
     der.oid("2.16.840.1.101.3.4.2.2"): "sha384",
     der.oid("2.16.840.1.101.3.4.2.3"): "sha512",
@@ -76,6 +77,14 @@ def parse_request(unverified_der: bytes) -> OcspRequest:
         return _to_be_signed(to_be_signed)
     except InvalidDer as error:
         raise OcspRefused(f"the request cannot be read: {error}") from error
+
+
+def cert_id(name_hash: bytes, key_hash: bytes, serial: str) -> CertId:
+    """The one form by which every client knows a certificate: by SHA-1. `serial` is ca.serial.serial_hex's form."""
+    algorithm = der.tlv(der.SEQUENCE, _SHA1, der.tlv(_NULL))
+    hashes = (der.tlv(der.OCTET_STRING, name_hash), der.tlv(der.OCTET_STRING, key_hash))
+    raw = der.tlv(der.SEQUENCE, algorithm, *hashes, der.integer(int(serial, 16)))
+    return CertId("sha1", name_hash, key_hash, serial, raw)
 
 
 def parse_get(unverified_path: str) -> OcspRequest:

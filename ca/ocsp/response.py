@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca import der
 from ca.der_reader import DerReader
-from ca.ocsp.request import CertId
+from ca.ocsp.request import CertId, cert_id
 from ca.revocation import Reason, Revoked
 from ca.signer import Signer, signature_algorithm
 
@@ -76,9 +76,13 @@ class IssuerHashes:
         spki = found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return cls.of(authority_id, found.subject.public_bytes(), spki)
 
-    def issued(self, cert_id: CertId) -> bool:
+    def cert_id(self, serial: str) -> CertId:
+        """How answers name a certificate of this authority."""
+        return cert_id(*self.hashes["sha1"], serial)
+
+    def issued(self, asked: CertId) -> bool:
         """Whether the request means a certificate of this authority."""
-        return self.hashes.get(cert_id.algorithm) == (cert_id.name_hash, cert_id.key_hash)
+        return self.hashes.get(asked.algorithm) == (asked.name_hash, asked.key_hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ def respond(
     """
     produced = der.generalized_time(now)
     until = der.tlv(_EXPLICIT_0, der.generalized_time(next_update))
-    singles = (der.tlv(der.SEQUENCE, cert_id.der, _status(status), produced, until) for cert_id, status in statuses)
+    singles = (der.tlv(der.SEQUENCE, asked.der, _status(status), produced, until) for asked, status in statuses)
     extensions = b""
     if nonce is not None:
         extension = der.tlv(der.SEQUENCE, _NONCE, der.tlv(der.OCTET_STRING, nonce))

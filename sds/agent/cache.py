@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from attestation.entry import RegistrationEntry, match
@@ -18,7 +19,7 @@ from sds.agent.group import Group, Member, Waker
 from sds.agent.renewal import Attempt, Facts
 from sds.agent.views import HeldSvid, Views, shown_of
 from sds.clock import Clock
-from sds.delivery.view import EMPTY, STANDARD_NAMES, Names
+from sds.delivery.view import EMPTY, STANDARD_NAMES, Identity, Names
 
 
 class Cache:
@@ -187,6 +188,18 @@ class Cache:
             self._held[entry_id] = svid
             self._attempts.pop(entry_id, None)
             self._replace_at.pop(entry_id, None)
+            affected |= self._invalidate(entry_id)
+        self._refresh(affected)
+
+    def staple(self, answers: Mapping[str, tuple[str, bytes]]) -> None:
+        """OCSP answers (DER) by entry ID, each with the serial of the certificate that it is about; b"": none."""
+        affected: dict[Group, None] = {}
+        for entry_id, (serial, answer) in answers.items():
+            svid = self._held.get(entry_id)
+            if svid is None or svid.identity.certificate.serial != serial:
+                continue  # another certificate has come meanwhile
+            certificate = replace(svid.identity.certificate, ocsp_staple=answer)
+            self._held[entry_id] = replace(svid, identity=Identity(svid.identity.spiffe_id, certificate))
             affected |= self._invalidate(entry_id)
         self._refresh(affected)
 

@@ -72,6 +72,9 @@ class NodeLink:
     async def sign_intermediate(self, request: node_pb2.SignIntermediateRequest) -> node_pb2.SignIntermediateResponse:
         return await self._unary("SignIntermediate", request, node_pb2.SignIntermediateResponse)
 
+    async def staples(self, request: node_pb2.OcspStaplesRequest) -> node_pb2.OcspStaplesResponse:
+        return await self._unary("OcspStaples", request, node_pb2.OcspStaplesResponse)
+
     async def report(self, request: node_pb2.ReportDeliveryRequest) -> node_pb2.ReportDeliveryResponse:
         return await self._unary("ReportDelivery", request, node_pb2.ReportDeliveryResponse)
 

@@ -118,7 +118,8 @@ class Issuer:
         leaves = {entry_id: _leaf(svid) for entry_id, svid in held.items()}
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._executor, judge_held, leaves, doubts, self._clock.now())
-        same = [entry_id for entry_id, svid in held.items() if self._cache.held.get(entry_id) is svid]
+        now_held = self._cache.held
+        same = [name for name, svid in held.items() if name in now_held and now_held[name].held is svid.held]
         self._distrust(same, found)
 
     def _distrust(self, judged: Sequence[str], found: Mapping[str, Verdict]) -> None:

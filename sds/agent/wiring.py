@@ -35,6 +35,7 @@ from sds.agent.peer import LocalCallers
 from sds.agent.renew import OwnSvid
 from sds.agent.report import Reporter
 from sds.agent.sockets import Sockets, closed_folder, open_sockets
+from sds.agent.staples import Stapler
 from sds.agent.status import AgentStatus, Constants
 from sds.agent.upstream import Upstream
 from sds.clock import Clock
@@ -122,6 +123,7 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
         core.cache, core.upstream, core.cache.bundles_for, backoff, options.tokens(config), observer, clock, log
     )
     core.metrics.tokens.set_function(lambda: len(tokens))
+    stapler = Stapler(core.cache, core.upstream, config.svid.ocsp_staple, config.upstream.sign_batch, clock, log)
     backend, workload_api = _backend(core, callers, private, tokens)
     parts = Parts(
         backend=backend,
@@ -133,6 +135,7 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
             ("the connection to the server", core.upstream.run()),
             ("issuing", issuer.run()),
             ("JWT-SVIDs", tokens.run()),
+            ("OCSP answers", stapler.run()),
             ("renewal of this agent's SVID", own.run()),
             ("attestation again", callers.run()),
             ("delivery reports", core.reporter.run()),

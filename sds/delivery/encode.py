@@ -120,6 +120,8 @@ def encode_secret(name: str, content: Content) -> bytes:
             certificate = common_pb2.TlsCertificate(
                 certificate_chain=_inline(content.chain_pem), private_key=_inline(content.private_key_pem.reveal())
             )
+            if content.ocsp_staple:
+                certificate.ocsp_staple.CopyFrom(_inline(content.ocsp_staple))
             secret = secret_pb2.Secret(name=name, tls_certificate=certificate)
         case TrustedCa():
             secret = secret_pb2.Secret(name=name, validation_context=_plain_context(content))

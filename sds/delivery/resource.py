@@ -15,12 +15,16 @@ VERSION_HEX_DIGITS = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TlsCertificate:
-    """A certificate chain (leaf first) and its private key, both PEM; `serial` is hex, `not_after` aware UTC."""
+    """A certificate chain (leaf first) and its private key, both PEM; `serial` is hex, `not_after` aware UTC.
+
+    `ocsp_staple`: an OCSP answer about the leaf (DER) for clients that want one; empty where nobody asked for that.
+    """
 
     chain_pem: bytes = field(repr=False)
     private_key_pem: Masked[bytes] = field(repr=False)
     serial: str
     not_after: datetime
+    ocsp_staple: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +116,8 @@ def _parts(content: Content) -> Iterator[bytes]:
     match content:
         case TlsCertificate():
             yield from (b"tls-certificate", content.chain_pem, content.private_key_pem.reveal())
+            if content.ocsp_staple:
+                yield content.ocsp_staple
         case TrustedCa():
             yield from (b"trusted-ca", content.pem)
             if content.crl_pem:

@@ -27,6 +27,7 @@ from sds.server.jwt.signing import JwtBatchSigner, JwtJob
 from sds.server.refusals import Refusal, RefusalLog
 from sds.server.registry import Registry
 from sds.server.reports import Reports, parse_report
+from sds.server.revocation.staples import Staples
 from sds.server.rpc import Call, CallRefused, ServerStream, Unary
 from sds.server.signing import BatchSigner, SignJob
 from sds.server.watch import Update, WatchEnded, Watcher
@@ -63,6 +64,7 @@ class NodeApi:
         signer: BatchSigner,
         jwt_signer: JwtBatchSigner,
         downstream: DownstreamApi,
+        staples: Staples,
         reports: Reports,
         refusals: RefusalLog,
         clock: Clock,
@@ -80,6 +82,7 @@ class NodeApi:
         self._signer = signer
         self._jwt_signer = jwt_signer
         self._downstream = downstream
+        self._staples = staples
         self._reports = reports
         self._refusals = refusals
         self._clock = clock
@@ -97,6 +100,7 @@ class NodeApi:
             "SignX509Svids": Unary(node_pb2.SignX509SvidsRequest, self.sign),
             "SignJwtSvids": Unary(node_pb2.SignJwtSvidsRequest, self.sign_jwt),
             "SignIntermediate": Unary(node_pb2.SignIntermediateRequest, self.sign_intermediate),
+            "OcspStaples": Unary(node_pb2.OcspStaplesRequest, self.ocsp_staples),
             "ReportDelivery": Unary(node_pb2.ReportDeliveryRequest, self.report),
         }
 
@@ -135,6 +139,22 @@ class NodeApi:
         self, request: node_pb2.SignIntermediateRequest, call: Call
     ) -> node_pb2.SignIntermediateResponse:
         return await self._downstream.sign(await self._identify(call), request)
+
+    async def ocsp_staples(self, request: node_pb2.OcspStaplesRequest, call: Call) -> node_pb2.OcspStaplesResponse:
+        caller = await self._identify(call)
+        self._check_count(len(request.serials))
+        staples = await self._staples.of(caller.agent_id, request.serials)
+        return node_pb2.OcspStaplesResponse(
+            staples=[
+                node_pb2.OcspStaple(
+                    serial=serial,
+                    response=answer.der,
+                    this_update=convert.timestamp(answer.since),
+                    next_update=convert.timestamp(answer.until),
+                )
+                for serial, answer in staples.items()
+            ]
+        )
 
     async def report(self, request: node_pb2.ReportDeliveryRequest, call: Call) -> node_pb2.ReportDeliveryResponse:
         caller = await self._identify(call)

@@ -18,6 +18,7 @@ from sds.server.authority.maker import AuthorityPolicy
 from sds.server.downstream.intermediates import IntermediatePolicy
 from sds.server.events import system_actor
 from sds.server.listener import ListenerOptions
+from sds.server.revocation.ocsp import OcspPolicy
 from sds.server.services.entry_policy import EntryPolicy
 from sds.server.services.trust import TokenPolicy
 from sds.store.engines import Limits
@@ -26,6 +27,11 @@ _NODE_CALLS = 1024
 """Under way at once on one connection: an agent has few; a client with more has lost its way."""
 _ATTEST_CALLS = 100
 """Nobody is known yet on this listener, and there is little to ask."""
+
+
+def ocsp_policy(config: ServerConfig) -> OcspPolicy:
+    section = config.revocation
+    return OcspPolicy(config.trust_domain, section.ocsp_validity, section.ocsp_certificate_ttl)
 
 
 def store_limits(config: ServerConfig) -> Limits:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -280,3 +282,49 @@ async def _front_works(scene: Scene) -> bool:
     async with traffic(scene.url) as tally:
         await asyncio.sleep(0.3)
     return tally.requests > 0 and tally.failed == 0
+
+
+# Stapling
+
+OPENSSL = shutil.which("openssl")
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="there is no openssl")
+async def test_a_real_envoy_staples_the_answer_and_takes_each_new_one() -> None:
+    """Envoy 1.40 hands on what it is given; whether a client looks at it is the client's affair."""
+    agent = {"SDS_AGENT_SVID__OCSP_STAPLE": "workload"}
+    server = {"SDS_SERVER_REVOCATION__OCSP_VALIDITY": "10s"}
+    async with new_world(server_env=server, agent_env=agent) as world:
+        await world.start()
+        scene = await set_up(world)
+        seen: set[str] = set()
+
+        async def stapled() -> bool:
+            said = await _openssl_status(scene)
+            assert "OCSP Response Status: successful" in said or "no response sent" in said, said
+            found = re.search(r"Produced At: (.*)", said)
+            if found is None:
+                return False
+            assert "Cert Status: good" in said
+            assert "Response verify OK" in said or "OCSP Response Data" in said
+            seen.add(found[1])
+            return len(seen) > 1
+
+        await eventually(stapled, within=30, every=0.5)
+        async with traffic(scene.url) as tally:
+            await asyncio.sleep(0.5)
+        assert tally.failed == 0, list(tally.failures)
+        await unrejected(scene.front, scene.back)
+
+
+async def _openssl_status(scene: Scene) -> str:
+    """What OpenSSL's client is shown in the handshake when it asks for the certificate's status."""
+    assert OPENSSL is not None
+    ca = scene.world.folder / "ca.pem"
+    ca.write_bytes((await fetch(scene.world.stack.sds_socket, "ROOTCA")).validation_context.trusted_ca.inline_bytes)
+    process = await asyncio.create_subprocess_exec(
+        OPENSSL, "s_client", "-connect", f"{LOOPBACK}:{scene.port}", "-status", "-CAfile", str(ca),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(process.communicate(), 10)
+    return out.decode(errors="replace")

@@ -108,6 +108,14 @@ class OcspService:
             return OcspAnswer(Refusal.TRY_LATER.der, now)
         return OcspAnswer(der, now, until)
 
+    async def staple(self, authority_id: str, serial: str) -> OcspAnswer | None:
+        """An answer about one certificate, to be stapled; None where none can be had now."""
+        authority = next((one for one in self._authorities.slots(AuthorityKind.X509) if one.id == authority_id), None)
+        if authority is None:
+            return None
+        answer = await self.answer(OcspRequest((self._hashes(authority).cert_id(serial),)))
+        return None if answer.until is None else answer
+
     def _issuer_of(self, request: OcspRequest, now: datetime) -> Authority | None:
         known = [
             one

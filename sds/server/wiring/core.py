@@ -23,6 +23,7 @@ from sds.server.follower import Bundles, Follower, load_facts
 from sds.server.registry import Registry
 from sds.server.revocation.journal_file import JournalFile
 from sds.server.revocation.memory import Memory, open_memory
+from sds.server.revocation.ocsp import OcspService
 from sds.server.revocation.publisher import CrlPublisher
 from sds.server.stages import Passing
 from sds.server.telemetry import Telemetry
@@ -54,6 +55,7 @@ class Core:
     follower: Follower
     memory: Memory
     crls: CrlPublisher
+    ocsp: OcspService
     passing: Passing
 
 
@@ -92,7 +94,8 @@ async def open_core(
         await upstream.close()
         raise
     follower = Follower(store, registry, bundles, clock)
+    ocsp = OcspService(store, authorities, events, options.ocsp_policy(config), serials, clock)
     return Core(
         config, clock, events, telemetry, store, custody, keys, upstream, authorities, registry, follower, memory, crls,
-        passing,
+        ocsp, passing,
     )  # fmt: skip

@@ -30,6 +30,7 @@ from sds.server.node_api import NodeApi
 from sds.server.own_svid import OwnSvid
 from sds.server.refusals import RefusalLog
 from sds.server.reports import Reports
+from sds.server.revocation.staples import Staples
 from sds.server.rpc import Service
 from sds.server.signing import BatchSigner
 from sds.server.telemetry import ConnectionTelemetry
@@ -169,6 +170,7 @@ def _node_api(
         signer,
         tokens,
         _downstream_api(core, refusals),
+        Staples(core.store, core.ocsp),
         Reports(core.store, core.events, core.telemetry),
         refusals,
         core.clock,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from uuid import uuid4
 
 from starlette.routing import BaseRoute
 
-from ca.serial import RandomSerials
-from sds.server.revocation.ocsp import OcspPolicy, OcspService
 from sds.server.revocation.routes import revocation_routes
 from sds.server.revocation.served import ServedLists
 from sds.server.revocation.service import RevocationParts, RevocationService
@@ -33,8 +30,5 @@ def revocation_service(core: Core, desk: Desk) -> RevocationService:
 
 def public_revocation(core: Core) -> list[BaseRoute]:
     """CRLs and OCSP, for a public listener."""
-    section = core.config.revocation
-    policy = OcspPolicy(core.config.trust_domain, section.ocsp_validity, section.ocsp_certificate_ttl)
-    service = OcspService(core.store, core.authorities, core.events, policy, RandomSerials(os.urandom), core.clock)
     lists = ServedLists(core.store, core.authorities, core.events, core.clock)
-    return revocation_routes(lists.get, service)
+    return revocation_routes(lists.get, core.ocsp)

@@ -20,7 +20,7 @@ from ca.keys import KeyType, PrivateKey, generate, key_hash
 from ca.revocation import Crl, parse_crl
 from ca.svid import X509Svid, parse_svid
 from sds._pb.sds.node.v1 import node_pb2
-from tests.contract.node.harness import AGENT, Identity, Node, csr, next_message, running, status_of
+from tests.contract.node.harness import AGENT, OTHER_AGENT, Identity, Node, csr, next_message, running, status_of
 from tests.contract.node.test_sign import codes, sign
 from tests.contract.node.test_watch import ids, watch
 
@@ -270,3 +270,24 @@ async def test_lists_and_answers_are_served_where_that_is_configured(folder: Pat
         assert await node.metric("sds_server_revocations_total", kind="serial") == 1
         assert await node.metric("sds_server_revoked_certificates") == 1
         assert await node.metric("sds_server_revocation_problem") == 0
+
+
+async def test_agents_get_answers_to_staple_about_what_they_were_given_and_nothing_else(node: Node) -> None:
+    agent, other = await node.attest(), await node.attest(OTHER_AGENT)
+    svid = await svid_under(node, agent, (await node.entry("/web"))["id"])
+    theirs = await svid_under(node, other, (await node.entry("/web", parent=OTHER_AGENT))["id"])
+
+    async def staples(who: Identity, *serials: str) -> dict[str, ocsp.OCSPResponse]:
+        answer = await node.node(who).OcspStaples(node_pb2.OcspStaplesRequest(serials=serials), timeout=10)
+        return {one.serial: ocsp.load_der_ocsp_response(one.response) for one in answer.staples}
+
+    asked = (svid.serial, theirs.serial, "ab" * 20, "", "no hex", svid.serial)
+    found = await staples(agent, *asked)
+    assert found.keys() == {svid.serial}
+    assert found[svid.serial].certificate_status is ocsp.OCSPCertStatus.GOOD
+    assert isinstance(found[svid.serial].hash_algorithm, hashes.SHA1)
+    assert (await staples(other, *asked)).keys() == {theirs.serial}
+    await revoke(node, "serial", svid.serial)
+    assert (await staples(agent, svid.serial))[svid.serial].certificate_status is ocsp.OCSPCertStatus.REVOKED
+    too_many = node.node(agent).OcspStaples(node_pb2.OcspStaplesRequest(serials=["0a"] * 10_000), timeout=10)
+    assert (await status_of(too_many))[0] is grpc.StatusCode.INVALID_ARGUMENT

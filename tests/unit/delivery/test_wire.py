@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import pytest
 from envoy.config.core.v3.base_pb2 import Node as NodeMessage
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from ca.masked import Masked
 from sds.delivery.decode import decode_delta, decode_sotw
-from sds.delivery.encode import Encoder
+from sds.delivery.encode import Encoder, encode_secret
 from sds.delivery.errors import InvalidRequest
 from sds.delivery.messages import SECRET_TYPE, Node
 from sds.delivery.resource import GenericSecret, TicketKeys, make_resource
@@ -43,6 +44,15 @@ def test_a_state_of_the_world_response():
     assert secret.name == "default"
     assert secret.tls_certificate.certificate_chain.inline_bytes == certificate(label="/web").chain_pem
     assert secret.tls_certificate.private_key.inline_bytes == certificate().private_key_pem.reveal()
+
+
+def test_an_ocsp_answer_goes_along_where_there_is_one():
+    plain = Secret.FromString(encode_secret("default", certificate()))
+    assert not plain.tls_certificate.HasField("ocsp_staple")
+    stapled = replace(certificate(), ocsp_staple=b"\x30\x03answer")
+    secret = Secret.FromString(encode_secret("default", stapled))
+    assert secret.tls_certificate.ocsp_staple.inline_bytes == b"\x30\x03answer"
+    assert make_resource("default", stapled).version != make_resource("default", certificate()).version
 
 
 def test_a_delta_response():

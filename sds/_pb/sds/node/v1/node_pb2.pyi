@@ -277,6 +277,30 @@ class SignIntermediateResponse(_message.Message):
     upstream_roots: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, certificate_chain: _Optional[_Iterable[bytes]] = ..., upstream_roots: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
+class OcspStaplesRequest(_message.Message):
+    __slots__ = ("serials",)
+    SERIALS_FIELD_NUMBER: _ClassVar[int]
+    serials: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, serials: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class OcspStaplesResponse(_message.Message):
+    __slots__ = ("staples",)
+    STAPLES_FIELD_NUMBER: _ClassVar[int]
+    staples: _containers.RepeatedCompositeFieldContainer[OcspStaple]
+    def __init__(self, staples: _Optional[_Iterable[_Union[OcspStaple, _Mapping]]] = ...) -> None: ...
+
+class OcspStaple(_message.Message):
+    __slots__ = ("serial", "response", "this_update", "next_update")
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    THIS_UPDATE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_UPDATE_FIELD_NUMBER: _ClassVar[int]
+    serial: str
+    response: bytes
+    this_update: _timestamp_pb2.Timestamp
+    next_update: _timestamp_pb2.Timestamp
+    def __init__(self, serial: _Optional[str] = ..., response: _Optional[bytes] = ..., this_update: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_update: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class ReportDeliveryRequest(_message.Message):
     __slots__ = ("run_id", "sequence", "snapshot", "streams", "closed_stream_ids", "events", "events_dropped", "bundle_sequence")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]

@@ -133,6 +133,11 @@ class NodeStub:
                 request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateRequest.SerializeToString,
                 response_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateResponse.FromString,
                 _registered_method=True)
+        self.OcspStaples = channel.unary_unary(
+                '/sds.node.v1.Node/OcspStaples',
+                request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesRequest.SerializeToString,
+                response_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesResponse.FromString,
+                _registered_method=True)
         self.ReportDelivery = channel.unary_unary(
                 '/sds.node.v1.Node/ReportDelivery',
                 request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.ReportDeliveryRequest.SerializeToString,
@@ -180,6 +185,13 @@ class NodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OcspStaples(self, request, context):
+        """OCSP answers to staple to certificates that this agent was given. Of one that was not there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportDelivery(self, request, context):
         """What the agent's streams hold, and what was seen. At least once: `sequence` lets the server drop repeats.
         """
@@ -214,6 +226,11 @@ def add_NodeServicer_to_server(servicer, server):
                     servicer.SignIntermediate,
                     request_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateRequest.FromString,
                     response_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateResponse.SerializeToString,
+            ),
+            'OcspStaples': grpc.unary_unary_rpc_method_handler(
+                    servicer.OcspStaples,
+                    request_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesRequest.FromString,
+                    response_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesResponse.SerializeToString,
             ),
             'ReportDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportDelivery,
@@ -356,6 +373,33 @@ class Node:
             '/sds.node.v1.Node/SignIntermediate',
             sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateRequest.SerializeToString,
             sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.SignIntermediateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OcspStaples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sds.node.v1.Node/OcspStaples',
+            sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesRequest.SerializeToString,
+            sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesResponse.FromString,
             options,
             channel_credentials,
             insecure,
