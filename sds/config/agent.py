@@ -12,6 +12,7 @@ from pydantic import model_validator
 from sds.config.common import HealthSection, LogSection, cross_check, with_default
 from sds.config.jwt import AgentJwtSection
 from sds.config.problems import Problem
+from sds.config.profile_values import ProfileNames
 from sds.config.types import (
     Address,
     Count,
@@ -23,7 +24,6 @@ from sds.config.types import (
     RemoteAddress,
     Section,
     SocketPath,
-    TextList,
     key,
 )
 
@@ -127,7 +127,7 @@ class SvidSection(Section):
         default=timedelta(minutes=5),
         le=timedelta(days=1),
     )
-    ocsp_staple: TextList = key(
+    ocsp_staple: ProfileNames = key(
         "Certificate profiles whose certificates get an OCSP answer to staple, for clients that look at it; entries "
         "without a profile have `workload`.",
         default=(),

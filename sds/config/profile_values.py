@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from attestation.errors import InvalidSubject
+from attestation.rules import PROFILE_NAME
 from attestation.subject import UPPER_BOUNDS, parse_subject
 from ca.csr import LeafKey
 from ca.limits.names import Network, domain_problem, pattern_problem
@@ -102,6 +103,11 @@ def _fixed(text: str) -> str:
     return text
 
 
+def _name_problem(text: str) -> str:
+    return "" if PROFILE_NAME.fullmatch(text) else "is no profile's name: small letters, digits, dashes and underscores"
+
+
+ProfileNames = Annotated[TextList, _each(_name_problem)]
 DnsPatterns = Annotated[TextList, _each(pattern_problem)]
 Networks = Annotated[TextList, _each(_problem_of(network))]
 MailDomains = Annotated[TextList, _each(domain_problem)]
