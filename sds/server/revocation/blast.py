@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from ca.authority import AuthorityKind, AuthorityState
+from ca.bundle import TrustBundle
 from ca.profile import ProfileName
 from ca.revocation import MAX_REVOKED, Reason
 from ca.upstreams import nested
@@ -20,6 +21,7 @@ from sds.admin.services.revocations import (
     RevocationOrder,
     Unreached,
 )
+from sds.delivery.resource import SpiffeValidator, make_resource
 from sds.server.downstream.lists import issuers_below
 from sds.store.errors import NotFound
 from sds.store.records import EntryFilter, StreamRecord
@@ -42,15 +44,16 @@ INTERMEDIATE = (
 UNKNOWN = "nothing is known by this name; it is blocked should it appear"
 
 
-def survey(uow: UnitOfWork, order: RevocationOrder, value: str) -> BlastRadius:
-    """`value` is the order's, in its one form (target.py)."""
+def survey(uow: UnitOfWork, order: RevocationOrder, value: str, bundle: TrustBundle) -> BlastRadius:
+    """`value` is the order's, in its one form (target.py); `bundle` what sidecars are told now."""
     certificates = uow.revocations.concerned(order.kind, value, limit=MAX_REVOKED + 1)
     revoked = uow.revocations.find(one.serial for one in certificates)
     serials = frozenset(one.serial for one in certificates)
     streams = list(_all_streams(uow))
     holding = [one for one in streams if _holds(one, order.kind, value, serials)]
-    told = _lists_are_told(uow)
-    unreached = [] if order.kind is BlockKind.AUTHORITY or not certificates else list(_unreached(streams, told=told))
+    unreached: list[Unreached] = []
+    if certificates and order.kind is not BlockKind.AUTHORITY:
+        unreached = list(_unreached(streams, _validator_version(bundle), told=_lists_are_told(uow)))
     entries = _entries(uow, order.kind, value, certificates)
     identities = sorted({str(one.spiffe_id) for one in certificates})
     agents = sorted({str(one.agent_id) for one in certificates if one.agent_id} | _named_agent(order.kind, value))
@@ -99,18 +102,24 @@ def _lists_are_told(uow: UnitOfWork) -> bool:
     return not (nested_below_others or issuers_below(uow))
 
 
-def _unreached(streams: Iterable[StreamRecord], *, told: bool) -> Iterator[Unreached]:
+def _validator_version(bundle: TrustBundle) -> str:
+    """Of our bundle in the form for Envoy's SPIFFE validator: who holds that has asked for it by node metadata."""
+    content = SpiffeValidator(((bundle.trust_domain.name, bundle.pem()),))
+    return make_resource(str(bundle.trust_domain.id), content).version
+
+
+def _unreached(streams: Iterable[StreamRecord], validator: str, *, told: bool) -> Iterator[Unreached]:
     for stream in streams:
-        why = _out_of_reach(stream) if told else OutOfReach.OTHER_SERVERS
+        why = _out_of_reach(stream, validator) if told else OutOfReach.OTHER_SERVERS
         if why is not None:
             yield Unreached(stream, why)
 
 
-def _out_of_reach(stream: StreamRecord) -> OutOfReach | None:
+def _out_of_reach(stream: StreamRecord, validator: str) -> OutOfReach | None:
     """By what agents report: a CRL has no effect where this is not None."""
     if stream.protocol == "workload-api":
         return OutOfReach.WORKLOAD_API
-    if any(resource.name == EVERY_BUNDLE for resource in stream.resources):
+    if any(one.name == EVERY_BUNDLE or one.sent_version == validator for one in stream.resources):
         return OutOfReach.SPIFFE_VALIDATOR
     program = PurePosixPath(stream.process.path).name
     if program.startswith("mosn") or "mosn" in stream.node_id.lower():

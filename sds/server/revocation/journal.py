@@ -16,6 +16,7 @@ from ca.revocation import Reason
 from sds.store.errors import StoreError
 from sds.store.revocation.records import BlockKind, BlockRecord, RevocationRecord
 
+TAINTED, REVOKED = "tainted", "revoked"
 _SEAL_CHARACTERS = 32
 _ITEMS_A_LINE = 500
 _START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,12 +47,15 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that the journal says. `epochs`: every name that the database had."""
+    """All that the journal says. `epochs`: every name that the database had. `authorities`: the ids of those that were
+    distrusted, each TAINTED or REVOKED.
+    """
 
     epochs: frozenset[str] = frozenset()
     marks: Marks = Marks()
     blocks: Mapping[str, BlockRecord] = field(default_factory=dict)
     revocations: Mapping[str, RevocationRecord] = field(default_factory=dict)
+    authorities: Mapping[str, str] = field(default_factory=dict)
 
     def news(self, now: Known) -> Known:
         """What `now` says and this does not."""
@@ -60,6 +64,7 @@ class Known:
             now.marks,
             {name: block for name, block in now.blocks.items() if self.blocks.get(name) != block},
             {name: one for name, one in now.revocations.items() if self.revocations.get(name) != one},
+            {name: one for name, one in now.authorities.items() if self.authorities.get(name) != one},
         )
 
     def joined(self, news: Known) -> Known:
@@ -69,7 +74,12 @@ class Known:
             news.marks if news.marks.epoch else self.marks,
             {**self.blocks, **news.blocks},
             {**self.revocations, **news.revocations},
+            {**self.authorities, **news.authorities},
         )
+
+    def __bool__(self) -> bool:
+        """Whether it says anything but marks."""
+        return bool(self.epochs or self.blocks or self.revocations or self.authorities)
 
     def unexpired(self, now: datetime) -> Known:
         """Without the certificates that have expired, and without holds that were lifted."""
@@ -129,9 +139,10 @@ class _Said:
         self._marks = Marks()
         self._blocks: dict[str, BlockRecord] = {}
         self._revocations: dict[str, RevocationRecord] = {}
+        self._authorities: dict[str, str] = {}
 
     def known(self) -> Known:
-        return Known(frozenset(self._epochs), self._marks, self._blocks, self._revocations)
+        return Known(frozenset(self._epochs), self._marks, self._blocks, self._revocations, self._authorities)
 
     def line(self, line: bytes, seal: str) -> str:
         """Take in the line that follows on the one with `seal`; returns its own. Raises what is wrong with it."""
@@ -146,6 +157,8 @@ class _Said:
                 self._blocks[document["id"]] = _block(document)
             case "revoked":
                 self._revocations |= {one.serial: one for one in map(_revocation, document["items"])}
+            case "authority":
+                self._authorities[str(document["id"])] = str(document["state"])
             case "marks":
                 numbers = (int(document[name]) for name in ("revision", "bundle_sequence", "crl_number"))
                 self._marks = Marks(str(document["epoch"]), *numbers)
@@ -180,6 +193,8 @@ def _documents(facts: Known) -> Iterator[dict[str, Any]]:
     ]
     for at in range(0, len(items), _ITEMS_A_LINE):
         yield {"is": "revoked", "items": items[at : at + _ITEMS_A_LINE]}
+    for authority_id, state in facts.authorities.items():
+        yield {"is": "authority", "id": authority_id, "state": state}
     if facts.marks.epoch:
         marks = facts.marks
         yield {

@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from attestation.spiffe_id import SpiffeId
+from ca.authority import Authority
 from sds.audit.event import Json, Target
 from sds.logs import get_logger
 from sds.server.events import Events, system_actor
-from sds.server.revocation.journal import JournalUnusable, Known, Marks
+from sds.server.revocation.journal import REVOKED, TAINTED, JournalUnusable, Known, Marks
 from sds.server.revocation.journal_file import JournalFile
 from sds.server.revocation.publisher import CRL_FLOOR
 from sds.server.transactions import Transactions
@@ -43,7 +44,7 @@ class Memory:
         async with self._one_at_a_time:
             now, at = await self._store.read(lambda uow: (standing(uow), uow.now))
             news = self._known.news(now)
-            if news.blocks or news.revocations or news.epochs or news.marks != self._known.marks:
+            if news or news.marks != self._known.marks:
                 await asyncio.to_thread(self._file.append, news)
                 self._known = self._known.joined(news).unexpired(at)
                 if self._file.large:
@@ -91,7 +92,10 @@ def standing(uow: UnitOfWork) -> Known:
     )
     blocks = {block.id: block for block in uow.blocks.all()}
     revocations = {one.serial: one for one in uow.revocations.all()}
-    return Known(frozenset({epoch}), marks, blocks, revocations)
+    authorities = {
+        one.id: REVOKED if one.revoked else TAINTED for one in uow.authorities.all() if one.tainted or one.revoked
+    }
+    return Known(frozenset({epoch}), marks, blocks, revocations, authorities)
 
 
 async def open_memory(store: Transactions, file: JournalFile, events: Events, new_epoch: Callable[[], str]) -> Memory:
@@ -123,12 +127,8 @@ async def _open(store: Transactions, file: JournalFile, events: Events, new_epoc
 def restored(now: Known, known: Known) -> bool:
     """Whether the database says less than it once did."""
     older_name = bool(known.marks.epoch) and known.marks.epoch not in now.epochs
-    return (
-        older_name
-        or now.marks.behind(known.marks)
-        or any(True for _ in _lost_blocks(now, known))
-        or bool(known.revocations.keys() - now.revocations.keys())
-    )
+    lost = any(True for _ in _lost_blocks(now, known)) or bool(known.revocations.keys() - now.revocations.keys())
+    return older_name or lost or now.marks.behind(known.marks)
 
 
 def _lost_blocks(now: Known, known: Known) -> Iterator[str]:
@@ -152,7 +152,7 @@ def recover(uow: UnitOfWork, known: Known, events: Events, new_epoch: str) -> di
     missing = [known.revocations[serial] for serial in sorted(known.revocations.keys() - now.revocations.keys())]
     uow.revocations.add(missing)
     agents = sum(_ban_again(uow, known, block_id) for block_id in lost)
-    authorities = sum(_revoke_again(uow, known, block_id) for block_id in lost)
+    authorities = sum(_distrust_again(uow, one, known.authorities) for one in uow.authorities.all())
     uow.settings.put(EPOCH, new_epoch)
     uow.settings.put(CRL_FLOOR, str(max(known.marks.crl_number, now.marks.crl_number)))
     uow.authorities.raise_sequence(known.marks.bundle_sequence)
@@ -183,15 +183,10 @@ def _ban_again(uow: UnitOfWork, known: Known, block_id: str) -> bool:
     return True
 
 
-def _revoke_again(uow: UnitOfWork, known: Known, block_id: str) -> bool:
-    block = known.blocks[block_id]
-    if block.kind is not BlockKind.AUTHORITY:
+def _distrust_again(uow: UnitOfWork, standing: Authority, known: Mapping[str, str]) -> bool:
+    """Taint or revoke it, if it once was and is not; whether that was so."""
+    revoked = known.get(standing.id) == REVOKED
+    if standing.id not in known or standing.revoked or (standing.tainted and not revoked):
         return False
-    try:
-        found = uow.authorities.get(block.value)
-    except NotFound:
-        return False
-    if found.revoked:
-        return False
-    uow.authorities.compare_and_swap(found, replace(found, tainted=True, revoked=True))
+    uow.authorities.compare_and_swap(standing, replace(standing, tainted=True, revoked=revoked))
     return True

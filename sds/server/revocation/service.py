@@ -11,6 +11,7 @@ from typing import Protocol
 
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import Authority
+from ca.bundle import TrustBundle
 from ca.errors import CaError
 from ca.revocation import MAX_REVOKED, Reason
 from sds.admin.errors import FieldProblem, InvalidInput
@@ -69,6 +70,7 @@ class RevocationParts:
     authorities: AuthorityOrders
     publish: Callable[[], Awaitable[None]]
     keep: Callable[[], Awaitable[None]]
+    bundle: Callable[[], TrustBundle]
     trust_domain: TrustDomain
     new_id: Callable[[], str]
     clock: Clock
@@ -87,7 +89,8 @@ class RevocationService:
         parts, started = self._parts, self._parts.clock.monotonic()
         value = value_of(order, parts.trust_domain)
         order = replace(order, value=value)
-        radius = await self._desk.store.read(lambda uow: _look(uow, order))
+        bundle = parts.bundle()
+        radius = await self._desk.store.read(lambda uow: _look(uow, order, bundle))
         if order.dry_run:
             return Revocation(order, radius)
         if order.kind is BlockKind.AUTHORITY:
@@ -192,10 +195,10 @@ class RevocationService:
         return self._desk.event(now, call, action, Target(_TARGETS[block.kind], block.value), {**facts, **details})
 
 
-def _look(uow: UnitOfWork, order: RevocationOrder) -> BlastRadius:
+def _look(uow: UnitOfWork, order: RevocationOrder, bundle: TrustBundle) -> BlastRadius:
     """Raises NotFound for what there never was, InvalidInput for what cannot be."""
     _check_exists(uow, order)
-    return survey(uow, order, order.value)
+    return survey(uow, order, order.value, bundle)
 
 
 def _check_exists(uow: UnitOfWork, order: RevocationOrder) -> None:

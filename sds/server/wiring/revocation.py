@@ -20,6 +20,7 @@ def revocation_service(core: Core, desk: Desk) -> RevocationService:
             authorities=core.authorities,
             publish=core.crls.ensure,
             keep=core.memory.keep,
+            bundle=lambda: core.registry.bundle,
             trust_domain=core.config.trust_domain,
             new_id=lambda: uuid4().hex,
             clock=core.clock,

@@ -190,7 +190,15 @@ def revocation_service(
     publish = CrlPublisher(store, authorities, events, clock, observer).ensure
     return RevocationService(
         RevocationParts(
-            desk, authorities, publish, _nothing_to_keep, TD, lambda: f"b{next(numbers):08}", clock, observer
+            desk=desk,
+            authorities=authorities,
+            publish=publish,
+            keep=_nothing_to_keep,
+            bundle=lambda: TrustBundle(TD, (AUTHORITY,), 7),
+            trust_domain=TD,
+            new_id=lambda: f"b{next(numbers):08}",
+            clock=clock,
+            observer=observer,
         )
     )
 

@@ -120,6 +120,7 @@ def block(kind: BlockKind, value: str, identifier: str) -> BlockRecord:
 async def test_a_restored_database_forgets_no_revocation(restored: Restored) -> None:
     world = World(restored.store, restored.clock)
     old, active = await world.authority(AuthorityState.OLD), await world.authority()
+    doubted = await world.authority(AuthorityState.OLD)
     early = await world.certificate("0a" * 20, active)
     await world.revoke(early)
     await world.change(lambda uow: uow.agents.upsert(agent()))
@@ -145,6 +146,8 @@ async def test_a_restored_database_forgets_no_revocation(restored: Restored) -> 
         standing_now = uow.authorities.get(old.authority.id)
         uow.authorities.compare_and_swap(standing_now, replace(standing_now, tainted=True, revoked=True))
         uow.blocks.lift("b-lifted", "uid:7")
+        suspect = uow.authorities.get(doubted.authority.id)
+        uow.authorities.compare_and_swap(suspect, replace(suspect, tainted=True))
 
     await world.change(more)
     await world.publisher().ensure()
@@ -171,15 +174,18 @@ async def test_a_restored_database_forgets_no_revocation(restored: Restored) -> 
     assert after.epochs == {"epoch-2"}
     assert after.marks.bundle_sequence > before.marks.bundle_sequence
     now = await world.lists()
-    assert now.keys() == {active.authority.id}
+    assert now.keys() == {active.authority.id, doubted.authority.id}
     assert now[active.authority.id].serials == {early.serial, late.serial}
     assert now[active.authority.id].number > lists[active.authority.id].number
     assert (await restored.store.read(lambda uow: uow.agents.get(AGENT))).banned
     gone = await restored.store.read(lambda uow: uow.authorities.get(old.authority.id))
     assert (gone.revoked, gone.tainted) == (True, True)
+    suspect = await restored.store.read(lambda uow: uow.authorities.get(doubted.authority.id))
+    assert (suspect.revoked, suspect.tainted) == (False, True)
     (event,) = await world.events("database.restored")
     assert event.details["certificates"] == 1
     assert event.details["blocks"] == 6
+    assert event.details["authorities"] == 2
 
     # Done once: the next start finds nothing to do.
     await begin(restored.store, restored.journal, "epoch-3")

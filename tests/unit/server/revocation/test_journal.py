@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from ca.revocation import Reason
-from sds.server.revocation.journal import JournalUnusable, Known, Marks, decode, encode
+from sds.server.revocation.journal import REVOKED, TAINTED, JournalUnusable, Known, Marks, decode, encode
 from sds.server.revocation.journal_file import JournalFile
 from sds.store.revocation.records import BlockKind, BlockRecord, RevocationRecord
 from tests.fakes.clock import EPOCH
@@ -49,6 +49,9 @@ FACTS = st.builds(
     marks=st.just(Marks()) | st.builds(Marks, st.text("abc", min_size=1, max_size=3), NUMBERS, NUMBERS, NUMBERS),
     blocks=st.lists(BLOCKS, max_size=4).map(lambda found: {one.id: one for one in found}),
     revocations=st.lists(REVOCATIONS, max_size=6).map(lambda found: {one.serial: one for one in found}),
+    authorities=st.dictionaries(
+        st.text("abc", min_size=1, max_size=4), st.sampled_from([TAINTED, REVOKED]), max_size=2
+    ),
 )
 
 
