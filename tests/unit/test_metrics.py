@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sds.metrics import REFUSED_CONNECTIONS, AgentMetrics, Counters, ServerMetrics
+from sds.metrics import AgentMetrics, Counters, ServerMetrics
+from sds.metrics.kinds import REFUSED_CONNECTIONS
 from tests.fakes.clock import FakeClock
 
 
