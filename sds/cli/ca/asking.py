@@ -77,6 +77,11 @@ def confirm_force(one: Authority, *, yes: bool) -> None:
 
 def must_confirm(question: str, *, yes: bool) -> None:
     """Ask; where nobody can be asked, only --yes will do. Raises CliError."""
+    can_confirm(yes=yes)
+    confirm(question, yes=yes)
+
+
+def can_confirm(*, yes: bool) -> None:
+    """Raises CliError where somebody has to be asked and nobody can be."""
     if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CliError(ExitCode.USAGE, "nothing was done: this has to be confirmed", advice="Say so with --yes.")
-    confirm(question, yes=yes)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
+from sds.cli.parameters import duration
 
 app = typer.Typer(no_args_is_help=True, help="The authorities that sign certificates and tokens: show and rotate them.")
 
@@ -176,7 +177,8 @@ def rotate(
     admin_socket: AdminSocket = SERVER_SOCKET,
     kind: KindOption = Kind.X509,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", help="How long the fleet is waited for, e.g. 10m; else for ever.")
+        str | None,
+        typer.Option("--timeout", help="How long the fleet is waited for, e.g. 10m; else for ever.", callback=duration),
     ] = None,
     force: Annotated[
         bool,
@@ -192,9 +194,8 @@ def rotate(
     It can be interrupted at any time: run again, it goes on from where things stand. JSON output is one event a line.
     """
     from sds.cli.ca.rotate import Wishes, run  # noqa: PLC0415
-    from sds.cli.parameters import duration  # noqa: PLC0415
     from sds.durations import parse_duration  # noqa: PLC0415
 
-    patience = duration(timeout) or (FORCED_WAIT if force else None)
+    patience = timeout or (FORCED_WAIT if force else None)
     longest = None if patience is None else parse_duration(patience).total_seconds()
     run(admin_socket, Wishes(kind.value, longest, force, cross_sign, yes), output, verbose=verbose)

@@ -184,6 +184,8 @@ class Rotation:
 
 def run(socket: Path, wishes: Wishes, output: Format, *, verbose: bool) -> None:
     """Raises CliError, KeyboardInterrupt."""
+    if wishes.force:
+        asking.can_confirm(yes=wishes.yes)  # before anything is prepared or waited for
     with AdminClient(socket, verbose=verbose) as client, progress_for(output) as progress:
         rotation = Rotation(client, wishes, progress, SystemClock())
         try:

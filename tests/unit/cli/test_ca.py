@@ -159,6 +159,10 @@ def test_rotate_tells_people_each_thing_once(sds: Sds, fake: FakeAuthorities) ->
     assert re.search(r"stays in the bundle for another \S+, until 20\S+Z\.$", text, re.MULTILINE)
 
 
+def test_a_timeout_that_is_none_is_told_by_its_name(sds: Sds) -> None:
+    assert "--timeout" in sds("ca", "rotate", "--timeout", "soon", code=2).stderr
+
+
 def test_how_long_the_former_authority_stays() -> None:
     now = datetime.now(UTC)
     assert "for another 59m59s, until " in sentence(Done("b", "a", now + timedelta(hours=1), 1.0))
@@ -185,8 +189,9 @@ def test_rotate_at_the_end_of_its_time_says_who_is_late(sds: Sds, fake: FakeAuth
 
 
 def test_rotate_by_force_activates_at_the_end_of_its_time(sds: Sds, fake: FakeAuthorities) -> None:
-    sds("ca", "rotate", "--force", "--timeout", "0s", code=2)
-    assert only(fake, AuthorityState.PREPARED)
+    standing = len(fake.slots)
+    assert "--yes" in sds("ca", "rotate", "--force", "--timeout", "0s", code=2).stderr
+    assert len(fake.slots) == standing, "nothing is prepared for who cannot be asked"
     events = lines(sds("ca", "rotate", "--force", "--timeout", "0s", "--yes", "--output", "json").stdout)
     assert [(event["event"], event.get("forced")) for event in events][-2:] == [("activated", True), ("done", None)]
 
