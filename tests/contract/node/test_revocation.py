@@ -45,6 +45,13 @@ async def crls_of(node: Node, agent: Identity) -> list[Crl]:
     return [parse_crl(der) for der in message.bundle.crls]
 
 
+async def tokens(node: Node, agent: Identity, *entry_ids: str) -> list[int]:
+    """What came of asking for a JWT-SVID of each: 0 for a token."""
+    items = [node_pb2.JwtItem(entry_id=entry_id, audience=["test"]) for entry_id in entry_ids]
+    answer = await node.node(agent).SignJwtSvids(node_pb2.SignJwtSvidsRequest(items=items), timeout=10)
+    return codes(list(answer.results))
+
+
 async def test_agents_are_told_the_list_at_once(node: Node) -> None:
     agent = await node.attest()
     made = await node.entry("/web")
@@ -77,12 +84,14 @@ async def test_what_is_blocked_vanishes_and_is_not_signed_until_it_is_lifted(nod
         removed += (await next_message(stream)).removed_entry_ids
     results = await sign(node, agent, (made["id"], csr()), (other["id"], csr()))
     assert codes(results) == [E.CODE_NOT_AUTHORIZED, 0]
+    assert await tokens(node, agent, made["id"], other["id"]) == [E.CODE_NOT_AUTHORIZED, 0]
     assert svid.serial in {serial for crl in await crls_of(node, agent) for serial in crl.serials}
     await node.api("POST", f"/v1/blocks/{done['block']['id']}:lift")
     back: list[str] = []
     while "web" not in back:
         back += ids(await next_message(stream))
     assert codes(await sign(node, agent, (made["id"], csr()))) == [0]
+    assert await tokens(node, agent, made["id"]) == [0]
     assert svid.serial in {serial for crl in await crls_of(node, agent) for serial in crl.serials}
 
 
