@@ -9,7 +9,7 @@ from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import TrustDomain
 from ca.bundle import TrustBundle
 from sds.agent.renewal import Held
-from sds.delivery.view import EMPTY, DomainBundle, Identity, Names, Trust, View
+from sds.delivery.view import EMPTY, WAITING, DomainBundle, Identity, Names, Trust, View
 
 Key = tuple[str, ...]
 """The IDs of the matching entries, the default one first."""
@@ -121,7 +121,7 @@ class Views:
         held = [entry_id for entry_id in key if entry_id in self._held]
         trust = self._trust_of(key)
         if not held or trust is None:
-            return EMPTY
+            return WAITING
         identities = [self._held[entry_id].identity for entry_id in held]
         hints = [self._entries[entry_id].spec.hint for entry_id in held]
         return View.build(identities, trust, hints=hints, has_default=key[0] in self._held)

@@ -11,6 +11,7 @@ SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Sec
 STALE_NONCE = "stale nonce"
 OTHER_TYPE = "other type"
 NO_IDENTITY = "no entry matches the caller"
+NO_CERTIFICATE = "an entry matches the caller, but there is no certificate for it that is valid now"
 NOT_GRANTED = "unknown or not granted"
 
 
@@ -90,7 +91,10 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A name that the client asked for cannot be given: NO_IDENTITY or NOT_GRANTED. Once until that changes."""
+    """A name that the client asked for cannot be given: NO_IDENTITY, NO_CERTIFICATE or NOT_GRANTED.
+
+    Once until that changes.
+    """
 
     name: str
     reason: str

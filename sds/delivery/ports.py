@@ -40,13 +40,13 @@ class Caller(Protocol):
     def view(self) -> View:
         """What the caller may have now. Called at every wake, so keep it memoised.
 
-        EMPTY means that no entry matches: the stream stays open and waits for one.
+        EMPTY means that no entry matches, WAITING that its certificate is not there: the stream stays open and waits.
         Raises AttestationRefused when the caller itself is gone or banned: the stream ends.
         """
         ...
 
     def entitled(self) -> bool:
-        """Whether an entry matches, also while its certificate is not there yet and `view()` is EMPTY."""
+        """Whether an entry matches, also while its certificate is not there and `view()` is WAITING."""
         ...
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from sds.delivery.conversation import Variant, converse
 from sds.delivery.decode import decode_sotw
 from sds.delivery.encode import Encoder
 from sds.delivery.errors import InvalidRequest, NoSuchSecret
-from sds.delivery.messages import NO_IDENTITY, NOT_GRANTED, SECRET_TYPE, Node
+from sds.delivery.messages import SECRET_TYPE, Node
 from sds.delivery.places import Places
 from sds.delivery.ports import Caller, CallerInfo, Callers, Observer, StreamInfo
 from sds.delivery.registry import LiveStream, StreamRegistry
@@ -214,7 +214,7 @@ class DeliveryService:
                 found.append(resource)
                 self._observer.sent(seen, clean_name(name), resource.version)
             elif not tolerated(name):
-                self._observer.refused(seen, clean_name(name), NOT_GRANTED if view else NO_IDENTITY)
+                self._observer.refused(seen, clean_name(name), view.refusal)
         if not found:
             raise NoSuchSecret("none of the names is a secret that this caller may have")
         return self._encoder.fetch(found)

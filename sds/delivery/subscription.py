@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sds.delivery.errors import InvalidRequest, LimitExceeded
-from sds.delivery.messages import NO_IDENTITY, NOT_GRANTED, Acked, Effect, Nacked, Reaffirmed, Refused, Send
+from sds.delivery.messages import Acked, Effect, Nacked, Reaffirmed, Refused, Send
 from sds.delivery.resource import Resource
 from sds.delivery.view import View, tolerated
 
@@ -128,7 +128,7 @@ class Subscription:
             slot = self.slots[name]
             target = view.resolve(name, spiffe_validator=spiffe_validator)
             if target is None:
-                effects.extend(_refuse(slot, NOT_GRANTED if view else NO_IDENTITY))
+                effects.extend(_refuse(slot, view.refusal))
                 if slot.held or slot.sent_version:  # clients keep what they have unless they are given something else
                     target = view.withdrawn(name, spiffe_validator=spiffe_validator)
             else:

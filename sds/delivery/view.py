@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from attestation.errors import InvalidSpiffeId
 from attestation.spiffe_id import SpiffeId, TrustDomain
+from sds.delivery.messages import NO_CERTIFICATE, NO_IDENTITY, NOT_GRANTED
 from sds.delivery.resource import Resource, SpiffeValidator, TlsCertificate, TrustedCa, make_resource
 
 TOLERATED_PREFIXES = ("file-cert:", "file-root:")
@@ -118,7 +119,8 @@ class Granted:
 class View:
     """Everything a caller may have. Of one name an identity comes before a bundle, and both before a granted secret.
 
-    `granted` has every identity, the default one first if `has_default`; two may have the same SPIFFE ID.
+    `granted` has every identity, the default one first if `has_default`; two may have the same SPIFFE ID. `matched`: an
+    entry matches the caller, whether or not there is a certificate.
     """
 
     spiffe_ids: tuple[str, ...] = ()
@@ -130,6 +132,7 @@ class View:
     _spiffe: Mapping[str, Resource] = field(default_factory=dict, repr=False)
     _secrets: Mapping[str, Resource] = field(default_factory=dict, repr=False)
     _nobody: bytes = field(default=b"", repr=False)
+    matched: bool = True
 
     @classmethod
     def build(
@@ -182,13 +185,23 @@ class View:
         """All names that resolve, sorted."""
         return tuple(sorted({*self._certificates, *self._plain, *self._secrets}))
 
+    @property
+    def refusal(self) -> str:
+        """Why a name resolves to nothing."""
+        if self:
+            return NOT_GRANTED
+        return NO_CERTIFICATE if self.matched else NO_IDENTITY
+
     def __bool__(self) -> bool:
         """Whether the caller has an identity."""
         return bool(self.spiffe_ids)
 
 
-EMPTY = View()
+EMPTY = View(matched=False)
 """The view of a caller that no entry matches."""
+
+WAITING = View()
+"""The view of a caller that an entry matches, and that has no certificate: not yet, or not any more."""
 
 
 def tolerated(name: str) -> bool:

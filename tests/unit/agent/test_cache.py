@@ -18,7 +18,7 @@ from attestation.selector import Selectors
 from sds.agent.cache import Cache
 from sds.agent.group import WAKES_PER_TURN, Group
 from sds.agent.renewal import Attempt
-from sds.delivery.view import EMPTY
+from sds.delivery.view import EMPTY, WAITING
 from tests.fakes.clock import FakeClock
 from tests.unit.agent.entries import bundle, entry, selectors, svid
 
@@ -79,7 +79,7 @@ def test_a_new_certificate_wakes_who_has_it_and_nobody_else(cache: Cache) -> Non
     other, bystander = join(cache, selectors("unix:uid:2000"), pid=2)
     cache.put({"e1": svid(entry())})
     assert (member.wakes, bystander.wakes) == (1, 0)
-    assert other.view is EMPTY
+    assert other.view is WAITING
     before = mine.view
     cache.put({"e1": svid(entry(), "02")})
     assert member.wakes == 2
@@ -113,7 +113,7 @@ def test_the_default_waits_for_its_certificate_instead_of_being_another_ones(cac
 def test_a_bundle_alone_is_for_nobody(cache: Cache) -> None:
     cache.apply([entry()])
     group, _ = join(cache)
-    assert group.view is EMPTY
+    assert group.view is WAITING
 
 
 def test_a_new_bundle_reaches_everyone(cache: Cache) -> None:
@@ -171,9 +171,9 @@ def test_another_spiffe_id_ends_the_former_one_at_once(cache: Cache) -> None:
     cache.put({"e1": svid(entry())})
     group, _ = join(cache)
     cache.apply([entry(revision=2, path="/other")])
-    assert group.view is EMPTY
+    assert group.view is WAITING
     cache.put({"e1": svid(entry())})
-    assert group.view is EMPTY, "signed for the former ID, and too late"
+    assert group.view is WAITING, "signed for the former ID, and too late"
 
 
 def test_other_selectors_move_an_entry_between_callers(cache: Cache) -> None:
@@ -220,7 +220,7 @@ def test_what_ends_by_itself_is_let_go_at_its_time(cache: Cache, clock: FakeCloc
     assert group.view.spiffe_ids == ("spiffe://example.org/e1",)
     clock.advance(50)
     cache.expire()
-    assert group.view is EMPTY
+    assert group.view is WAITING
     assert member.wakes == 2
 
 

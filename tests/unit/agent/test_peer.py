@@ -16,7 +16,7 @@ from sds.agent.cache import Cache
 from sds.agent.peer import LocalCallers, PeerOptions
 from sds.agent.workload import Workload
 from sds.delivery.errors import LimitExceeded
-from sds.delivery.view import EMPTY
+from sds.delivery.view import EMPTY, WAITING
 from tests.fakes.clock import FakeClock
 from tests.unit.agent.entries import bundle, entry, selectors, svid
 
@@ -380,7 +380,7 @@ async def test_a_certificate_that_does_not_come_is_not_waited_for_for_ever(kit: 
     kit.attestor.facts = selectors("unix:uid:7")
     kit.cache.apply([entry("seven", "unix:uid:7")])
     kit.cache.reach(True)
-    assert (await kit.identify(kit.connect())).view() is EMPTY
+    assert (await kit.identify(kit.connect())).view() is WAITING
 
 
 async def test_names_are_remembered_by_process(kit: Kit) -> None:

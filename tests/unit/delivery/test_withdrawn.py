@@ -9,7 +9,7 @@ from sds.delivery.decode import decode_delta, decode_sotw
 from sds.delivery.messages import NOT_GRANTED, DeltaRequest, Node, Refused, SotwRequest
 from sds.delivery.resource import Resource, SpiffeValidator, TrustedCa
 from sds.delivery.stream import DeltaStream, SotwStream
-from sds.delivery.view import EMPTY, DomainBundle, Trust, View
+from sds.delivery.view import EMPTY, WAITING, DomainBundle, Trust, View
 from tests.fakes.playbook import Ask, Playbook, Push, Sent, ack, acked
 from tests.fakes.secrets import DOMAIN, bundle, identity
 from tests.unit.delivery.test_wire import xds
@@ -118,6 +118,14 @@ def test_without_an_identity_nothing_is_said() -> None:
     given = of(FEDERATED)
     script = play(SotwStream, FEDERATED) >> Ask.of(NAME) << Sent.of(given) >> Push(EMPTY)
     assert script << Refused(NAME, "no entry matches the caller")
+
+
+def test_a_certificate_that_is_not_there_is_not_taken_for_an_entry_that_is_not() -> None:
+    """Who reads the log looks for the server then, and not for selectors."""
+    given = of(FEDERATED)
+    script = play(SotwStream, FEDERATED) >> Ask.of(NAME) << Sent.of(given) >> Push(WAITING)
+    assert script << Refused(NAME, "an entry matches the caller, but there is no certificate for it that is valid now")
+    assert not WAITING and WAITING.withdrawn(NAME) is None
 
 
 def test_the_spiffe_validator_of_all_loses_the_domain() -> None:
