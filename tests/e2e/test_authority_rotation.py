@@ -194,6 +194,7 @@ async def test_an_agent_that_is_away_closes_the_gate_and_what_waits_goes_on_when
         await unharmed(pair, http1)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_authorities_that_live_a_minute_rotate_by_schedule_under_traffic() -> None:
     server = QUICK_SERVER | {

@@ -28,7 +28,8 @@ from spiffe.workloadapi.x509_context import X509Context
 
 
 def say(**facts: Any) -> None:
-    print(json.dumps(facts), flush=True)
+    sys.stdout.write(json.dumps(facts) + "\n")  # in one piece: streams and answers come from several threads
+    sys.stdout.flush()
 
 
 def described(context: X509Context) -> dict[str, Any]:
