@@ -136,9 +136,7 @@ class Agent:
         token.touch(mode=0o600)
         token.write_text(answer.json()["token"])
         address, attest = (f"{LOOPBACK}:{port}" for port in self._stack.ports)
-        enroller = Enroller(
-            Enrolment(attest, folder / "bundle.pem", token, None), LINK, BACKOFF, self._clock, self._log
-        )
+        enroller = Enroller(Enrolment(attest, folder / "bundle.pem", token), LINK, BACKOFF, self._clock, self._log)
 
         async def save(_identity: AgentIdentity) -> None:
             """Nothing of it outlives this process."""

@@ -140,8 +140,9 @@ def translate(code: grpc.StatusCode, details: str) -> AgentError:
         case grpc.StatusCode.UNAVAILABLE if any(sign in details for sign in _UNTRUSTED):
             return ServerUntrusted(
                 "the server's certificate does not verify against the trust bundle, or it is not the server's; "
-                "compare with `sds bundle show`; if the server was made anew, start with an empty data folder, "
-                f"the new bundle and a new token ({text})"
+                "compare with `sds bundle show`; if this agent was away while its authorities were replaced, or the "
+                "server was made anew, start with an empty data folder, a bundle file of now and a new token "
+                f"({text})"
             )
         case grpc.StatusCode.UNAUTHENTICATED:
             return CredentialExpired(text)

@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from attestation.errors import AttestationError
@@ -43,12 +44,14 @@ _UNNAMED = TrustDomain("unnamed")  # a PEM bundle does not say whose it is, and 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """Where and with what to attest. `stored_bundle` serves when no `trust_bundle` file is given."""
+    """Where and with what to attest. `stored` gives what the agent is by now, if it ever was something, and may raise
+    AgentError; its bundle serves unless a `trust_bundle` file was written since.
+    """
 
     address: str
     trust_bundle: Path | None
     join_token_file: Path | None
-    stored_bundle: TrustBundle | None = None
+    stored: Callable[[], AgentIdentity | None] = lambda: None
 
 
 class Enroller:
@@ -153,15 +156,22 @@ class Enroller:
         return accept(answer.svid, answer.bundle, to_pkcs8_pem(key), self._clock)
 
     def _roots(self) -> TrustBundle:
-        path = self._enrolment.trust_bundle
+        """The bundle that was kept current through rotations, or the file if somebody gave a newer one."""
+        path, stored = self._enrolment.trust_bundle, self._stored()
+        if stored is not None and (path is None or not _written_since(path, stored.svid.not_before)):
+            return stored.bundle
         if path is None:
-            if self._enrolment.stored_bundle is None:
-                raise CannotStart(
-                    "this agent does not know its server's trust bundle: save what `sds bundle show` prints there "
-                    "and start the agent with --trust-bundle FILE"
-                )
-            return self._enrolment.stored_bundle
+            raise CannotStart(
+                "this agent does not know its server's trust bundle: save what `sds bundle show` prints there "
+                "and start the agent with --trust-bundle FILE"
+            )
         return read_bundle(path)
+
+    def _stored(self) -> AgentIdentity | None:
+        try:
+            return self._enrolment.stored()
+        except AgentError:  # told at the start; the file has to do
+            return None
 
 
 def accept(
@@ -191,6 +201,14 @@ def read_bundle(path: Path) -> TrustBundle:
     if not bundle.x509_authorities:
         raise CannotStart(f"the trust bundle {path} holds no X.509 authority")
     return bundle
+
+
+def _written_since(path: Path, moment: datetime) -> bool:
+    """A file that cannot be looked at counts: who reads it says why it cannot be used."""
+    try:
+        return path.stat().st_mtime > moment.timestamp()
+    except OSError:
+        return True
 
 
 def _seconds(span: timedelta) -> float:

@@ -163,9 +163,7 @@ async def _identity(
             raise IdentityUnusable(f"{error}; {HOW_TO_ATTEST}") from None
         log.warning("this agent's identity is damaged; attesting anew", reason=str(error))
     enroller = Enroller(
-        Enrolment(
-            str(config.attest_server), config.trust_bundle, config.join_token_file, stored.bundle if stored else None
-        ),
+        Enrolment(str(config.attest_server), config.trust_bundle, config.join_token_file, folder.load_identity),
         options.link(config),
         options.backoff(config),
         clock,

@@ -166,7 +166,8 @@ class AgentConfig(Section):
     server: RemoteAddress = key("The server's `listen` address.")
     attest_server: RemoteAddress = key("The server's `attest_listen` address.", shown="`server`, next port")
     trust_bundle: FilePath | None = key(
-        "File with the trust domain's bundle (PEM or SPIFFE JSON), needed until the data folder holds one.",
+        "File with the trust domain's bundle (PEM or SPIFFE JSON), needed until the data folder holds one. After that "
+        "it serves only to attest anew, if it was written since this agent's last SVID was issued.",
         default=None,
         shown="none",
     )

@@ -170,8 +170,7 @@ class UpstreamServer:
                 "its file with ca.upstream.sds.join_token_file"
             )
         if self._enroller is None:  # one for all tries: it knows which tokens were refused
-            stored = None if former is None else former.bundle
-            enrolment = Enrolment(place.attest_server, place.trust_bundle, place.join_token_file, stored)
+            enrolment = Enrolment(place.attest_server, place.trust_bundle, place.join_token_file, lambda: former)
             self._enroller = Enroller(enrolment, self._options, self._backoff, self._clock, self._log)
         identity = await self._enroller.once()
         if identity.bundle.trust_domain != self._trust_domain:

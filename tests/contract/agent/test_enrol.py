@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import grpc
 import pytest
 from structlog.testing import capture_logs
 
 from ca.csr import parse_csr
-from sds.agent.errors import CannotStart
+from sds.agent.errors import CannotStart, IdentityUnusable
 from tests.contract.agent.conftest import Node
 from tests.fakes.ca import make_authority, make_bundle_of
 from tests.fakes.node_server import AGENT_ID, TOKEN
@@ -32,9 +33,41 @@ async def test_the_bundle_may_be_in_the_spiffe_format(node: Node) -> None:
 
 
 async def test_the_stored_bundle_serves_when_none_is_given(node: Node) -> None:
-    node.write_token()
-    enroller = node.enroller(trust_bundle=None, stored_bundle=node.server.bundle)
+    former = await node.identity()
+    enroller = node.enroller(trust_bundle=None, stored=lambda: former)
+    node.write_token("another")
+    node.server.tokens["another"] = AGENT_ID
     assert str((await enroller.first()).svid.spiffe_id) == AGENT_ID
+
+
+async def test_a_file_of_the_first_day_does_not_stand_above_the_bundle_of_today(node: Node) -> None:
+    """Authorities are replaced; nobody replaces files."""
+    former = await node.identity()
+    path = node.write_bundle(make_bundle_of(make_authority(now=node.clock.now())).pem())
+    long_ago = former.svid.not_before.timestamp() - 60
+    os.utime(path, (long_ago, long_ago))
+    node.write_token("another")
+    node.server.tokens["another"] = AGENT_ID
+    assert str((await node.enroller(stored=lambda: former).first()).svid.spiffe_id) == AGENT_ID
+
+
+async def test_a_file_that_somebody_gave_since_does(node: Node) -> None:
+    """As after a revocation that this agent has not heard of."""
+    former = await node.identity()
+    node.write_bundle(make_bundle_of(make_authority(now=node.clock.now())).pem())
+    node.write_token("another")
+    with pytest.raises(CannotStart, match="does not verify against the trust bundle"):
+        await node.enroller(stored=lambda: former).first()
+    assert len(node.server.seen.attests) == 1, "the token was never sent"
+
+
+async def test_what_is_stored_and_damaged_leaves_the_file(node: Node) -> None:
+    def damaged() -> None:
+        raise IdentityUnusable("damaged")
+
+    node.write_bundle()
+    node.write_token()
+    assert str((await node.enroller(stored=damaged).first()).svid.spiffe_id) == AGENT_ID
 
 
 async def test_a_used_token_ends_the_start_with_what_to_do(node: Node) -> None:
