@@ -55,6 +55,8 @@ def next_step(authority: Authority, now: datetime) -> str:
     """What happens with it next, by the schedule."""
     if authority.gate is not None:
         return ("gate open: " if authority.gate.open else "gate closed: ") + progress(authority.gate, now)
+    if authority.state == "active" and not authority.sound:
+        return "signs no more: the next one does as soon as its gate is open"
     if authority.successor_due is not None:
         due = authority.successor_due
         return f"successor made {moment(due.prepare, now)}, signs from {moment(due.activate, now)}"

@@ -127,6 +127,7 @@ def test_taint_and_revoke(sds: Sds, fake: FakeAuthorities) -> None:
     one = fake.active()
     assert "sds ca rotate" in sds("ca", "taint", one.id).stdout
     assert fake.active().tainted
+    assert "signs no more" in sds("ca", "show", one.id).stdout, "and no successor in half a year"
     sds("ca", "revoke", one.id, code=4)
     sds("ca", "revoke", one.id, "--force", code=2)
     assert not fake.active().revoked
