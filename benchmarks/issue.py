@@ -103,7 +103,7 @@ if __name__ == "__main__":
     parser.add_argument("--in-process", action="store_true", help="the CA alone, against verify or keygen and one sign")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--batch", type=int, default=100, help="CSRs in one call")
-    parser.add_argument("--calls", type=int, default=8, help="calls in flight")
+    parser.add_argument("--calls", type=int, default=16, help="calls in flight")
     parser.add_argument("--database", default="", help="a database URL instead of SQLite")
     arguments = parser.parse_args()
     print(json.dumps(run_in_process(arguments) if arguments.in_process else run(arguments), indent=2))

@@ -46,6 +46,8 @@ from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
+_BATCHES = 3
+"""Under way at once: while one is prepared another is stored and a third is signed."""
 _NOT_FOR_WORKLOADS = frozenset({ProfileName.AGENT, ProfileName.SERVER})
 
 
@@ -112,7 +114,9 @@ class BatchSigner:
         self._events = events
         self._clock = clock
         self._observer = observer
-        self._queue: Coalescer[SignJob, Answer] = Coalescer(self._sign, max_batch=max_batch, max_waiting=max_waiting)
+        self._queue: Coalescer[SignJob, Answer] = Coalescer(
+            self._sign, max_batch=max_batch, max_waiting=max_waiting, workers=_BATCHES
+        )
         # The queue has the limit for all together; what the workers have taken still counts for its agent.
         self._shares = Caps(sys.maxsize, max_of_one_agent)
         self._log = get_logger(__name__)
