@@ -27,6 +27,7 @@ EVENTS_PER_REPORT = 1000
 _NOBODY = CallerInfo()
 _EVENTS_PER_SECOND = 5.0
 """Of one action and user, once half of the queue came at once: no local process fills the server's audit log."""
+_LATE = 0.1  # seconds
 _SHARE = 10
 """Reporting rests this many times as long as it worked: serving comes first."""
 
@@ -79,11 +80,15 @@ class Reporter:
         *,
         interval: timedelta,
         queue: int,
+        silent_for: timedelta,
         backoff: Backoff,
         observer: ReportObserver,
         clock: Clock,
         log: Logger,
     ) -> None:
+        """`silent_for`: how long no bundle is vouched for, since sidecars of before a restart may not be back yet."""
+        self._silent_for = silent_for.total_seconds()
+        self._started = clock.monotonic()
         self._streams = streams
         self._upstream = upstream
         self._run_id = run_id
@@ -124,6 +129,8 @@ class Reporter:
         loop = asyncio.get_running_loop()
         failures = 0
         self._dirty.set()  # an agent without a stream has a bundle to tell of
+        if self._silent_for:
+            loop.call_later(self._silent_for + _LATE, self._dirty.set)
         while True:
             await self._dirty.wait()
             link = await self._upstream.connected()
@@ -176,7 +183,9 @@ class Reporter:
         self._behind = changes.more or bool(self._events)
         # The server takes an agent's word for the bundle of all streams that it was not told of: until it was told of
         # all, we vouch for no more than before, and in the middle of a snapshot for nothing.
-        if not changes.more:
+        if self._clock.monotonic() < self._started + self._silent_for:
+            self._vouched = 0
+        elif not changes.more:
             self._vouched = self._upstream.bundle_sequence
         elif changes.snapshot:
             self._vouched = 0

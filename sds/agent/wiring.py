@@ -7,6 +7,7 @@ import secrets
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -90,8 +91,8 @@ async def build(config: AgentConfig, clock: Clock, folder: DataFolder, descripto
                 folder=str(closed),
                 socket=str(config.socket),
             )
-        enroller, identity = await _identity(config, clock, folder, log)
-        core = _core(config, clock, folder, log, enroller, identity)
+        enroller, identity, returning = await _identity(config, clock, folder, log)
+        core = _core(config, clock, folder, log, enroller, identity, returning=returning)
         return _assemble(core, sockets, descriptors)
     except BaseException:
         sockets.close()
@@ -153,8 +154,8 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
 
 async def _identity(
     config: AgentConfig, clock: Clock, folder: DataFolder, log: Logger
-) -> tuple[Enroller, AgentIdentity]:
-    """The stored SVID if it is still good, else a new one by attestation. Raises AgentError."""
+) -> tuple[Enroller, AgentIdentity, bool]:
+    """The stored SVID if it is still good, else a new one by attestation; and whether one was stored. Raises AgentError."""
     stored: AgentIdentity | None = None
     try:
         stored = folder.load_identity()
@@ -171,17 +172,24 @@ async def _identity(
     )
     if stored is not None and not stored.expired(clock.now()):
         log.info("using the stored identity", spiffe_id=str(stored.svid.spiffe_id))
-        return enroller, stored
+        return enroller, stored, True
     if stored is not None:
         log.warning("the stored SVID has expired", not_after=stored.svid.not_after.isoformat())
     identity = await enroller.first()
     folder.save_identity(identity)
     log.info("attested", spiffe_id=str(identity.svid.spiffe_id), not_after=identity.svid.not_after.isoformat())
-    return enroller, identity
+    return enroller, identity, stored is not None
 
 
 def _core(
-    config: AgentConfig, clock: Clock, folder: DataFolder, log: Logger, enroller: Enroller, identity: AgentIdentity
+    config: AgentConfig,
+    clock: Clock,
+    folder: DataFolder,
+    log: Logger,
+    enroller: Enroller,
+    identity: AgentIdentity,
+    *,
+    returning: bool,
 ) -> Core:
     registry = CollectorRegistry()
     metrics = AgentMetrics(registry)
@@ -214,6 +222,7 @@ def _core(
         run_id,
         interval=config.upstream.report_interval,
         queue=config.upstream.report_queue,
+        silent_for=config.upstream.sidecars_return if returning else timedelta(0),
         backoff=options.backoff(config),
         observer=observer,
         clock=clock,

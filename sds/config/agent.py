@@ -152,6 +152,12 @@ class UpstreamSection(Section):
     sign_batch: Count = key("Most certificates asked for in one call.", default=200, ge=1, le=10_000)
     report_interval: Duration = key("How often deliveries are reported.", default=_SECOND, ge=10 * _MS, le=_HOUR)
     report_queue: Count = key("Events kept for the next report; more are counted and dropped.", default=10_000, ge=1)
+    sidecars_return: Duration = key(
+        "After a restart sidecars of before may still be on their way back (Envoy waits up to 30s), with older "
+        "bundles. For so long the agent tells no server that all have the newest, and a rotation waits.",
+        default=timedelta(seconds=35),
+        le=timedelta(minutes=10),
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -72,7 +72,12 @@ class Dropped:
 
 
 class Kit:
-    def __init__(self, queue: int = 100, interval: timedelta = timedelta(milliseconds=10)) -> None:
+    def __init__(
+        self,
+        queue: int = 100,
+        interval: timedelta = timedelta(milliseconds=10),
+        silent_for: timedelta = timedelta(0),
+    ) -> None:
         self.streams = FakeStreams()
         self.link = FakeLink()
         self.dropped = Dropped()
@@ -83,6 +88,7 @@ class Kit:
             "run",
             interval=interval,
             queue=queue,
+            silent_for=silent_for,
             backoff=Backoff(timedelta(milliseconds=10), timedelta(milliseconds=10)),
             observer=self.dropped,
             clock=self.clock,
@@ -125,6 +131,28 @@ async def test_an_agent_vouches_for_a_bundle_only_when_all_streams_are_told() ->
     kit.link.resync = True
     assert (await kit.send()).bundle_sequence == 8
     assert [(await kit.send()).bundle_sequence for _ in range(3)] == [0, 0, 8]
+
+
+async def test_after_a_restart_no_bundle_is_vouched_for_until_sidecars_have_had_time_to_return() -> None:
+    """Whoever is still on his way back may have any older bundle, and the server knows of no stream of his."""
+    kit = Kit(silent_for=timedelta(seconds=35))
+    assert (await kit.send()).bundle_sequence == 0
+    kit.clock.advance(34.9)
+    assert (await kit.send()).bundle_sequence == 0
+    kit.clock.advance(0.1)
+    assert (await kit.send()).bundle_sequence == 7
+
+
+async def test_when_the_time_of_a_restart_is_over_it_is_told_without_being_asked() -> None:
+    kit = Kit(silent_for=timedelta(milliseconds=1))
+    running = asyncio.create_task(kit.reporter.run())
+    try:
+        await until(lambda: kit.link.requests)
+        kit.clock.advance(1)
+        await until(lambda: len(kit.link.requests) == 2)
+    finally:
+        running.cancel()
+    assert [request.bundle_sequence for request in kit.link.requests] == [0, 7]
 
 
 async def test_the_first_report_of_a_run_is_a_snapshot_and_later_ones_are_changes() -> None:
