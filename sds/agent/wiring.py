@@ -155,7 +155,7 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
 async def _identity(
     config: AgentConfig, clock: Clock, folder: DataFolder, log: Logger
 ) -> tuple[Enroller, AgentIdentity, bool]:
-    """The stored SVID if it is still good, else a new one by attestation; and whether one was stored. Raises AgentError."""
+    """The stored SVID if it is still good, else a new one by attestation; whether one was stored. Raises AgentError."""
     stored: AgentIdentity | None = None
     try:
         stored = folder.load_identity()
