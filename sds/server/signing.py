@@ -7,7 +7,6 @@ the store fails the batch as unavailable, with nothing handed out.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,12 +18,9 @@ from ca.intent import CertificateIntent, IssuedCertificate
 from ca.profile import ProfileName
 from sds.clock import Clock
 from sds.logs import get_logger
-from sds.net.limits import Caps
 from sds.server.authorized import (
     BLOCKED_KEY,
     NOT_AUTHORIZED,
-    OVERLOADED,
-    TOO_MANY_OF_ONE,
     AuthorizedState,
     NotSigned,
     Recheck,
@@ -33,8 +29,8 @@ from sds.server.authorized import (
     entry_for,
     refused,
 )
-from sds.server.coalescer import Coalescer, Overloaded
 from sds.server.events import Events, agent_actor
+from sds.server.fair_queue import FairQueue
 from sds.server.identity import AgentCaller
 from sds.server.issuance import SigningAuthorities, intent_record
 from sds.server.issuing.orders import Batch, Issuing, Order
@@ -114,26 +110,18 @@ class BatchSigner:
         self._events = events
         self._clock = clock
         self._observer = observer
-        self._queue: Coalescer[SignJob, Answer] = Coalescer(
-            self._sign, max_batch=max_batch, max_waiting=max_waiting, workers=_BATCHES
+        self._queue: FairQueue[SignJob, Answer] = FairQueue(
+            self._sign,
+            max_batch=max_batch,
+            max_waiting=max_waiting,
+            max_of_one_agent=max_of_one_agent,
+            workers=_BATCHES,
         )
-        # The queue has the limit for all together; what the workers have taken still counts for its agent.
-        self._shares = Caps(sys.maxsize, max_of_one_agent)
         self._log = get_logger(__name__)
 
     async def sign(self, jobs: Sequence[SignJob]) -> Sequence[Answer]:
         """One answer for each job, in order; all are of one agent. Raises nothing but what is a bug."""
-        if not jobs:
-            return ()
-        agent_id = jobs[0].caller.agent_id
-        if self._shares.acquire(agent_id, len(jobs)) is not None:
-            return [TOO_MANY_OF_ONE] * len(jobs)
-        try:
-            return await self._queue.submit(jobs)
-        except Overloaded:
-            return [OVERLOADED] * len(jobs)
-        finally:
-            self._shares.release(agent_id, len(jobs))
+        return await self._queue.submit(jobs[0].caller.agent_id, jobs) if jobs else ()
 
     async def close(self) -> None:
         """Finish what is under way; later calls are answered as overloaded."""

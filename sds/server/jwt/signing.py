@@ -7,7 +7,6 @@ audit event, so there is a second transaction only where the key failed.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -19,11 +18,8 @@ from ca.errors import AuthorityUnavailable, CaError, IssuanceRefused
 from ca.jwt_svid import IssuedJwtSvid, JwtIssuer, JwtRequest, JwtSigningAuthority, PreparedJwt, check_audience
 from sds.clock import Clock
 from sds.logs import get_logger
-from sds.net.limits import Caps
 from sds.server.authorized import (
     NOT_AUTHORIZED,
-    OVERLOADED,
-    TOO_MANY_OF_ONE,
     AuthorizedState,
     NotSigned,
     Recheck,
@@ -32,8 +28,8 @@ from sds.server.authorized import (
     entry_for,
     refused,
 )
-from sds.server.coalescer import Coalescer, Overloaded
 from sds.server.events import Events, agent_actor
+from sds.server.fair_queue import FairQueue
 from sds.server.identity import AgentCaller
 from sds.server.jwt.events import token_issue, token_unsigned
 from sds.server.stages import Passing, Stage, unwatched
@@ -116,24 +112,14 @@ class JwtBatchSigner:
         self._clock = clock
         self._executor = executor
         self._observer = observer
-        self._queue: Coalescer[JwtJob, JwtAnswer] = Coalescer(self._sign, max_batch=max_batch, max_waiting=max_waiting)
-        # The queue has the limit for all together; what the workers have taken still counts for its agent.
-        self._shares = Caps(sys.maxsize, max_of_one_agent)
+        self._queue: FairQueue[JwtJob, JwtAnswer] = FairQueue(
+            self._sign, max_batch=max_batch, max_waiting=max_waiting, max_of_one_agent=max_of_one_agent
+        )
         self._log = get_logger(__name__)
 
     async def sign(self, jobs: Sequence[JwtJob]) -> Sequence[JwtAnswer]:
         """One answer for each job, in order; all are of one agent. Raises nothing but what is a bug."""
-        if not jobs:
-            return ()
-        agent_id = jobs[0].caller.agent_id
-        if self._shares.acquire(agent_id, len(jobs)) is not None:
-            return [TOO_MANY_OF_ONE] * len(jobs)
-        try:
-            return await self._queue.submit(jobs)
-        except Overloaded:
-            return [OVERLOADED] * len(jobs)
-        finally:
-            self._shares.release(agent_id, len(jobs))
+        return await self._queue.submit(jobs[0].caller.agent_id, jobs) if jobs else ()
 
     async def close(self) -> None:
         """Finish what is under way; later calls are answered as overloaded."""
