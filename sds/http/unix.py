@@ -17,6 +17,8 @@ from sds.http.protocol import BoundedProtocol, HttpLimits
 from sds.net.listen import UnixListener, listen_tcp, listen_unix
 
 _DEFAULTS = HttpLimits()
+_TURNS = 5
+"""Of the event loop, within which an accepted socket becomes a connection, and an aborted one is closed."""
 _SHUTDOWN_SECONDS = 2.0
 """How long a client may take to answer the end of TLS."""
 
@@ -73,6 +75,16 @@ class HttpServer:
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_seconds))
         self._server.leave.set()
         await self._task
+        await self._cut_latecomers()
+
+    async def _cut_latecomers(self) -> None:
+        """What was accepted in the last moment becomes a connection only now, and nobody serves it."""
+        for _ in range(_TURNS):
+            for connection in tuple(self._server.server_state.connections):
+                transport = getattr(connection, "transport", None)
+                if transport is not None:
+                    transport.abort()
+            await asyncio.sleep(0)
 
     @property
     def port(self) -> int:
