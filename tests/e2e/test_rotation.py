@@ -59,6 +59,7 @@ async def test_rotations_by_change_of_entry(world: World, protocol: SdsProtocol)
             front, back = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
             return all(front <= set(t.client_serials) and back <= set(t.server_serials) for t in (http1, http2))
 
+        await eventually(used)  # the first ones count, too
         for number in range(1, 6):
             held = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
             for entry in entries:
