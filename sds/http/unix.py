@@ -18,7 +18,7 @@ from sds.net.listen import UnixListener, listen_tcp, listen_unix
 
 _DEFAULTS = HttpLimits()
 _TURNS = 5
-"""Of the event loop, within which an accepted socket becomes a connection, and an aborted one is closed."""
+"""Of the event loop, within which an accepted socket becomes a connection."""
 _SHUTDOWN_SECONDS = 2.0
 """How long a client may take to answer the end of TLS."""
 
@@ -73,17 +73,20 @@ class HttpServer:
                 sock.close()
             return
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_seconds))
+        await self._accept_no_more()
         self._server.leave.set()
         await self._task
-        await self._cut_latecomers()
 
-    async def _cut_latecomers(self) -> None:
-        """What was accepted in the last moment becomes a connection only now, and nobody serves it."""
+    async def _accept_no_more(self) -> None:
+        """What was accepted in the last moment becomes a connection first, which the end then closes like all others.
+
+        Else CPython before 3.12 drops it unclosed: its server is closed already when its transport is made.
+        """
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            with contextlib.suppress(RuntimeError, ValueError):  # another loop's way of listening; closed already
+                loop.remove_reader(sock)
         for _ in range(_TURNS):
-            for connection in tuple(self._server.server_state.connections):
-                transport = getattr(connection, "transport", None)
-                if transport is not None:
-                    transport.abort()
             await asyncio.sleep(0)
 
     @property
