@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import groupby
 from operator import attrgetter
-from typing import NoReturn
 
 from cryptography import x509
 
@@ -21,9 +20,10 @@ from ca import der
 from ca.authority import SigningAuthority
 from ca.checks import check_issued, check_period, check_template
 from ca.csr import LeafKey
-from ca.errors import AlreadyIssued, AuthorityUnavailable, CaError, CertificateMismatch
+from ca.errors import AuthorityUnavailable, CaError, CertificateMismatch
 from ca.intent import CertificateIntent, IssuedCertificate, IssueRequest
 from ca.lifetime import clamp
+from ca.once import Once, check_unspent
 from ca.profile import IssuancePolicy, Profile, check_identity
 from ca.serial import SERIAL_BITS, RandomSerials, serial_hex
 from ca.template import LeafNames, LeafTemplate, ToBeSigned, sign_all
@@ -32,13 +32,12 @@ MAX_KNOWN_NAMES = 16_384
 """How many identities' names stay encoded: about 1 kB each."""
 
 _SERIAL_END = 1 << SERIAL_BITS
-_ONCE = "a prepared certificate is signed at most once; prepare a new one"
 
 
-class Prepared:
+class Prepared(Once):
     """A checked certificate that lacks its signature. It is signed at most once, and only by its own authority."""
 
-    __slots__ = ("_unsigned", "authority", "intent", "profile")
+    __slots__ = ("authority", "intent", "profile")
 
     def __init__(
         self, intent: CertificateIntent, authority: SigningAuthority, profile: Profile, unsigned: ToBeSigned
@@ -46,27 +45,10 @@ class Prepared:
         self.intent = intent
         self.authority = authority
         self.profile = profile
-        self._unsigned = unsigned
-
-    @property
-    def spent(self) -> bool:
-        """Whether it has gone to the key."""
-        return not hasattr(self, "_unsigned")
-
-    def take(self) -> ToBeSigned:
-        """Give out the unsigned certificate, once. Raises AlreadyIssued after that."""
-        try:
-            unsigned = self._unsigned
-            del self._unsigned  # atomic: of two threads that got here, one fails
-        except AttributeError:
-            raise AlreadyIssued(_ONCE) from None
-        return unsigned
+        self._unsigned = unsigned  # as Once does it: a call would cost on the hot path
 
     def __repr__(self) -> str:
         return f"Prepared(serial={self.intent.serial}, spent={self.spent})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a prepared certificate cannot be copied: it is signed at most once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +185,7 @@ class Issuer:
         Raises AlreadyIssued, before any key is used, if one was signed before or comes twice. Answers are
         CertificateMismatch where the result is not what was intended: then none of that authority's may leave.
         """
-        if any(item.spent for item in prepared) or len(set(prepared)) != len(prepared):
-            raise AlreadyIssued(_ONCE)
+        check_unspent(prepared)
         answers: list[IssuedCertificate | CaError] = []
         for authority, batch in groupby(prepared, key=_AUTHORITY):
             answers.extend(_issue(authority, list(batch)))

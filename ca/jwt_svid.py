@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from attestation.spiffe_id import SpiffeId
 from ca.authority import Authority, AuthorityKind
 from ca.bundle import JwtKey, TrustBundle
-from ca.errors import AlreadyIssued, AuthorityUnavailable, CaError, InvalidJwtSvid, IssuanceRefused
+from ca.errors import AuthorityUnavailable, CaError, InvalidJwtSvid, IssuanceRefused
 from ca.jws import MAX_TOKEN_BYTES, JwtAlgorithm, compact, raw_signature, signing_input
 from ca.jwt_verify import validate
 from ca.keys import KeyType, spki_der
 from ca.lifetime import clamp
 from ca.masked import Masked
+from ca.once import Once, check_unspent
 from ca.profile import ProfileName, check_identity
 from ca.signer import Scheme, Signer
 
@@ -45,7 +46,6 @@ _BY_KEY = {
     KeyType.RSA_3072: (JwtAlgorithm.RS256, JwtAlgorithm.PS256),
     KeyType.RSA_4096: (JwtAlgorithm.RS256, JwtAlgorithm.PS256),
 }
-_ONCE = "a prepared token is signed at most once; prepare a new one"
 
 
 def algorithm_for(key_type: KeyType, wanted: JwtAlgorithm) -> JwtAlgorithm:
@@ -146,35 +146,18 @@ class IssuedJwtSvid(NamedTuple):
     token: Masked[str]
 
 
-class PreparedJwt:
+class PreparedJwt(Once):
     """A checked token that lacks its signature. It is signed at most once, and only by its own authority."""
 
-    __slots__ = ("_unsigned", "authority", "intent")
+    __slots__ = ("authority", "intent")
 
     def __init__(self, intent: JwtIntent, authority: JwtSigningAuthority, unsigned: bytes) -> None:
+        super().__init__(unsigned)
         self.intent = intent
         self.authority = authority
-        self._unsigned = unsigned
-
-    @property
-    def spent(self) -> bool:
-        """Whether it has gone to the key."""
-        return not hasattr(self, "_unsigned")
-
-    def take(self) -> bytes:
-        """Give out the unsigned token, once. Raises AlreadyIssued after that."""
-        try:
-            unsigned = self._unsigned
-            del self._unsigned  # atomic: of two threads that got here, one fails
-        except AttributeError:
-            raise AlreadyIssued(_ONCE) from None
-        return unsigned
 
     def __repr__(self) -> str:
         return f"PreparedJwt(token_id={self.intent.token_id}, spent={self.spent})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a prepared token cannot be copied: it is signed at most once")
 
 
 class JwtIssuer:
@@ -212,8 +195,7 @@ class JwtIssuer:
         AuthorityUnavailable where the key failed, or InvalidJwtSvid where the first token of a batch does not say what
         was intended: then none of that authority's may leave.
         """
-        if any(item.spent for item in prepared) or len(set(prepared)) != len(prepared):
-            raise AlreadyIssued(_ONCE)
+        check_unspent(prepared)
         answers: list[IssuedJwtSvid | CaError] = []
         for authority, batch in groupby(prepared, key=_AUTHORITY):
             answers.extend(_issue(authority, list(batch)))

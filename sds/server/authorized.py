@@ -9,7 +9,7 @@ from typing import Protocol
 
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
-from ca.errors import AuthorityUnavailable, CaError
+from ca.errors import AuthorityUnavailable, CaError, CsrRefused
 from sds.server.identity import AgentCaller
 from sds.server.revocation.blocked import Blocked
 from sds.store.errors import NotFound
@@ -33,6 +33,7 @@ class NotSigned:
     message: str
 
 
+_CODES = ((AuthorityUnavailable, SignCode.UNAVAILABLE), (CsrRefused, SignCode.CSR_REFUSED))
 NOT_AUTHORIZED = NotSigned(SignCode.NOT_AUTHORIZED, "no such entry for this agent")
 CHANGED = NotSigned(SignCode.UNAVAILABLE, "the entry has just changed; ask again")
 BLOCKED_KEY = NotSigned(SignCode.CSR_REFUSED, "this key was revoked; make another one")
@@ -124,5 +125,7 @@ def entry_for(state: AuthorizedState, caller: AgentCaller, entry_id: str, now: d
 
 def refused(error: CaError) -> NotSigned:
     """What the CA says, as an answer to the agent."""
-    code = SignCode.UNAVAILABLE if isinstance(error, AuthorityUnavailable) else SignCode.REFUSED
-    return NotSigned(code, str(error))
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return NotSigned(code, str(error))
+    return NotSigned(SignCode.REFUSED, str(error))

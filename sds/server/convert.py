@@ -13,7 +13,7 @@ from ca.bundle import TrustBundle
 from ca.intent import IssuedCertificate
 from sds._pb.sds.node.v1 import node_pb2
 from sds.server.authorized import NotSigned, SignCode
-from sds.server.signing import Answer
+from sds.server.certificates import CertificateAnswer
 from sds.server.watch import Update
 from sds.store.records import ProcessRecord
 
@@ -117,7 +117,7 @@ def sign_error(answer: NotSigned) -> node_pb2.SignError:
     return node_pb2.SignError(code=_CODES[answer.code], message=answer.message)
 
 
-def sign_result(entry_id: str, answer: Answer) -> node_pb2.SignResult:
+def sign_result(entry_id: str, answer: CertificateAnswer) -> node_pb2.SignResult:
     if isinstance(answer, NotSigned):
         return node_pb2.SignResult(entry_id=entry_id, error=sign_error(answer))
     return node_pb2.SignResult(entry_id=answer.entry.id, entry_revision=answer.entry.revision, svid=svid(answer.issued))

@@ -17,19 +17,19 @@ from sds.logs import get_logger
 from sds.net.limits import Caps
 from sds.server import convert
 from sds.server.authorized import NOT_AUTHORIZED, NotSigned, SignCode
+from sds.server.certificates import CertificateJob, CertificateSigner
 from sds.server.downstream.api import DownstreamApi
 from sds.server.enrolment import Enrolment
 from sds.server.events import agent_actor
 from sds.server.identity import AgentCaller, CallerCheck, Unwelcome
 from sds.server.jwt.convert import jwt_result
 from sds.server.jwt.events import ACTION as TOKEN_ISSUE
-from sds.server.jwt.signing import JwtBatchSigner, JwtJob
+from sds.server.jwt.signing import JwtJob, TokenSigner
 from sds.server.refusals import Refusal, RefusalLog
 from sds.server.registry import Registry
 from sds.server.reports import Reports, parse_report
 from sds.server.revocation.staples import Staples
 from sds.server.rpc import Call, CallRefused, ServerStream, Unary
-from sds.server.signing import BatchSigner, SignJob
 from sds.server.watch import Update, WatchEnded, Watcher
 
 SERVICE = "sds.node.v1.Node"
@@ -61,8 +61,8 @@ class NodeApi:
         running: Callable[[AgentCaller, str], None],
         registry: Registry,
         enrolment: Enrolment,
-        signer: BatchSigner,
-        jwt_signer: JwtBatchSigner,
+        signer: CertificateSigner,
+        jwt_signer: TokenSigner,
         downstream: DownstreamApi,
         staples: Staples,
         reports: Reports,
@@ -118,7 +118,9 @@ class NodeApi:
     async def sign(self, request: node_pb2.SignX509SvidsRequest, call: Call) -> node_pb2.SignX509SvidsResponse:
         caller = await self._identify(call)
         self._check_count(len(request.items))
-        jobs = [SignJob(caller, item.entry_id, item.csr, convert.process(item.process)) for item in request.items]
+        jobs = [
+            CertificateJob(caller, item.entry_id, item.csr, convert.process(item.process)) for item in request.items
+        ]
         answers = await self._signer.sign(jobs)
         asked = [job.entry_id for job in jobs]
         await self._note_unauthorized("certificate.issue", caller, asked, answers)

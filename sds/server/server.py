@@ -17,13 +17,14 @@ from sds.http.unix import HttpServer
 from sds.logs import get_logger
 from sds.rotation.scheduler import Scheduler
 from sds.server.authority.key_watch import KeyWatch
+from sds.server.certificates import CertificateSigner
 from sds.server.datadir import DataDir
 from sds.server.federation.poller import Poller
 from sds.server.follower import Follower
 from sds.server.health import Health
 from sds.server.housekeeping import Housekeeping
 from sds.server.issuing.workers import InWorkers
-from sds.server.jwt.signing import JwtBatchSigner
+from sds.server.jwt.signing import TokenSigner
 from sds.server.listener import Listener
 from sds.server.own_svid import OwnSvid
 from sds.server.public.listener import PublicListener
@@ -31,7 +32,6 @@ from sds.server.refusals import RefusalLog
 from sds.server.registry import Registry
 from sds.server.revocation.memory import Memory
 from sds.server.revocation.publisher import CrlPublisher
-from sds.server.signing import BatchSigner
 from sds.server.transactions import Transactions
 from sds.server.upstream.service import RunningUpstream
 from sds.store.errors import StoreError
@@ -59,9 +59,9 @@ class Parts:
     registry: Registry
     follower: Follower
     own_svid: OwnSvid
-    signer: BatchSigner
+    signer: CertificateSigner
     signing_workers: InWorkers
-    tokens: JwtBatchSigner
+    tokens: TokenSigner
     refusals: RefusalLog
     housekeeping: Housekeeping
     scheduler: Scheduler

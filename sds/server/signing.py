@@ -1,21 +1,23 @@
-"""SignX509Svids: concurrent calls become batches, and one transaction makes a whole batch durable before the key signs.
+"""Signing for agents: calls become batches, and one transaction makes a whole batch durable before the key signs.
 
-The walk of a batch: who may have what (authorised state) -> CSRs parsed and leaves built -> intents and audit events in
-one transaction -> signatures -> records in a second transaction -> answers. Each item has its own answer; a failure of
-the store fails the batch as unavailable, with nothing handed out.
+The walk of a batch: who may have what (authorised state) -> built -> intents and audit events in one transaction ->
+signatures -> what came of them in a second transaction -> answers. Each item has its own answer; a failure of the store
+fails the batch as unavailable, with nothing handed out.
+
+Certificates (certificates.py) and tokens (jwt/signing.py) differ in their Craft alone.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from attestation.entry import EntrySpec, RegistrationEntry
-from ca.errors import AuthorityUnavailable, CaError, CsrRefused
-from ca.intent import CertificateIntent, IssuedCertificate
-from ca.profile import ProfileName
+from attestation.entry import RegistrationEntry
+from ca.errors import AuthorityUnavailable, CaError
+from sds.audit.event import Actor
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.server.authorized import (
@@ -29,71 +31,121 @@ from sds.server.authorized import (
     entry_for,
     refused,
 )
-from sds.server.events import Events, agent_actor
+from sds.server.events import agent_actor
 from sds.server.fair_queue import FairQueue
 from sds.server.identity import AgentCaller
-from sds.server.issuance import SigningAuthorities, intent_record
-from sds.server.issuing.orders import Batch, Issuing, Order
+from sds.server.issuing.batch import Batch
 from sds.server.stages import Passing, Stage, unwatched
 from sds.server.transactions import Transactions
 from sds.store.errors import StoreError
 from sds.store.records import ProcessRecord
 from sds.store.unit_of_work import UnitOfWork
 
-T = TypeVar("T")
-
 _BATCHES = 3
 """Under way at once: while one is prepared another is stored and a third is signed."""
-_NOT_FOR_WORKLOADS = frozenset({ProfileName.AGENT, ProfileName.SERVER})
 
 
-@dataclass(frozen=True, slots=True)
-class SignJob:
+class Job(Protocol):
     """One item of a call. `process` is what the agent says of the workload: recorded, never trusted."""
 
-    caller: AgentCaller
-    entry_id: str
-    unverified_csr: bytes
-    process: ProcessRecord
+    @property
+    def caller(self) -> AgentCaller: ...
+
+    @property
+    def entry_id(self) -> str: ...
+
+    @property
+    def process(self) -> ProcessRecord: ...
+
+
+class Intent(Protocol):
+    """What is meant to be signed."""
+
+    @property
+    def authority_id(self) -> str: ...
+
+
+JobT = TypeVar("JobT", bound=Job)
+IntentT = TypeVar("IntentT", bound=Intent)
+SignedT = TypeVar("SignedT")
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(Generic[SignedT]):
     entry: RegistrationEntry
-    issued: IssuedCertificate
+    issued: SignedT
 
 
-Answer = Signed | NotSigned
+Answer = Signed[SignedT] | NotSigned
 
-STORE_DOWN = "the certificate could not be recorded, so none was issued; try again later"
+
+@dataclass(frozen=True, slots=True)
+class Meant(Generic[JobT, IntentT]):
+    """A job, the entry that allows it and what came of the two."""
+
+    job: JobT
+    entry: RegistrationEntry
+    intent: IntentT
+
+    @property
+    def actor(self) -> Actor:
+        return agent_actor(self.job.caller.agent_id, self.job.caller.address)
+
+
+class Craft(ABC, Generic[JobT, IntentT, SignedT]):
+    """What is done differently for certificates and for tokens."""
+
+    profile: str
+    """What metrics call it (sds.metrics.kinds.PROFILES)."""
+    store_down: str
+    """What agents are told when the database cannot be written."""
+    recorded: bool
+    """Whether what was signed is recorded, too; what failed always is."""
+
+    @abstractmethod
+    async def prepare(self, orders: Sequence[tuple[JobT, RegistrationEntry]], now: datetime) -> Batch[IntentT, SignedT]:
+        """Check and build, off the event loop. Raises AuthorityUnavailable."""
+
+    @abstractmethod
+    def intend(self, uow: UnitOfWork, meant: Sequence[Meant[JobT, IntentT]]) -> None:
+        """Store intents and audit events; at least one. May be run again after a rollback."""
+
+    @abstractmethod
+    def record(
+        self, uow: UnitOfWork, signed: Sequence[SignedT], failed: Sequence[tuple[Meant[JobT, IntentT], CaError]]
+    ) -> None:
+        """Store what came of it."""
+
+    def key_hash(self, intent: IntentT) -> str:
+        """Of the key that it is for; empty where there is none."""
+        del intent
+        return ""
 
 
 class SigningObserver(Protocol):
-    def signed(self, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None: ...
+    def signed(self, profile: str, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None: ...
 
 
 @dataclass(slots=True)
-class _Item:
+class _Item(Generic[JobT, IntentT, SignedT]):
     """A job on its way: `answer` is None until it is decided."""
 
-    job: SignJob
+    job: JobT
     entry: RegistrationEntry | None
     place: int = -1  # in the batch
-    intent: CertificateIntent | None = None
-    answer: Answer | None = None
+    meant: Meant[JobT, IntentT] | None = None
+    answer: Signed[SignedT] | NotSigned | None = None
     failure: CaError | None = None  # of the signature, after the intent was stored
 
 
-class BatchSigner:
-    """Signs for all callers of this process. `issuing` keeps off the event loop what would hold it up."""
+class BatchSigner(Generic[JobT, IntentT, SignedT]):
+    """Signs for all callers of this process."""
 
     def __init__(
         self,
+        craft: Craft[JobT, IntentT, SignedT],
         store: Transactions,
         state: AuthorizedState,
-        issuing: Issuing,
-        authorities: SigningAuthorities,
-        events: Events,
         clock: Clock,
         observer: SigningObserver,
         *,
@@ -102,15 +154,13 @@ class BatchSigner:
         max_of_one_agent: int,
         passing: Passing = unwatched,
     ) -> None:
-        self._passing = passing
+        self._craft = craft
         self._store = store
         self._state = state
-        self._issuing = issuing
-        self._authorities = authorities
-        self._events = events
         self._clock = clock
         self._observer = observer
-        self._queue: FairQueue[SignJob, Answer] = FairQueue(
+        self._passing = passing
+        self._queue: FairQueue[JobT, Signed[SignedT] | NotSigned] = FairQueue(
             self._sign,
             max_batch=max_batch,
             max_waiting=max_waiting,
@@ -119,7 +169,7 @@ class BatchSigner:
         )
         self._log = get_logger(__name__)
 
-    async def sign(self, jobs: Sequence[SignJob]) -> Sequence[Answer]:
+    async def sign(self, jobs: Sequence[JobT]) -> Sequence[Signed[SignedT] | NotSigned]:
         """One answer for each job, in order; all are of one agent. Raises nothing but what is a bug."""
         return await self._queue.submit(jobs[0].caller.agent_id, jobs) if jobs else ()
 
@@ -127,122 +177,90 @@ class BatchSigner:
         """Finish what is under way; later calls are answered as overloaded."""
         await self._queue.close()
 
-    async def _sign(self, jobs: Sequence[SignJob]) -> Sequence[Answer]:
+    async def _sign(self, jobs: Sequence[JobT]) -> Sequence[Signed[SignedT] | NotSigned]:
         started = self._clock.monotonic()
         now = self._clock.now()
         revision = self._state.revision
-        items = [_Item(job, entry_for(self._state, job.caller, job.entry_id, now)) for job in jobs]
+        items: list[_Item[JobT, IntentT, SignedT]] = [
+            _Item(job, entry_for(self._state, job.caller, job.entry_id, now)) for job in jobs
+        ]
         try:
             batch = await self._prepare(items, now)
-            if any(item.intent for item in items):
+            if any(item.meant for item in items):
                 await self._store.write(lambda uow: self._intend(uow, items, revision))
                 self._passing(Stage.INTENDED)
                 await self._issue(items, batch)
                 self._passing(Stage.SIGNED)
-                await self._store.write(lambda uow: self._record(uow, items))
-                self._passing(Stage.RECORDED)
+                if self._craft.recorded or any(item.failure for item in items):
+                    await self._store.write(lambda uow: self._record(uow, items))
+                    self._passing(Stage.RECORDED)
         except (StoreError, AuthorityUnavailable) as error:
-            self._log.warning("nothing could be signed", batch=len(items), reason=str(error))
-            failure = NotSigned(SignCode.UNAVAILABLE, STORE_DOWN if isinstance(error, StoreError) else str(error))
+            self._log.warning("nothing could be signed", what=self._craft.profile, batch=len(items), reason=str(error))
+            why = self._craft.store_down if isinstance(error, StoreError) else str(error)
             for item in items:
                 if not isinstance(item.answer, NotSigned):
-                    item.answer = failure
+                    item.answer = NotSigned(SignCode.UNAVAILABLE, why)
         answers = [item.answer or NOT_AUTHORIZED for item in items]
         self._count(answers, self._clock.monotonic() - started)
         return answers
 
-    async def _prepare(self, items: Sequence[_Item], now: datetime) -> Batch:
-        """Parse the CSRs and build the leaves. Raises AuthorityUnavailable."""
-        orders: list[Order] = []
+    async def _prepare(self, items: Sequence[_Item[JobT, IntentT, SignedT]], now: datetime) -> Batch[IntentT, SignedT]:
+        """Raises AuthorityUnavailable."""
+        orders: list[tuple[JobT, RegistrationEntry]] = []
+        for item in items:
+            if item.entry is not None:
+                item.place = len(orders)
+                orders.append((item.job, item.entry))
+        batch = await self._craft.prepare(orders, now)
         for item in items:
             if item.entry is None:
                 item.answer = NOT_AUTHORIZED
-            elif item.entry.spec.profile in _NOT_FOR_WORKLOADS:  # no entry passes the rules with it; nor would it here
-                problem = f"the certificate profile {item.entry.spec.profile} is not for workloads"
-                item.answer = NotSigned(SignCode.REFUSED, problem)
+                continue
+            prepared = batch.intents[item.place]
+            if isinstance(prepared, CaError):
+                item.answer = refused(prepared)
+            elif self._state.blocked.key(self._craft.key_hash(prepared)):
+                item.answer = BLOCKED_KEY
             else:
-                item.place = len(orders)
-                orders.append(_order(item.entry.spec, item.job.unverified_csr))
-        batch = await self._issuing.prepare(orders, self._authorities.signing(), now)
-        for item in items:
-            if item.place >= 0:
-                self._judge(item, batch.intents[item.place])
+                item.meant = Meant(item.job, item.entry, prepared)
         return batch
 
-    def _judge(self, item: _Item, prepared: CertificateIntent | CaError) -> None:
-        """Whether what is prepared may go on to be intended."""
-        if isinstance(prepared, CsrRefused):
-            item.answer = NotSigned(SignCode.CSR_REFUSED, str(prepared))
-        elif isinstance(prepared, CaError):
-            item.answer = refused(prepared)
-        elif self._state.blocked.key(prepared.key_hash):
-            item.answer = BLOCKED_KEY
-        else:
-            item.intent = prepared
-
-    def _intend(self, uow: UnitOfWork, items: Sequence[_Item], revision: int) -> None:
+    def _intend(self, uow: UnitOfWork, items: Sequence[_Item[JobT, IntentT, SignedT]], revision: int) -> None:
         """In the transaction: check that the authorised state is still true, then record what will be signed.
 
         May be run again by the store, so it decides anew each time. Raises AuthorityUnavailable.
         """
-        ready = [(item, item.intent) for item in items if item.intent is not None]
-        for authority_id in {intent.authority_id for _, intent in ready}:
+        ready = [(item, item.meant) for item in items if item.meant is not None]
+        for authority_id in {meant.intent.authority_id for _, meant in ready}:
             check_authority(uow, authority_id)
         if uow.changes.since(revision, limit=1).changes:
             recheck = Recheck(uow)
-            for item, intent in ready:
-                item.answer = recheck.refusal(item.job.caller, item.job.entry_id, item.entry, intent.key_hash)
-        records, events = [], []
-        for item, intent in ready:
-            if item.answer is not None or item.entry is None:
-                continue
-            caller, entry, process = item.job.caller, (item.entry.id, item.entry.revision), item.job.process
-            records.append(intent_record(intent, uow.now, entry=entry, agent_id=caller.agent_id, process=process))
-            actor = agent_actor(caller.agent_id, caller.address)
-            events.append(
-                self._events.certificate(uow.now, intent, actor, caller.request_id, entry=entry, process=process)
-            )
-        if not records:  # the recheck has left nothing
-            return
-        uow.certificates.add_intents(records)
-        uow.audit.append_all(events)
+            for item, meant in ready:
+                key_hash = self._craft.key_hash(meant.intent)
+                item.answer = recheck.refusal(item.job.caller, item.job.entry_id, meant.entry, key_hash)
+        left = [meant for item, meant in ready if item.answer is None]
+        if left:
+            self._craft.intend(uow, left)
 
-    async def _issue(self, items: Sequence[_Item], batch: Batch) -> None:
+    async def _issue(self, items: Sequence[_Item[JobT, IntentT, SignedT]], batch: Batch[IntentT, SignedT]) -> None:
         """The only use of the key. Raises AuthorityUnavailable."""
-        ready = [item for item in items if item.answer is None and item.intent is not None]
-        results = await batch.issue([item.place for item in ready])
-        for item, result in zip(ready, results, strict=True):
-            if isinstance(result, IssuedCertificate) and item.entry is not None:
-                item.answer = Signed(item.entry, result)
-            elif isinstance(result, CaError):
+        ready = [(item, item.meant) for item in items if item.answer is None and item.meant is not None]
+        results = await batch.issue([item.place for item, _ in ready])
+        for (item, meant), result in zip(ready, results, strict=True):
+            if isinstance(result, CaError):
                 self._log.error("signing failed", entry_id=item.job.entry_id, reason=str(result))
                 item.answer, item.failure = refused(result), result
+            else:
+                item.answer = Signed(meant.entry, result)
 
-    def _record(self, uow: UnitOfWork, items: Sequence[_Item]) -> None:
+    def _record(self, uow: UnitOfWork, items: Sequence[_Item[JobT, IntentT, SignedT]]) -> None:
         """In the second transaction: what was signed, and what was meant to be and could not."""
         signed = [item.answer.issued for item in items if isinstance(item.answer, Signed)]
-        uow.certificates.mark_issued([(issued.intent.serial, issued.der) for issued in signed])
-        for item in items:
-            if item.failure is not None and item.intent is not None:
-                caller = item.job.caller
-                actor = agent_actor(caller.agent_id, caller.address)
-                uow.audit.append(
-                    self._events.unsigned(uow.now, item.intent, actor, caller.request_id, reason=str(item.failure))
-                )
+        failed = [(item.meant, item.failure) for item in items if item.meant is not None and item.failure is not None]
+        self._craft.record(uow, signed, failed)
 
-    def _count(self, answers: Sequence[Answer], seconds: float) -> None:
+    def _count(self, answers: Sequence[Signed[SignedT] | NotSigned], seconds: float) -> None:
         issued = sum(isinstance(answer, Signed) for answer in answers)
         failed = sum(isinstance(answer, NotSigned) and answer.code is SignCode.UNAVAILABLE for answer in answers)
-        self._observer.signed(len(answers), issued, len(answers) - issued - failed, failed, seconds)
-
-
-def _order(spec: EntrySpec, unverified_csr: bytes) -> Order:
-    return Order(
-        unverified_csr,
-        spec.profile or ProfileName.WORKLOAD,
-        spec.spiffe_id,
-        spec.dns_names,
-        spec.x509_svid_ttl,
-        spec.extra_sans,
-        spec.subject,
-    )
+        counts = len(answers), issued, len(answers) - issued - failed, failed
+        self._observer.signed(self._craft.profile, *counts, seconds)

@@ -26,17 +26,10 @@ class Telemetry:
         self.metrics.calls.inc(method, status.name)
         self.metrics.call_seconds(method, seconds)
 
-    def signed(self, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None:
+    def signed(self, profile: str, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None:
         for outcome, count in (("success", issued), ("refused", refused), ("failure", failed)):
             if count:
-                self.metrics.issued.inc("workload", outcome, by=count)
-        self.metrics.signing_batch(batch)
-        self.metrics.signing_seconds(seconds)
-
-    def signed_jwt(self, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None:
-        for outcome, count in (("success", issued), ("refused", refused), ("failure", failed)):
-            if count:
-                self.metrics.issued.inc("jwt", outcome, by=count)
+                self.metrics.issued.inc(profile, outcome, by=count)
         self.metrics.signing_batch(batch)
         self.metrics.signing_seconds(seconds)
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ca.authority import SigningAuthority
+from ca.intent import CertificateIntent, IssuedCertificate
 from ca.signer import LocalSigner
-from sds.server.issuing.orders import Batch, Order
+from sds.server.issuing.batch import Batch
+from sds.server.issuing.orders import Order
 from sds.server.issuing.threads import InThreads
 from sds.server.issuing.workers import InWorkers, WorkerGone
 
@@ -22,7 +24,9 @@ class Adaptive:
         self._threads = threads
         self._workers = workers
 
-    async def prepare(self, orders: Sequence[Order], signing: SigningAuthority, now: datetime) -> Batch:
+    async def prepare(
+        self, orders: Sequence[Order], signing: SigningAuthority, now: datetime
+    ) -> Batch[CertificateIntent, IssuedCertificate]:
         if len(orders) >= FEW and isinstance(signing.signer, LocalSigner):
             try:
                 return await self._workers.prepare(orders, signing, now)

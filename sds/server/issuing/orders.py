@@ -9,13 +9,17 @@ from typing import NamedTuple, Protocol
 from attestation.spiffe_id import SpiffeId
 from ca.authority import SigningAuthority
 from ca.csr import parse_csr
-from ca.errors import CaError, CsrRefused
+from ca.errors import CaError, CsrRefused, IssuanceRefused
 from ca.intent import CertificateIntent, IssuedCertificate, IssueRequest
 from ca.issuer import Issuer, Prepared
+from ca.profile import ProfileName
+from sds.server.issuing.batch import Batch
+
+_NOT_FOR_WORKLOADS = frozenset({ProfileName.AGENT, ProfileName.SERVER})
 
 
 class Order(NamedTuple):
-    """One leaf, as ca.intent.IssueRequest has it, with a CSR that nobody has looked at yet."""
+    """One leaf of a workload, as ca.intent.IssueRequest has it, with a CSR that nobody has looked at yet."""
 
     unverified_csr: bytes
     profile: str
@@ -26,26 +30,12 @@ class Order(NamedTuple):
     subject: str = ""
 
 
-class Batch(Protocol):
-    """Orders that are prepared; those whose intents have become durable are signed, once."""
-
-    @property
-    def intents(self) -> Sequence[CertificateIntent | CaError]:
-        """One for each order, in order."""
-        ...
-
-    async def issue(self, chosen: Sequence[int]) -> Sequence[IssuedCertificate | CaError]:
-        """Sign these, by their places among the intents, and forget the others; one answer each, in order.
-
-        Raises AuthorityUnavailable, and AlreadyIssued when it is called again.
-        """
-        ...
-
-
 class Issuing(Protocol):
     """Prepares batches; safe for any number of tasks at once."""
 
-    async def prepare(self, orders: Sequence[Order], signing: SigningAuthority, now: datetime) -> Batch: ...
+    async def prepare(
+        self, orders: Sequence[Order], signing: SigningAuthority, now: datetime
+    ) -> Batch[CertificateIntent, IssuedCertificate]: ...
 
 
 def prepare_orders(
@@ -55,6 +45,9 @@ def prepare_orders(
     answers: list[Prepared | CaError | None] = []
     requests: list[IssueRequest] = []
     for unverified_csr, profile, spiffe_id, dns_names, ttl, extra_sans, subject in orders:
+        if profile in _NOT_FOR_WORKLOADS:  # no entry passes the rules with it; nor would it here
+            answers.append(IssuanceRefused(f"the certificate profile {profile} is not for workloads"))
+            continue
         if len(unverified_csr) > max_csr_bytes:
             answers.append(CsrRefused(f"CSR has {len(unverified_csr)} bytes; at most {max_csr_bytes} are allowed"))
             continue

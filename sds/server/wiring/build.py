@@ -34,7 +34,7 @@ from sds.server.transactions import Metered, Transactions
 from sds.server.wiring.admin import entry_service, http_servers
 from sds.server.wiring.core import Core, open_core, open_database
 from sds.server.wiring.federation import federation_poller
-from sds.server.wiring.node import batch_signer, jwt_signer, listeners
+from sds.server.wiring.node import certificate_signer, listeners, token_signer
 from sds.server.wiring.public import public_listeners
 from sds.server.wiring.reconfiguration import Reconfiguration
 from sds.server.wiring.revocation import public_revocation
@@ -77,8 +77,8 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sds-signing")
     csr_bytes = config.limits.max_csr_bytes
     workers = InWorkers(options.issuance_policy(config), csr_bytes, config.limits.signing_workers, core.telemetry)
-    signer = batch_signer(core, Adaptive(InThreads(issuer, executor, csr_bytes), workers))
-    tokens = jwt_signer(core, executor)
+    signer = certificate_signer(core, Adaptive(InThreads(issuer, executor, csr_bytes), workers))
+    tokens = token_signer(core, executor)
     refusals = RefusalLog(_append(store), core.telemetry, clock, core.events)
     seen = LastSeen(clock)
     node, attest, rates = listeners(core, data_dir, issuance, signer, tokens, refusals, seen, own_svid)

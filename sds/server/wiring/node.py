@@ -15,6 +15,7 @@ from sds.server import options
 from sds.server.agent_records import AgentRecords
 from sds.server.attest_api import SERVICE as ATTEST_SERVICE
 from sds.server.attest_api import AttestApi
+from sds.server.certificates import Certificates, CertificateSigner
 from sds.server.datadir import DataDir
 from sds.server.downstream.api import DownstreamApi
 from sds.server.downstream.intermediates import Intermediates
@@ -23,7 +24,7 @@ from sds.server.housekeeping import LastSeen
 from sds.server.identity import AgentCaller, CallerCheck
 from sds.server.issuance import Issuance
 from sds.server.issuing.orders import Issuing
-from sds.server.jwt.signing import JwtBatchSigner
+from sds.server.jwt.signing import Tokens, TokenSigner
 from sds.server.listener import AgentConnections, Listener, find_connection
 from sds.server.node_api import SERVICE as NODE_SERVICE
 from sds.server.node_api import NodeApi
@@ -32,39 +33,28 @@ from sds.server.refusals import RefusalLog
 from sds.server.reports import Reports
 from sds.server.revocation.staples import Staples
 from sds.server.rpc import Service
-from sds.server.signing import BatchSigner
+from sds.server.signing import BatchSigner, Craft, IntentT, JobT, SignedT
 from sds.server.telemetry import ConnectionTelemetry
 from sds.server.tls import RotatingTls
 from sds.server.wiring.core import Core
 
 
-def batch_signer(core: Core, issuing: Issuing) -> BatchSigner:
+def certificate_signer(core: Core, issuing: Issuing) -> CertificateSigner:
+    return _signer(core, Certificates(issuing, core.authorities, core.events))
+
+
+def token_signer(core: Core, executor: ThreadPoolExecutor) -> TokenSigner:
+    issuer = JwtIssuer(options.jwt_policy(core.config), lambda: uuid4().hex)
+    return _signer(core, Tokens(issuer, core.authorities, core.events, executor))
+
+
+def _signer(core: Core, craft: Craft[JobT, IntentT, SignedT]) -> BatchSigner[JobT, IntentT, SignedT]:
     limits = core.config.limits
     return BatchSigner(
+        craft,
         core.store,
         core.registry,
-        issuing,
-        core.authorities,
-        core.events,
         core.clock,
-        core.telemetry,
-        max_batch=limits.max_signing_batch,
-        max_waiting=limits.max_signing_queue,
-        max_of_one_agent=max(limits.max_signing_queue // 4, limits.max_csr_batch),
-        passing=core.passing,
-    )
-
-
-def jwt_signer(core: Core, executor: ThreadPoolExecutor) -> JwtBatchSigner:
-    limits = core.config.limits
-    return JwtBatchSigner(
-        core.store,
-        core.registry,
-        JwtIssuer(options.jwt_policy(core.config), lambda: uuid4().hex),
-        core.authorities,
-        core.events,
-        core.clock,
-        executor,
         core.telemetry,
         max_batch=limits.max_signing_batch,
         max_waiting=limits.max_signing_queue,
@@ -77,8 +67,8 @@ def listeners(
     core: Core,
     data_dir: DataDir,
     issuance: Issuance,
-    signer: BatchSigner,
-    tokens: JwtBatchSigner,
+    signer: CertificateSigner,
+    tokens: TokenSigner,
     refusals: RefusalLog,
     seen: LastSeen,
     own_svid: OwnSvid,
@@ -153,8 +143,8 @@ def _downstream_api(core: Core, refusals: RefusalLog) -> DownstreamApi:
 def _node_api(
     core: Core,
     enrolment: Enrolment,
-    signer: BatchSigner,
-    tokens: JwtBatchSigner,
+    signer: CertificateSigner,
+    tokens: TokenSigner,
     refusals: RefusalLog,
     note: Callable[[AgentCaller], None],
     note_version: Callable[[AgentCaller, str], None],

@@ -26,13 +26,14 @@ from ca.profile import IssuancePolicy
 from ca.signer import Scheme, Signer
 from sds.audit.event import AuditEvent, Target
 from sds.server.authorized import NOT_AUTHORIZED, NotSigned, SignCode
+from sds.server.certificates import CertificateJob, Certificates
 from sds.server.enrolment import Enrolment, TokenClaim
 from sds.server.events import Events, system_actor
 from sds.server.identity import AgentCaller
 from sds.server.issuance import Issuance
 from sds.server.issuing.threads import InThreads
 from sds.server.revocation.blocked import NOTHING
-from sds.server.signing import BatchSigner, Signed, SignJob
+from sds.server.signing import BatchSigner, Signed
 from sds.store.errors import Reason, StoreUnavailable
 from sds.store.records import NO_PROCESS, CertificateStatus
 from sds.store.store import Store
@@ -96,7 +97,8 @@ class Counts:
     def issued(self, profile: str, outcome: str) -> None:
         self.seen.append((profile, outcome))
 
-    def signed(self, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None:
+    def signed(self, profile: str, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None:
+        assert profile == "workload"
         self.seen.append((batch, issued, refused, failed))
 
 
@@ -210,8 +212,8 @@ CALLER = AgentCaller(
 )
 
 
-def job(name: str = "web") -> SignJob:
-    return SignJob(CALLER, name, CSR, NO_PROCESS)
+def job(name: str = "web") -> CertificateJob:
+    return CertificateJob(CALLER, name, CSR, NO_PROCESS)
 
 
 class Bench:
@@ -220,11 +222,9 @@ class Bench:
         self.counts = Counts()
         self.executor = ThreadPoolExecutor(2)
         self.signer = BatchSigner(
+            Certificates(InThreads(issuer(), self.executor, 16_384), self.key, events),
             store,  # type: ignore[arg-type]
             Entries(entry("web"), entry("api")),
-            InThreads(issuer(), self.executor, 16_384),
-            self.key,
-            events,
             clock,
             self.counts,
             max_batch=100,
@@ -287,14 +287,14 @@ async def test_an_authority_that_another_replica_has_just_retired_signs_nothing(
 async def test_no_transaction_for_what_nobody_may_have(store: Store, events: Events, clock: FakeClock) -> None:
     counted = Interrupted(store, -1)
     bench = Bench(counted, events, clock)
-    await bench.signer.sign([job("unknown"), SignJob(CALLER, "web", b"rubbish", NO_PROCESS)])
+    await bench.signer.sign([job("unknown"), CertificateJob(CALLER, "web", b"rubbish", NO_PROCESS)])
     assert counted.fail == -1
 
 
 async def test_one_agent_cannot_fill_the_queue(store: Store, events: Events, clock: FakeClock) -> None:
     bench = Bench(store, events, clock)
     theirs = replace(CALLER, agent_id=SpiffeId(TRUST_DOMAIN, "/sds/agent/hostile"))
-    rubbish = [SignJob(theirs, "web", b"", NO_PROCESS)] * 50
+    rubbish = [CertificateJob(theirs, "web", b"", NO_PROCESS)] * 50
     flood = asyncio.gather(*(bench.signer.sign(rubbish) for _ in range(40)))
     await asyncio.sleep(0)
     (ours,) = await bench.signer.sign([job()])

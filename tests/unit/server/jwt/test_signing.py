@@ -24,8 +24,9 @@ from sds.audit.event import AuditEvent
 from sds.server.authorized import CHANGED, NOT_AUTHORIZED, NotSigned, SignCode
 from sds.server.events import Events
 from sds.server.identity import AgentCaller
-from sds.server.jwt.signing import STORE_DOWN, JwtBatchSigner, JwtJob, JwtSigned
+from sds.server.jwt.signing import JwtJob, Tokens
 from sds.server.revocation.blocked import Blocked
+from sds.server.signing import BatchSigner, Signed
 from sds.server.stages import Stage
 from sds.store.errors import Reason, StoreUnavailable
 from sds.store.records import NO_PROCESS
@@ -121,14 +122,11 @@ class Bench:
         self.counts: list[tuple[int, ...]] = []
         self.stages: list[Stage] = []
         self.executor = ThreadPoolExecutor(2)
-        self.signer = JwtBatchSigner(
+        self.signer = BatchSigner(
+            Tokens(JwtIssuer(JwtPolicy(), counted_ids()), self.key, events, self.executor),
             self.store,  # type: ignore[arg-type]
             self.state,
-            JwtIssuer(JwtPolicy(), counted_ids()),
-            self.key,
-            events,
             clock,
-            self.executor,
             self,
             max_batch=100,
             max_waiting=1000,
@@ -136,7 +134,8 @@ class Bench:
             passing=self.stages.append,
         )
 
-    def signed_jwt(self, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None:
+    def signed(self, profile: str, batch: int, issued: int, refused: int, failed: int, seconds: float) -> None:
+        assert profile == "jwt"
         self.counts.append((batch, issued, refused, failed))
 
     async def log(self) -> list[AuditEvent]:
@@ -158,7 +157,7 @@ async def test_a_token_for_each_and_one_write_for_all(bench: Bench) -> None:
     assert bench.store.count == 1
     assert bench.counts == [(40, 40, 0, 0)]
     assert bench.stages == [Stage.INTENDED, Stage.SIGNED]
-    issued = [answer.issued for pair in answers for answer in pair if isinstance(answer, JwtSigned)]
+    issued = [answer.issued for pair in answers for answer in pair if isinstance(answer, Signed)]
     assert len({one.intent.token_id for one in issued}) == 40
     for one in issued:
         svid = validate(one.token.reveal(), bundles_of(AUTHORITY), "reports", EPOCH)
@@ -171,7 +170,7 @@ async def test_a_token_for_each_and_one_write_for_all(bench: Bench) -> None:
 
 async def test_the_event_says_everything_but_the_token(bench: Bench) -> None:
     (answer,) = await bench.signer.sign([job("web", "b", "a")])
-    assert isinstance(answer, JwtSigned)
+    assert isinstance(answer, Signed)
     (event,) = await bench.log()
     assert (event.action, str(event.outcome), event.actor.id, event.request_id) == (
         "token.issue",
@@ -202,7 +201,7 @@ async def test_no_token_for_whom_it_is_not_meant(bench: Bench, name: str) -> Non
 
 async def test_what_the_ca_refuses_is_an_answer(bench: Bench) -> None:
     answers = await bench.signer.sign([job("brief"), job("web", ""), job("web", "a\n"), job()])
-    assert [type(one) for one in answers] == [NotSigned, NotSigned, NotSigned, JwtSigned]
+    assert [type(one) for one in answers] == [NotSigned, NotSigned, NotSigned, Signed]
     assert [one.code for one in answers if isinstance(one, NotSigned)] == [SignCode.REFUSED] * 3
     assert bench.counts == [(4, 1, 3, 0)]
     assert len(await bench.log()) == 1
@@ -211,7 +210,7 @@ async def test_what_the_ca_refuses_is_an_answer(bench: Bench) -> None:
 async def test_if_it_cannot_be_audited_nothing_is_signed(bench: Bench) -> None:
     bench.store.fail_in = 1
     answers = await bench.signer.sign([job(), job("unknown")])
-    assert answers == [NotSigned(SignCode.UNAVAILABLE, STORE_DOWN), NOT_AUTHORIZED]
+    assert answers == [NotSigned(SignCode.UNAVAILABLE, Tokens.store_down), NOT_AUTHORIZED]
     assert bench.key.signatures == 0
     assert bench.stages == []
 
@@ -227,7 +226,7 @@ async def test_an_unplugged_key_is_an_answer_and_an_event(bench: Bench) -> None:
     ]
     assert events[0].target == events[1].target
     bench.key.unplugged = False
-    assert isinstance((await bench.signer.sign([job()]))[0], JwtSigned)
+    assert isinstance((await bench.signer.sign([job()]))[0], Signed)
 
 
 async def test_without_an_authority_nothing_is_written(bench: Bench) -> None:
@@ -260,7 +259,7 @@ async def test_one_agent_cannot_fill_the_queue(bench: Bench) -> None:
     flood = asyncio.gather(*(bench.signer.sign([job(caller=theirs)] * 50) for _ in range(40)))
     await asyncio.sleep(0)
     (ours,) = await bench.signer.sign([job()])
-    assert isinstance(ours, JwtSigned)
+    assert isinstance(ours, Signed)
     codes = [{one.code for one in answers if isinstance(one, NotSigned)} for answers in await flood]
     assert codes == [{SignCode.NOT_AUTHORIZED}] * 5 + [{SignCode.UNAVAILABLE}] * 35
 
@@ -269,7 +268,7 @@ async def test_closing_refuses_and_finishes(bench: Bench) -> None:
     running = asyncio.create_task(bench.signer.sign([job()]))
     await asyncio.sleep(0)
     await bench.signer.close()
-    assert isinstance((await running)[0], JwtSigned)
+    assert isinstance((await running)[0], Signed)
     (late,) = await bench.signer.sign([job()])
     assert isinstance(late, NotSigned)
     assert late.code is SignCode.UNAVAILABLE
