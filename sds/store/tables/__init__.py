@@ -1,0 +1,39 @@
+"""The tables, private to sds.store: a module for each subject, called other than any table, and all tables' names here.
+
+Times are microseconds (times.py); sets and maps are canonical JSON texts. A change here needs a migration in
+``migrations/versions``; a test holds both to the same schema, of the tables that are imported here.
+"""
+
+from sds.store.tables.attestation import agents, join_tokens
+from sds.store.tables.authority import authorities, wrapped_keys
+from sds.store.tables.bookkeeping import audit_events, changes, settings
+from sds.store.tables.columns import Name, metadata, storable
+from sds.store.tables.delivery import reports, streams
+from sds.store.tables.federation import federations
+from sds.store.tables.issuance import certificates, issued_certificates
+from sds.store.tables.registration import entries, entry_labels, entry_selectors
+from sds.store.tables.revocation import blocks, crls, revocations
+
+__all__ = [
+    "Name",
+    "agents",
+    "audit_events",
+    "authorities",
+    "blocks",
+    "certificates",
+    "changes",
+    "crls",
+    "entries",
+    "entry_labels",
+    "entry_selectors",
+    "federations",
+    "issued_certificates",
+    "join_tokens",
+    "metadata",
+    "reports",
+    "revocations",
+    "settings",
+    "storable",
+    "streams",
+    "wrapped_keys",
+]
