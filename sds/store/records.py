@@ -229,6 +229,8 @@ class ChangeKind(StrEnum):
     BUNDLE = "bundle"
     BLOCK = "block"
     FEDERATION = "federation"
+    SECRET = "secret"  # noqa: S105 - its definition, its grants or, where they lie here, its values; the key is its ID
+    TICKETS = "tickets"
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,6 +301,78 @@ class OcspStaple(_message.Message):
     next_update: _timestamp_pb2.Timestamp
     def __init__(self, serial: _Optional[str] = ..., response: _Optional[bytes] = ..., this_update: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_update: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class WatchSecretsRequest(_message.Message):
+    __slots__ = ("wanted", "unwanted")
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    UNWANTED_FIELD_NUMBER: _ClassVar[int]
+    wanted: _containers.RepeatedCompositeFieldContainer[SecretWant]
+    unwanted: _containers.RepeatedCompositeFieldContainer[SecretWant]
+    def __init__(self, wanted: _Optional[_Iterable[_Union[SecretWant, _Mapping]]] = ..., unwanted: _Optional[_Iterable[_Union[SecretWant, _Mapping]]] = ...) -> None: ...
+
+class SecretWant(_message.Message):
+    __slots__ = ("entry_id", "name", "held_version")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HELD_VERSION_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    name: str
+    held_version: str
+    def __init__(self, entry_id: _Optional[str] = ..., name: _Optional[str] = ..., held_version: _Optional[str] = ...) -> None: ...
+
+class WatchSecretsResponse(_message.Message):
+    __slots__ = ("updates",)
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
+    updates: _containers.RepeatedCompositeFieldContainer[SecretUpdate]
+    def __init__(self, updates: _Optional[_Iterable[_Union[SecretUpdate, _Mapping]]] = ...) -> None: ...
+
+class SecretUpdate(_message.Message):
+    __slots__ = ("name", "entry_ids", "value", "absence")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_IDS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ABSENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    entry_ids: _containers.RepeatedScalarFieldContainer[str]
+    value: SecretValue
+    absence: SecretAbsence
+    def __init__(self, name: _Optional[str] = ..., entry_ids: _Optional[_Iterable[str]] = ..., value: _Optional[_Union[SecretValue, _Mapping]] = ..., absence: _Optional[_Union[SecretAbsence, _Mapping]] = ...) -> None: ...
+
+class SecretValue(_message.Message):
+    __slots__ = ("kind", "version", "fields", "not_after")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    version: str
+    fields: _containers.RepeatedCompositeFieldContainer[SecretField]
+    not_after: _timestamp_pb2.Timestamp
+    def __init__(self, kind: _Optional[str] = ..., version: _Optional[str] = ..., fields: _Optional[_Iterable[_Union[SecretField, _Mapping]]] = ..., not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SecretField(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: bytes
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+
+class SecretAbsence(_message.Message):
+    __slots__ = ("reason",)
+    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        REASON_UNSPECIFIED: _ClassVar[SecretAbsence.Reason]
+        REASON_NOT_GRANTED: _ClassVar[SecretAbsence.Reason]
+        REASON_UNAVAILABLE: _ClassVar[SecretAbsence.Reason]
+        REASON_UNCHANGED: _ClassVar[SecretAbsence.Reason]
+    REASON_UNSPECIFIED: SecretAbsence.Reason
+    REASON_NOT_GRANTED: SecretAbsence.Reason
+    REASON_UNAVAILABLE: SecretAbsence.Reason
+    REASON_UNCHANGED: SecretAbsence.Reason
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: SecretAbsence.Reason
+    def __init__(self, reason: _Optional[_Union[SecretAbsence.Reason, str]] = ...) -> None: ...
+
 class ReportDeliveryRequest(_message.Message):
     __slots__ = ("run_id", "sequence", "snapshot", "streams", "closed_stream_ids", "events", "events_dropped", "bundle_sequence")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]

@@ -138,6 +138,11 @@ class NodeStub:
                 request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesRequest.SerializeToString,
                 response_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesResponse.FromString,
                 _registered_method=True)
+        self.WatchSecrets = channel.stream_stream(
+                '/sds.node.v1.Node/WatchSecrets',
+                request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.WatchSecretsRequest.SerializeToString,
+                response_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.WatchSecretsResponse.FromString,
+                _registered_method=True)
         self.ReportDelivery = channel.unary_unary(
                 '/sds.node.v1.Node/ReportDelivery',
                 request_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.ReportDeliveryRequest.SerializeToString,
@@ -192,6 +197,14 @@ class NodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchSecrets(self, request_iterator, context):
+        """The values of named secrets that local workloads ask for, now and as they change. The agent says what is wanted by
+        whom; the server sends what that entry is granted. Values are held by both in memory only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportDelivery(self, request, context):
         """What the agent's streams hold, and what was seen. At least once: `sequence` lets the server drop repeats.
         """
@@ -231,6 +244,11 @@ def add_NodeServicer_to_server(servicer, server):
                     servicer.OcspStaples,
                     request_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesRequest.FromString,
                     response_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesResponse.SerializeToString,
+            ),
+            'WatchSecrets': grpc.stream_stream_rpc_method_handler(
+                    servicer.WatchSecrets,
+                    request_deserializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.WatchSecretsRequest.FromString,
+                    response_serializer=sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.WatchSecretsResponse.SerializeToString,
             ),
             'ReportDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportDelivery,
@@ -400,6 +418,33 @@ class Node:
             '/sds.node.v1.Node/OcspStaples',
             sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesRequest.SerializeToString,
             sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.OcspStaplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchSecrets(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/sds.node.v1.Node/WatchSecrets',
+            sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.WatchSecretsRequest.SerializeToString,
+            sds_dot___pb_dot_sds_dot_node_dot_v1_dot_node__pb2.WatchSecretsResponse.FromString,
             options,
             channel_credentials,
             insecure,
