@@ -14,6 +14,7 @@ from ca.keys import KeyType
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.backoff import Backoff
 from sds.agent.cache import Cache
+from sds.agent.cache.views import HeldSvid
 from sds.agent.dial import NodeLink
 from sds.agent.distrust import Doubts, Leaf, Verdict, replace_at
 from sds.agent.distrust import judge as judge_held
@@ -21,7 +22,6 @@ from sds.agent.doubts import BundleReader
 from sds.agent.errors import AgentError, InvalidAnswer
 from sds.agent.renewal import Attempt, blocked, failed, plan
 from sds.agent.signing import Refusal, judge, prepare, process_info, sign_item
-from sds.agent.views import HeldSvid
 from sds.clock import Clock
 from sds.logs import Logger
 

@@ -14,11 +14,11 @@ from ca.masked import Masked
 from ca.verify import verify_svid
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
+from sds.agent.cache.group import Member
+from sds.agent.cache.views import HeldSvid
 from sds.agent.distrust import Doubts, Verdict
 from sds.agent.errors import AgentError, InvalidAnswer
-from sds.agent.group import Member
 from sds.agent.renewal import Held, renew_at
-from sds.agent.views import HeldSvid
 from sds.delivery.resource import TlsCertificate
 from sds.delivery.view import Identity
 

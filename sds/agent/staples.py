@@ -15,9 +15,9 @@ from typing import Protocol
 from ca.profile import ProfileName
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
+from sds.agent.cache.views import HeldSvid
 from sds.agent.dial import NodeLink
 from sds.agent.errors import AgentError
-from sds.agent.views import HeldSvid
 from sds.clock import Clock
 from sds.logs import Logger
 

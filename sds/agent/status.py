@@ -10,9 +10,9 @@ from attestation.attestor import Process
 from attestation.entry import RegistrationEntry, explain, match
 from attestation.selector import Selectors
 from sds.agent.cache import Cache
+from sds.agent.cache.views import HeldSvid
 from sds.agent.identity import AgentIdentity
 from sds.agent.upstream import UpstreamStatus
-from sds.agent.views import HeldSvid
 from sds.agent.workload import Workload
 from sds.clock import Clock
 from sds.delivery.registry import StreamState

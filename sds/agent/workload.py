@@ -9,7 +9,7 @@ from attestation.attestor import Process
 from attestation.entry import RegistrationEntry
 from attestation.errors import AttestationRefused
 from attestation.selector import Selectors
-from sds.agent.group import Group
+from sds.agent.cache.group import Group
 from sds.delivery.ports import CallerInfo
 from sds.delivery.view import View
 

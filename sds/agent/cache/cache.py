@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from attestation.entry import RegistrationEntry, match
 from attestation.selector import Selectors
 from attestation.spiffe_id import TrustDomain
 from ca.bundle import TrustBundle
-from sds.agent.group import Group, Member, Waker
+from sds.agent.cache.certificates import Certificates
+from sds.agent.cache.group import Group, Member, Waker
+from sds.agent.cache.groups import Groups
+from sds.agent.cache.matching import EntryIndex
+from sds.agent.cache.views import HeldSvid, Views, shown_of
 from sds.agent.renewal import Attempt, Facts
-from sds.agent.views import HeldSvid, Views, shown_of
 from sds.clock import Clock
-from sds.delivery.view import EMPTY, STANDARD_NAMES, Identity, Names
+from sds.delivery.view import EMPTY, STANDARD_NAMES, Names
 
 
 class Cache:
@@ -30,13 +33,10 @@ class Cache:
         self._wanted: Callable[[], None] = lambda: None
         self._waker = Waker()
         self._entries: dict[str, RegistrationEntry] = {}
-        self._held: dict[str, HeldSvid] = {}
-        self._attempts: dict[str, Attempt] = {}
-        self._replace_at: dict[str, datetime] = {}
-        self._idle_since: dict[str, datetime] = {}
-        self._groups: dict[Selectors, Group] = {}
-        self._groups_of: dict[str, dict[Group, None]] = {}  # by entry ID; the inner one is a set in order
-        self._views = Views(self._entries, self._held, names, nobody)
+        self._certificates = Certificates()
+        self._index = EntryIndex()
+        self._groups = Groups(self._entries)
+        self._views = Views(self._entries, self._certificates.held, names, nobody)
         self._bundle: TrustBundle | None = None
         self.busy: set[str] = set()
         """Entries that are being asked for now; kept by the issuer."""
@@ -56,16 +56,16 @@ class Cache:
 
     @property
     def held(self) -> Mapping[str, HeldSvid]:
-        return self._held
+        return self._certificates.held
 
     @property
     def attempts(self) -> Mapping[str, Attempt]:
-        return self._attempts
+        return self._certificates.attempts
 
     @property
     def replace_at(self) -> Mapping[str, datetime]:
         """What is held and to be replaced before its time, by entry ID."""
-        return self._replace_at
+        return self._certificates.replace_at
 
     @property
     def bundle(self) -> TrustBundle | None:
@@ -78,18 +78,18 @@ class Cache:
 
     def facts(self) -> Facts:
         """For `renewal.plan`."""
-        held = {entry_id: svid.held for entry_id, svid in self._held.items()}
-        used = self._groups_of.keys()
-        return Facts(self._entries, held, self._attempts, used, self._idle_since, self.busy, self._replace_at)
+        held = {entry_id: svid.held for entry_id, svid in self.held.items()}
+        used, idle_since = self._groups.used, self._groups.idle_since
+        return Facts(self._entries, held, self.attempts, used, idle_since, self.busy, self.replace_at)
 
     def earliest_expiry(self) -> datetime | None:
         """When the first of the certificates in use expires if nothing renews from now."""
-        used = [svid.held.not_after for entry_id, svid in self._held.items() if entry_id in self._groups_of]
+        used = [svid.held.not_after for entry_id, svid in self.held.items() if entry_id in self._groups.used]
         return min(used, default=None)
 
     def member_for(self, entry_id: str) -> Member | None:
         """A local process whose need makes this entry wanted."""
-        return next((m for group in self._groups_of.get(entry_id, ()) for m in group.members.values()), None)
+        return self._groups.member_for(entry_id)
 
     # Callers
 
@@ -97,8 +97,8 @@ class Cache:
         """Count `member` among the callers with `selectors`."""
         group = self._groups.get(selectors)
         if group is None:
-            group = self._groups[selectors] = Group(selectors)
-            self._set_entries(group, match(self._entries.values(), selectors, self._clock.now()))
+            group = self._groups.add(selectors)
+            self._assign(group, self._index.near(selectors))
             group.view = self._views.of(group.key)
             self._wanted()
         group.members[member.process] = member
@@ -109,8 +109,8 @@ class Cache:
         if group.members.get(member.process) is member:
             del group.members[member.process]
         if not group.members and self._groups.get(group.selectors) is group:
-            del self._groups[group.selectors]
-            self._set_entries(group, ())
+            self._assign(group, ())
+            self._groups.remove(group)
             group.view = EMPTY
             self._wanted()
         group.stir()
@@ -132,12 +132,12 @@ class Cache:
     def reach(self, reachable: bool) -> None:
         """Whether the server can be asked now."""
         self._reachable = reachable
-        for group in self._groups.values():
+        for group in self._groups:
             group.stir()
         self._wanted()
 
     def _is_settled(self, group: Group) -> bool:
-        return all(entry.id in self._held or entry.id in self._attempts for entry in group.entries)
+        return all(self._certificates.answered(entry.id) for entry in group.entries)
 
     # Changes
 
@@ -158,8 +158,9 @@ class Cache:
         gone = {*removed, *(self._entries if snapshot else ())} - new.keys()
         affected: dict[Group, None] = {}
         for entry_id in gone:
-            affected |= self._groups_of.get(entry_id, {})
+            affected |= dict.fromkeys(self._groups.of(entry_id))
             self._entries.pop(entry_id, None)
+            self._index.discard(entry_id)
             self._forget(entry_id)
         for entry in new.values():
             affected |= self._replace_entry(entry)
@@ -169,12 +170,12 @@ class Cache:
         if bundle is not None and bundle != self._bundle:
             self._bundle = bundle
             self._views.trust(bundle)
-            affected = dict.fromkeys(self._groups.values())
+            affected = dict.fromkeys(self._groups)
         if federated is not None and self._views.federate(federated):
-            affected = dict.fromkeys(self._groups.values())
+            affected = dict.fromkeys(self._groups)
         if snapshot and not self.synced:
             self.synced = True
-            affected = dict.fromkeys(self._groups.values())
+            affected = dict.fromkeys(self._groups)
         self._refresh(affected)
         self._wanted()
 
@@ -185,9 +186,7 @@ class Cache:
             entry = self._entries.get(entry_id)
             if entry is None or entry.spiffe_id != svid.identity.spiffe_id:
                 continue  # deleted, or given to another identity, while it was being signed
-            self._held[entry_id] = svid
-            self._attempts.pop(entry_id, None)
-            self._replace_at.pop(entry_id, None)
+            self._certificates.put(entry_id, svid)
             affected |= self._invalidate(entry_id)
         self._refresh(affected)
 
@@ -195,37 +194,24 @@ class Cache:
         """OCSP answers (DER) by entry ID, each with the serial of the certificate that it is about; b"": none."""
         affected: dict[Group, None] = {}
         for entry_id, (serial, answer) in answers.items():
-            svid = self._held.get(entry_id)
-            if svid is None or svid.identity.certificate.serial != serial:
-                continue  # another certificate has come meanwhile
-            certificate = replace(svid.identity.certificate, ocsp_staple=answer)
-            self._held[entry_id] = replace(svid, identity=Identity(svid.identity.spiffe_id, certificate))
-            affected |= self._invalidate(entry_id)
+            if self._certificates.staple(entry_id, serial, answer):
+                affected |= self._invalidate(entry_id)
         self._refresh(affected)
 
     def note(self, attempts: Mapping[str, Attempt]) -> None:
         """What became of asking for these entries; the last good certificates stay."""
         for entry_id, attempt in attempts.items():
             if entry_id in self._entries:
-                self._attempts[entry_id] = attempt
-                for group in self._groups_of.get(entry_id, ()):
+                self._certificates.attempts[entry_id] = attempt
+                for group in self._groups.of(entry_id):
                     group.stir()
 
     def distrust(self, judged: Iterable[str], times: Mapping[str, datetime], urgent: Collection[str]) -> None:
         """Of the held certificates that are `judged` now, those in `times` are to be replaced then, the others not.
 
-        One that was to be replaced before keeps its time if that is earlier: a bundle that changes often puts nothing
-        off. What is `urgent` waits for no spread after an outage either.
+        More in `Certificates.distrust`.
         """
-        for entry_id in judged:
-            former = self._replace_at.pop(entry_id, None)
-            due = times.get(entry_id)
-            if due is None or entry_id not in self._held:
-                continue
-            self._replace_at[entry_id] = due if former is None else min(due, former)
-            attempt = self._attempts.get(entry_id)
-            if entry_id in urgent and attempt is not None and attempt.only_spread:
-                del self._attempts[entry_id]
+        self._certificates.distrust(judged, times, urgent)
 
     def drop(self, entry_ids: Iterable[str]) -> None:
         """Forget certificates that nobody needs; their keys go with them."""
@@ -238,12 +224,10 @@ class Cache:
         """Let go what has ended by itself: certificates and entries past their time."""
         now = self._clock.now()
         affected: dict[Group, None] = {}
-        for entry_id in [i for i, svid in self._held.items() if svid.held.not_after <= now]:
-            del self._held[entry_id]
-            self._replace_at.pop(entry_id, None)
+        for entry_id in self._certificates.expire(now):
             affected |= self._invalidate(entry_id)
-        for entry_id in [i for i in self._groups_of if not self._entries[i].live(now)]:
-            for group in tuple(self._groups_of[entry_id]):
+        for entry_id in [i for i in self._groups.used if not self._entries[i].live(now)]:
+            for group in self._groups.of(entry_id):
                 self._match_again(group, {entry_id})
                 affected[group] = None
         self._refresh(affected)
@@ -256,52 +240,39 @@ class Cache:
 
     def _replace_entry(self, entry: RegistrationEntry) -> dict[Group, None]:
         """Store it; the groups whose matching entries may differ now."""
-        before = dict(self._groups_of.get(entry.id, {}))
-        held = self._held.get(entry.id)
+        before = self._groups.of(entry.id)
+        held = self.held.get(entry.id)
         if held is not None and held.identity.spiffe_id != entry.spiffe_id:
             self._forget(entry.id)  # nobody is entitled to the former ID any more
         former = self._entries.get(entry.id)
         self._entries[entry.id] = entry
+        self._index.put(entry)
         if former is not None and shown_of(former) != shown_of(entry):
             self._invalidate(entry.id)
-        now = self._clock.now()
-        return before | {group: None for group in self._groups.values() if match((entry,), group.selectors, now)}
+        return dict.fromkeys((*before, *self._groups.matching(entry, self._clock.now())))
 
     def _forget(self, entry_id: str) -> dict[Group, None]:
-        self._held.pop(entry_id, None)
-        self._replace_at.pop(entry_id, None)
-        self._attempts.pop(entry_id, None)
-        self._idle_since.pop(entry_id, None)
+        self._certificates.forget(entry_id)
+        self._groups.forget(entry_id)
         return self._invalidate(entry_id)
 
     def _invalidate(self, entry_id: str) -> dict[Group, None]:
         """Forget the views that show this entry; the groups that have them."""
-        groups = dict(self._groups_of.get(entry_id, {}))
+        groups = dict.fromkeys(self._groups.of(entry_id))
         for group in groups:
             self._views.forget(group.key)
         return groups
 
-    def _match_again(self, group: Group, touched: Iterable[str]) -> None:
+    def _match_again(self, group: Group, touched: AbstractSet[str]) -> None:
         """Judge the `touched` entries anew; the others match as before."""
         others = [entry for entry in group.entries if entry.id not in touched]
-        again = [self._entries[entry_id] for entry_id in touched if entry_id in self._entries]
-        self._set_entries(group, match((*others, *again), group.selectors, self._clock.now()))
+        again = [entry for entry in self._index.near(group.selectors) if entry.id in touched]
+        self._assign(group, (*others, *again))
 
-    def _set_entries(self, group: Group, entries: tuple[RegistrationEntry, ...]) -> None:
-        former_key = group.key
-        before = {entry.id for entry in group.entries}
-        after = {entry.id for entry in entries}
-        group.entries = entries
-        for entry_id in before - after:
-            groups = self._groups_of[entry_id]
-            del groups[group]
-            if not groups:
-                del self._groups_of[entry_id]
-                if entry_id in self._entries:
-                    self._idle_since[entry_id] = self._clock.now()
-        for entry_id in after - before:
-            self._groups_of.setdefault(entry_id, {})[group] = None
-            self._idle_since.pop(entry_id, None)
+    def _assign(self, group: Group, entries: Iterable[RegistrationEntry]) -> None:
+        """Those of `entries` that match are the group's from now on."""
+        former_key, now = group.key, self._clock.now()
+        self._groups.assign(group, match(entries, group.selectors, now), now)
         self._views.move(former_key, group.key)
 
     def _refresh(self, groups: Iterable[Group]) -> None:

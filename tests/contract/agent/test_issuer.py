@@ -19,8 +19,8 @@ from ca.keys import KeyType, from_pkcs8_pem, key_hash
 from ca.svid import parse_svid, parse_svid_pem
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.cache import Cache
+from sds.agent.cache.group import Group
 from sds.agent.doubts import BundleReader
-from sds.agent.group import Group
 from sds.agent.issuer import Issuer, IssuerOptions
 from sds.agent.signing import prepare
 from sds.agent.upstream import Upstream

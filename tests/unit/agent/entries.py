@@ -9,8 +9,8 @@ from attestation.selector import Selectors, parse_selectors
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import TrustBundle
 from ca.masked import Masked
+from sds.agent.cache.views import HeldSvid
 from sds.agent.renewal import Held
-from sds.agent.views import HeldSvid
 from sds.delivery.resource import TlsCertificate
 from sds.delivery.view import Identity
 from tests.fakes.clock import EPOCH

@@ -16,7 +16,7 @@ from attestation.attestor import Process
 from attestation.entry import RegistrationEntry, match
 from attestation.selector import Selectors
 from sds.agent.cache import Cache
-from sds.agent.group import WAKES_PER_TURN, Group
+from sds.agent.cache.group import WAKES_PER_TURN, Group
 from sds.agent.renewal import Attempt
 from sds.delivery.view import EMPTY, WAITING
 from tests.fakes.clock import FakeClock

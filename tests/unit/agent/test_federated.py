@@ -15,7 +15,7 @@ from ca.keys import KeyType, generate, spki_der
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
 from sds.agent.cache import Cache
-from sds.agent.group import Group
+from sds.agent.cache.group import Group
 from sds.delivery.resource import SpiffeValidator
 from tests.fakes.ca import make_authority
 from tests.fakes.clock import FakeClock
