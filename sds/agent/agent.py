@@ -43,7 +43,7 @@ class Server(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What `wiring.build` put together."""
+    """What `wiring` put together."""
 
     backend: grpc.aio.Server
     workload_api: WorkloadApi

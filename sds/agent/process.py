@@ -14,7 +14,7 @@ from sds import __version__
 from sds.agent.agent import Agent, BackgroundTaskEnded
 from sds.agent.datadir import DataFolder
 from sds.agent.errors import AgentError
-from sds.agent.wiring import build
+from sds.agent.wiring.build import build
 from sds.clock import Clock, SystemClock
 from sds.config import AgentConfig, ConfigError, fingerprint
 from sds.lifecycle import (

@@ -29,7 +29,7 @@ from ca.keys import KeyType
 from sds.agent.agent import Agent
 from sds.agent.datadir import DataFolder
 from sds.agent.errors import CannotStart, IdentityUnusable
-from sds.agent.wiring import build
+from sds.agent.wiring.build import build
 from sds.clock import SystemClock
 from sds.config import load_agent_config
 from sds.net.errors import AddressUnusable

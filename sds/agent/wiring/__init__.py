@@ -1,0 +1,1 @@
+"""Puts the agent together; read `build.py` first."""
