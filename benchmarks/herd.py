@@ -24,7 +24,6 @@ from attestation.attestor import Process
 from attestation.selector import parse_selectors
 from benchmarks.machine import cpu_seconds, facts, percentile
 from sds._pb.sds.node.v1 import node_pb2
-from sds.agent.backoff import Backoff
 from sds.agent.cache import Cache
 from sds.agent.dial import LinkOptions, NodeLink
 from sds.agent.doubts import BundleReader
@@ -32,6 +31,7 @@ from sds.agent.enrol import Enroller, Enrolment
 from sds.agent.identity import AgentIdentity
 from sds.agent.issuer import Issuer, IssuerOptions
 from sds.agent.upstream import Upstream
+from sds.backoff import Backoff
 from sds.clock import SystemClock
 from sds.demo.ports import LOOPBACK
 from sds.demo.stack import Stack

@@ -22,7 +22,6 @@ from ca.masked import Masked
 from ca.verify import verify_svid
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
-from sds.agent.backoff import Backoff
 from sds.agent.dial import LinkOptions, attest
 from sds.agent.errors import (
     HOW_TO_ATTEST,
@@ -33,6 +32,7 @@ from sds.agent.errors import (
     ServerUnreachable,
 )
 from sds.agent.identity import AgentIdentity
+from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.logs import Logger
 

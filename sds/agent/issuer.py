@@ -12,7 +12,6 @@ from typing import Protocol
 from attestation.entry import RegistrationEntry
 from ca.keys import KeyType
 from sds._pb.sds.node.v1 import node_pb2
-from sds.agent.backoff import Backoff
 from sds.agent.cache import Cache
 from sds.agent.cache.views import HeldSvid
 from sds.agent.dial import NodeLink
@@ -22,6 +21,7 @@ from sds.agent.doubts import BundleReader
 from sds.agent.errors import AgentError, InvalidAnswer
 from sds.agent.renewal import Attempt, blocked, failed, plan
 from sds.agent.signing import Refusal, judge, prepare, process_info, sign_item
+from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.logs import Logger
 

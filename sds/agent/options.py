@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from attestation.workload.unix import UnixConfig
 from ca.keys import KeyType
-from sds.agent.backoff import Backoff
 from sds.agent.dial import LinkOptions
 from sds.agent.issuer import IssuerOptions
 from sds.agent.jwt.tokens import TokenOptions
 from sds.agent.peer import PeerOptions
+from sds.backoff import Backoff
 from sds.config import AgentConfig
 from sds.delivery.service import DeliverySettings
 from sds.delivery.subscription import Limits

@@ -9,7 +9,6 @@ from typing import Protocol
 from ca.csr import build_csr
 from ca.keys import KeyType, generate, to_pkcs8_pem
 from ca.lifetime import renew_at
-from sds.agent.backoff import Backoff
 from sds.agent.dial import NodeLink
 from sds.agent.distrust import Doubts, Verdict, judge_svid, replace_at
 from sds.agent.doubts import BundleReader
@@ -17,6 +16,7 @@ from sds.agent.enrol import accept
 from sds.agent.errors import AgentError, InvalidAnswer
 from sds.agent.identity import AgentIdentity
 from sds.agent.renewal import clock_went_back
+from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.logs import Logger
 

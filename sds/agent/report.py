@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from sds._pb.sds.node.v1 import node_pb2
-from sds.agent.backoff import Backoff
 from sds.agent.convert import timestamp
 from sds.agent.dial import NodeLink
 from sds.agent.errors import AgentError, InvalidAnswer
+from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.delivery.ports import CallerInfo
 from sds.delivery.registry import StreamChanges, StreamState

@@ -13,13 +13,13 @@ from ca.bundle import TrustBundle
 from sds import __version__
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
-from sds.agent.backoff import Backoff
 from sds.agent.cache import Cache
 from sds.agent.dial import LinkOptions, NodeLink
 from sds.agent.errors import AgentError, AgentRefused, CredentialExpired, ServerUnreachable
 from sds.agent.identity import AgentIdentity
 from sds.agent.renewal import catch_up
 from sds.agent.skew import SkewEstimate
+from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.logs import Logger
 

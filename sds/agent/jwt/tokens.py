@@ -19,13 +19,13 @@ from ca.bundle import TrustBundle
 from ca.errors import InvalidJwtSvid
 from ca.jwt_verify import DEFAULT_LEEWAY, JwtSvid, validate
 from sds._pb.sds.node.v1 import node_pb2
-from sds.agent.backoff import Backoff
 from sds.agent.cache.group import Member
 from sds.agent.dial import NodeLink
 from sds.agent.errors import AgentError
 from sds.agent.jwt.answers import Refused, judged
 from sds.agent.jwt.shelf import HeldToken, Key, Shelf, Standing, standing
 from sds.agent.signing import process_info
+from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.delivery.errors import NotGranted, NotReady
 from sds.delivery.tokens import Token

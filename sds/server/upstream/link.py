@@ -27,12 +27,12 @@ from ca.upstreams.nested import NAME, Intermediate
 from sds import __version__
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent import convert
-from sds.agent.backoff import Backoff
 from sds.agent.datadir import DataFolder
 from sds.agent.dial import LinkOptions, NodeLink
 from sds.agent.enrol import Enroller, Enrolment, accept
 from sds.agent.errors import AgentError, AgentRefused, CannotStart, DataFolderUnusable, ServerUnreachable
 from sds.agent.identity import AgentIdentity
+from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.server.upstream.stream import Stream

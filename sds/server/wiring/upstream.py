@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from ca.catalog import UpstreamParts, upstream_authority
 from ca.upstreams import disk, nested, self_signed
-from sds.agent.backoff import Backoff
 from sds.agent.datadir import DataFolder
 from sds.agent.dial import LinkOptions
 from sds.agent.errors import AgentError
+from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.config import ServerConfig
 from sds.config.upstream import DiskUpstreamSection, SdsUpstreamSection

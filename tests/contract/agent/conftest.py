@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sds.agent.backoff import Backoff
 from sds.agent.cache import Cache
 from sds.agent.dial import LinkOptions
 from sds.agent.doubts import BundleReader
 from sds.agent.enrol import Enroller, Enrolment
 from sds.agent.identity import AgentIdentity
 from sds.agent.upstream import Upstream
+from sds.backoff import Backoff
 from sds.clock import SystemClock
 from sds.logs import get_logger
 from tests.fakes.node_server import TOKEN, FakeNodeServer

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from sds._pb.sds.node.v1 import node_pb2
-from sds.agent.backoff import Backoff
 from sds.agent.errors import InvalidAnswer, ServerUnreachable
 from sds.agent.report import EVENTS_PER_REPORT, STREAMS_PER_REPORT, Reporter, SeenEvent
+from sds.backoff import Backoff
 from sds.delivery.ports import CallerInfo
 from sds.delivery.registry import ResourceState, StreamChanges, StreamState
 from sds.logs import get_logger

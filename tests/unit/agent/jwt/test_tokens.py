@@ -18,10 +18,10 @@ from ca.bundle import TrustBundle
 from ca.errors import InvalidJwtSvid
 from ca.jwt_svid import JwtSigningAuthority
 from sds._pb.sds.node.v1 import node_pb2
-from sds.agent.backoff import Backoff
 from sds.agent.errors import ServerUnreachable
 from sds.agent.jwt.shelf import Key
 from sds.agent.jwt.tokens import JwtSvids, TokenOptions
+from sds.backoff import Backoff
 from sds.delivery.errors import NotGranted, NotReady
 from sds.logs import get_logger
 from tests.fakes.clock import EPOCH, FakeClock

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sds.agent.backoff import Backoff
+from sds.backoff import Backoff
 
 BACKOFF = Backoff(timedelta(milliseconds=500), timedelta(seconds=30))
 
