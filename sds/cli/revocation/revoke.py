@@ -14,28 +14,36 @@ REASONS = (
 )
 
 
+Serial = Annotated[str | None, typer.Option("--serial", help="One certificate.", metavar="HEX")]
+SpiffeIdOption = Annotated[str | None, typer.Option("--spiffe-id", help="An identity, whoever has it.", metavar="ID")]
+Key = Annotated[
+    str | None, typer.Option("--key", help="A key, by the SHA-256 of its SubjectPublicKeyInfo.", metavar="HEX")
+]
+Entry = Annotated[str | None, typer.Option("--entry", help="What is issued under an entry.", metavar="ID")]
+Agent = Annotated[str | None, typer.Option("--agent", help="An agent, and all that its workloads hold.", metavar="ID")]
+Authority = Annotated[
+    str | None, typer.Option("--authority", help="An authority, and all that it issued.", metavar="ID")
+]
+Issuer = Annotated[
+    str, typer.Option("--issuer", help="With --serial: its authority, if no record of it is left.", metavar="ID")
+]
+Reason = Annotated[str, typer.Option("--reason", help=f"One of {REASONS}.", metavar="REASON")]
+Incident = Annotated[str, typer.Option("--incident", help="Kept with the block and in the audit log.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it. Without this it is a dry run.")]
+
+
 def revoke(
     admin_socket: AdminSocket = SERVER_SOCKET,
-    serial: Annotated[str | None, typer.Option("--serial", help="One certificate.", metavar="HEX")] = None,
-    spiffe_id: Annotated[
-        str | None, typer.Option("--spiffe-id", help="An identity, whoever has it.", metavar="ID")
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="A key, by the SHA-256 of its SubjectPublicKeyInfo.", metavar="HEX")
-    ] = None,
-    entry: Annotated[str | None, typer.Option("--entry", help="What is issued under an entry.", metavar="ID")] = None,
-    agent: Annotated[
-        str | None, typer.Option("--agent", help="An agent, and all that its workloads hold.", metavar="ID")
-    ] = None,
-    authority: Annotated[
-        str | None, typer.Option("--authority", help="An authority, and all that it issued.", metavar="ID")
-    ] = None,
-    issuer: Annotated[
-        str, typer.Option("--issuer", help="With --serial: its authority, if no record of it is left.", metavar="ID")
-    ] = "",
-    reason: Annotated[str, typer.Option("--reason", help=f"One of {REASONS}.", metavar="REASON")] = "unspecified",
-    incident: Annotated[str, typer.Option("--incident", help="Kept with the block and in the audit log.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it. Without this it is a dry run.")] = False,
+    serial: Serial = None,
+    spiffe_id: SpiffeIdOption = None,
+    key: Key = None,
+    entry: Entry = None,
+    agent: Agent = None,
+    authority: Authority = None,
+    issuer: Issuer = "",
+    reason: Reason = "unspecified",
+    incident: Incident = "",
+    yes: Yes = False,
     output: Output = Format.TABLE,
     verbose: Verbose = False,
 ) -> None:
@@ -51,18 +59,7 @@ def revoke(
     from sds.cli.revocation.models import Revocation  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
 
-    given = {
-        "serial": serial,
-        "spiffe_id": spiffe_id,
-        "key": key,
-        "entry": entry,
-        "agent": agent,
-        "authority": authority,
-    }
-    targets = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(targets) != 1:
-        raise typer.BadParameter("give exactly one of --serial, --spiffe-id, --key, --entry, --agent, --authority")
-    ((kind, value),) = targets
+    kind, value = _target(serial=serial, spiffe_id=spiffe_id, key=key, entry=entry, agent=agent, authority=authority)
     body = {
         "kind": kind,
         "value": value,
@@ -78,3 +75,11 @@ def revoke(
         print_json(answer)
     else:
         print_revocation(done, SystemClock().now())
+
+
+def _target(**given: str | None) -> tuple[str, str]:
+    """The one that is given, with its kind. Raises typer.BadParameter."""
+    targets = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(targets) != 1:
+        raise typer.BadParameter("give exactly one of --serial, --spiffe-id, --key, --entry, --agent, --authority")
+    return targets[0]
