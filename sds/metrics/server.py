@@ -36,7 +36,11 @@ class ServerMetrics:
         self._issuing(registry)
         self._calls(registry)
         self._store(registry)
-        self._callers(registry)
+        self._listeners(registry)
+        self._federation(registry)
+        self._authorities(registry)
+        self._rotation(registry)
+        self._revocation(registry)
 
     def _issuing(self, r: CollectorRegistry) -> None:
         self.issued = Counters(
@@ -78,6 +82,7 @@ class ServerMetrics:
         )
 
     def _store(self, r: CollectorRegistry) -> None:
+        self.entries = gauge("sds_server_entries", "Registration entries.", r)
         self.change_to_watch = Histogram(
             "sds_server_change_to_watch_seconds",
             "From the commit of a change to its message on a watch stream.",
@@ -111,7 +116,7 @@ class ServerMetrics:
             "sds_server_reported_events_dropped", "Events that agents had to drop before they could report them.", r
         )
 
-    def _callers(self, r: CollectorRegistry) -> None:
+    def _listeners(self, r: CollectorRegistry) -> None:
         self.admin_requests = Counters(
             "sds_server_admin_requests",
             "Requests to the admin API.",
@@ -135,6 +140,13 @@ class ServerMetrics:
             endpoint=PUBLIC_ENDPOINTS,
             status=("2xx", "3xx", "4xx", "5xx"),
         )
+        self.endpoint_certificate_expiry = gauge(
+            "sds_server_endpoint_certificate_expiry_timestamp_seconds",
+            "When the first certificate of `endpoints.*.cert_file` expires; 0: there is none.",
+            r,
+        )
+
+    def _federation(self, r: CollectorRegistry) -> None:
         self.federation_polls = Counters(
             "sds_server_federation_polls", "Polls of other trust domains' bundle endpoints.", r, outcome=POLLS
         )
@@ -144,17 +156,11 @@ class ServerMetrics:
             ("trust_domain",),  # administrators name them, and their number is bounded
             registry=r,
         )
-        self.endpoint_certificate_expiry = gauge(
-            "sds_server_endpoint_certificate_expiry_timestamp_seconds",
-            "When the first certificate of `endpoints.*.cert_file` expires; 0: there is none.",
-            r,
-        )
+
+    def _authorities(self, r: CollectorRegistry) -> None:
         self._authority_expiry = Gauge(
             "sds_server_authority_expiry_timestamp_seconds", "When an authority expires.", ("kind", "state"), registry=r
         )
-        self._rotation(r)
-        self._revocation(r)
-        self.entries = gauge("sds_server_entries", "Registration entries.", r)
         self._upstream_up = Gauge(
             "sds_server_upstream_up",
             "1 while the upstream authority can certify a new authority.",
@@ -172,23 +178,6 @@ class ServerMetrics:
             "1 while a key manager's keys can be used, all that authorities have with it.",
             ("key_manager",),
             registry=r,
-        )
-
-    def _revocation(self, r: CollectorRegistry) -> None:
-        self.revocations = Counters("sds_server_revocations", "Decisions to revoke.", r, kind=BLOCK_KINDS)
-        self.revocation_seconds = Histogram(
-            "sds_server_revocation_seconds",
-            "From the request to revoke to the CRLs that say it.",
-            buckets=DURATION_BUCKETS,
-            registry=r,
-        ).observe
-        self.revoked = gauge("sds_server_revoked_certificates", "Unexpired certificates that are revoked.", r)
-        self.crls = counter("sds_server_crls", "Revocation lists that were signed.", r)
-        self.crl_seconds = Histogram(
-            "sds_server_crl_seconds", "Time to make one revocation list.", buckets=DURATION_BUCKETS, registry=r
-        ).observe
-        self.revocation_problem = gauge(
-            "sds_server_revocation_problem", "1 while the CRLs do not say all that is revoked.", r
         )
 
     def _rotation(self, r: CollectorRegistry) -> None:
@@ -215,6 +204,23 @@ class ServerMetrics:
             registry=r,
         )
         self.rotation_problem = {kind: problem.labels(kind) for kind in AUTHORITY_KINDS}
+
+    def _revocation(self, r: CollectorRegistry) -> None:
+        self.revocations = Counters("sds_server_revocations", "Decisions to revoke.", r, kind=BLOCK_KINDS)
+        self.revocation_seconds = Histogram(
+            "sds_server_revocation_seconds",
+            "From the request to revoke to the CRLs that say it.",
+            buckets=DURATION_BUCKETS,
+            registry=r,
+        ).observe
+        self.revoked = gauge("sds_server_revoked_certificates", "Unexpired certificates that are revoked.", r)
+        self.crls = counter("sds_server_crls", "Revocation lists that were signed.", r)
+        self.crl_seconds = Histogram(
+            "sds_server_crl_seconds", "Time to make one revocation list.", buckets=DURATION_BUCKETS, registry=r
+        ).observe
+        self.revocation_problem = gauge(
+            "sds_server_revocation_problem", "1 while the CRLs do not say all that is revoked.", r
+        )
 
     def call_seconds(self, method: str, seconds: float) -> None:
         """A call has ended; watch streams are left out, for they last as long as the agent."""
