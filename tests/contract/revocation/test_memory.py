@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from ca.authority import AuthorityState
+from ca.authority import AuthorityState, SigningAuthority
 from ca.revocation import Reason
 from sds.server.events import Events
+from sds.server.revocation.journal import Known
 from sds.server.revocation.journal_file import JournalFile
 from sds.server.revocation.memory import MAX_LEAP, Memory, open_memory, standing
+from sds.store.records import CertificateRecord
 from sds.store.revocation.records import BlockKind, BlockRecord, RevocationRecord
 from sds.store.store import Store, open_store
 from sds.store.unit_of_work import UnitOfWork
@@ -117,22 +119,8 @@ def block(kind: BlockKind, value: str, identifier: str) -> BlockRecord:
     return BlockRecord(identifier, kind, value, Reason.KEY_COMPROMISE, "INC-1", EPOCH, "uid:0")
 
 
-async def test_a_restored_database_forgets_no_revocation(restored: Restored) -> None:
-    world = World(restored.store, restored.clock)
-    old, active = await world.authority(AuthorityState.OLD), await world.authority()
-    doubted = await world.authority(AuthorityState.OLD)
-    early = await world.certificate("0a" * 20, active)
-    await world.revoke(early)
-    await world.change(lambda uow: uow.agents.upsert(agent()))
-    await world.publisher().ensure()
-    lifted = block(BlockKind.ENTRY, "entry-7", "b-lifted")
-    await world.change(lambda uow: uow.blocks.add(lifted))
-    await begin(restored.store, restored.journal)
-    await restored.back_up()
-
-    world.store = restored.store
-    memory = await begin(restored.store, restored.journal)
-    world.clock.advance(60)
+async def revoke_some(world: World, old: str, doubted: str, active: SigningAuthority) -> CertificateRecord:
+    """One of everything that can be taken back; the certificate of which a list must still tell a minute later."""
     late = await world.certificate("0b" * 20, active)
     short = await world.certificate("0c" * 20, active, not_after=world.clock.now() + timedelta(seconds=5))
     await world.revoke(late)
@@ -142,15 +130,34 @@ async def test_a_restored_database_forgets_no_revocation(restored: Restored) -> 
         uow.blocks.add(block(BlockKind.SPIFFE_ID, "spiffe://example.org/web", "b-web"))
         uow.blocks.add(block(BlockKind.AGENT, str(AGENT), "b-agent"))
         uow.agents.ban(AGENT, "stolen")
-        uow.blocks.add(block(BlockKind.AUTHORITY, old.authority.id, "b-authority"))
-        standing_now = uow.authorities.get(old.authority.id)
+        uow.blocks.add(block(BlockKind.AUTHORITY, old, "b-authority"))
+        standing_now = uow.authorities.get(old)
         uow.authorities.compare_and_swap(standing_now, replace(standing_now, tainted=True, revoked=True))
         uow.blocks.lift("b-lifted", "uid:7")
-        suspect = uow.authorities.get(doubted.authority.id)
+        suspect = uow.authorities.get(doubted)
         uow.authorities.compare_and_swap(suspect, replace(suspect, tainted=True))
 
     await world.change(more)
     await world.publisher().ensure()
+    return late
+
+
+async def test_a_restored_database_forgets_no_revocation(restored: Restored) -> None:
+    world = World(restored.store, restored.clock)
+    old, active = await world.authority(AuthorityState.OLD), await world.authority()
+    doubted = await world.authority(AuthorityState.OLD)
+    early = await world.certificate("0a" * 20, active)
+    await world.revoke(early)
+    await world.change(lambda uow: uow.agents.upsert(agent()))
+    await world.publisher().ensure()
+    await world.change(lambda uow: uow.blocks.add(block(BlockKind.ENTRY, "entry-7", "b-lifted")))
+    await begin(restored.store, restored.journal)
+    await restored.back_up()
+
+    world.store = restored.store
+    memory = await begin(restored.store, restored.journal)
+    world.clock.advance(60)
+    late = await revoke_some(world, old.authority.id, doubted.authority.id, active)
     await memory.keep()
     before = await restored.store.read(standing)
     lists = await world.lists()
@@ -166,31 +173,34 @@ async def test_a_restored_database_forgets_no_revocation(restored: Restored) -> 
         await begin(restored.store, restored.journal, "epoch-2")
     assert [entry["log_level"] for entry in logs] == ["error"]
     await world.publisher().ensure()
-    after = await restored.store.read(standing)
-    assert after.blocks == before.blocks
-    assert after.revocations == {
-        serial: one for serial, one in before.revocations.items() if serial in {early.serial, late.serial}
-    }
-    assert after.epochs == {"epoch-2"}
-    assert after.marks.bundle_sequence > before.marks.bundle_sequence
+    assert_revoked_as(before, await restored.store.read(standing), {early.serial, late.serial})
     now = await world.lists()
     assert now.keys() == {active.authority.id, doubted.authority.id}
     assert now[active.authority.id].serials == {early.serial, late.serial}
     assert now[active.authority.id].number > lists[active.authority.id].number
     assert (await restored.store.read(lambda uow: uow.agents.get(AGENT))).banned
-    gone = await restored.store.read(lambda uow: uow.authorities.get(old.authority.id))
-    assert (gone.revoked, gone.tainted) == (True, True)
-    suspect = await restored.store.read(lambda uow: uow.authorities.get(doubted.authority.id))
-    assert (suspect.revoked, suspect.tainted) == (False, True)
+    assert await revoked_and_tainted(restored.store, old.authority.id) == (True, True)
+    assert await revoked_and_tainted(restored.store, doubted.authority.id) == (False, True)
     (event,) = await world.events("database.restored")
-    assert event.details["certificates"] == 1
-    assert event.details["blocks"] == 6
-    assert event.details["authorities"] == 2
+    assert [event.details[what] for what in ("certificates", "blocks", "authorities")] == [1, 6, 2]
 
     # Done once: the next start finds nothing to do.
     await begin(restored.store, restored.journal, "epoch-3")
     assert len(await world.events("database.restored")) == 1
     assert (await restored.store.read(standing)).epochs == {"epoch-2"}
+
+
+def assert_revoked_as(before: Known, after: Known, serials: set[str]) -> None:
+    """`serials`: of what is not expired."""
+    assert after.blocks == before.blocks
+    assert after.revocations == {serial: one for serial, one in before.revocations.items() if serial in serials}
+    assert after.epochs == {"epoch-2"}
+    assert after.marks.bundle_sequence > before.marks.bundle_sequence
+
+
+async def revoked_and_tainted(store: Store, authority_id: str) -> tuple[bool, bool]:
+    found = await store.read(lambda uow: uow.authorities.get(authority_id))
+    return found.revoked, found.tainted
 
 
 async def test_numbers_do_not_go_back_although_the_clock_does(restored: Restored) -> None:
