@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -22,12 +22,7 @@ from sds.agent.upstream import Upstream
 from tests.contract.agent.conftest import BACKOFF, LOG, OPTIONS, Node
 from tests.fakes.ca import make_crl, make_svid
 from tests.fakes.node_server import AGENT_ID
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
+from tests.fakes.wait import until
 
 
 @asynccontextmanager
@@ -148,7 +143,7 @@ async def test_the_bundle_rolls_over_while_connected(node: Node, upstream: Upstr
     assert node.saved[-1].bundle == node.server.bundle
     await node.server.stop()
     await node.server.start()  # shakes hands under the second authority now
-    await until(lambda: upstream.status.connected)
+    await until(lambda: len(node.server.seen.watches) == 2 and upstream.status.connected)  # it is anew, not still
     own = own_svid(node, upstream)
     node.server.authorities.remove(first)
     await node.server.announce_bundle()

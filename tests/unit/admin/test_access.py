@@ -18,6 +18,7 @@ from sds.store.errors import Reason, StoreUnavailable
 from tests.fakes.admin_server import Running
 from tests.fakes.admin_services import FakeServices
 from tests.fakes.clock import FakeClock
+from tests.fakes.wait import until
 
 ENTRY: dict[str, Any] = {
     "spiffe_id": "spiffe://example.org/web",
@@ -129,6 +130,8 @@ async def test_what_is_unmapped_is_a_500_without_detail(http: httpx.AsyncClient,
             assert answer.status_code == 500
             assert problem["type"] == "urn:sds:problem:internal"
             assert "CANARY" not in answer.text
+        # The server, a thread of its own, writes its lines after the answer.
+        await until(lambda: len([each for each in logs if each["event"] == "admin request"]) == 3)
     failed = [each for each in logs if each["log_level"] == "error"]
     assert len(failed) == 3
     running.fakes.entries.fail = None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from sds.delivery.ports import CallerInfo
 from sds.delivery.registry import ResourceState, StreamChanges, StreamState
 from sds.logs import get_logger
 from tests.fakes.clock import EPOCH, FakeClock
+from tests.fakes.wait import until
 
 CALLER = CallerInfo(
     pid=7, uid=1000, path="/bin/envoy", selectors=("unix:uid:1000",), spiffe_ids=("spiffe://example.org/web",)
@@ -98,12 +98,6 @@ class Kit:
     async def send(self) -> node_pb2.ReportDeliveryRequest:
         await self.reporter.send(self.link)  # type: ignore[arg-type]
         return self.link.requests[-1]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_an_agent_without_streams_tells_its_bundle_and_tells_the_next_one() -> None:
