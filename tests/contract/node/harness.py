@@ -38,13 +38,21 @@ SERVER_DNS = "server.sds.internal"
 class MovedClock(SystemClock):
     """The real time, moved by a test: TLS looks at the host's clock, the server at this one."""
 
-    __slots__ = ("offset",)
+    __slots__ = ("offset", "stopped_at")
 
     def __init__(self) -> None:
         self.offset = timedelta(0)
+        self.stopped_at: float | None = None
 
     def now(self) -> datetime:
         return super().now() + self.offset
+
+    def monotonic(self) -> float:
+        return super().monotonic() if self.stopped_at is None else self.stopped_at
+
+    def stop(self) -> None:
+        """From now on no rate refills and nothing that is remembered for a while is forgotten, however long it takes."""
+        self.stopped_at = self.monotonic()
 
 
 def agent_path(spiffe_id: str) -> str:

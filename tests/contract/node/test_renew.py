@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 
 import grpc
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from ca.keys import KeyType, generate
 from ca.svid import parse_svid
 from sds._pb.sds.node.v1 import node_pb2, node_pb2_grpc
+from sds.server.refusals import PER_SOURCE
 from tests.contract.node.harness import (
     AGENT,
     OTHER_AGENT,
@@ -154,8 +156,16 @@ async def test_a_workload_with_an_agents_name_is_no_agent(node: Node) -> None:
 async def test_a_workload_that_hammers_fills_neither_log_nor_database(node: Node) -> None:
     web = await workload(node, await node.attest())
     stub = node.node(web)
-    await asyncio.gather(*(status_of(stub.Renew(node_pb2.RenewRequest(csr=csr()))) for _ in range(80)))
-    assert len(await node.events("node.call")) <= 15
+    node.clock.stop()
+    started = time.monotonic()
+    assert (await status_of(stub.Renew(node_pb2.RenewRequest(csr=csr()))))[0] is DENIED  # it is remembered from now on
+    answers = await asyncio.gather(*(status_of(stub.Renew(node_pb2.RenewRequest(csr=csr()))) for _ in range(79)))
+    assert {code for code, _ in answers} == {DENIED}
+    events = [event["details"] for event in await node.events("node.call")]
+    sums = [event["repeats"] for event in events if "repeats" in event]
+    assert len(events) - len(sums) == PER_SOURCE.burst
+    assert sum(sums) <= 80 - PER_SOURCE.burst
+    assert len(sums) <= 1 + (time.monotonic() - started) / 5, "one in 10 s, which vary"
     assert await node.metric("sds_server_refusals_total", action="node.call") == 80
 
 
