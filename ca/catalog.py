@@ -9,9 +9,10 @@ from types import MappingProxyType
 
 from attestation.spiffe_id import TrustDomain
 from ca.key_manager import KeyManager
-from ca.key_managers import pkcs11, wrapped
+from ca.key_managers import pkcs11, transit, wrapped
 from ca.key_managers.pkcs11 import Pkcs11KeyManager
 from ca.key_managers.token import TokenConfig
+from ca.key_managers.transit import TransitConfig, TransitKeyManager
 from ca.key_managers.wrapped import WrappedKeyManager
 from ca.upstream import UpstreamAuthority
 from ca.upstreams import disk, nested, self_signed
@@ -31,12 +32,18 @@ class KeyManagerParts:
     wrapped: WrappedKeyManager
     """Made with the key file that it needs to open its keys."""
     pkcs11: TokenConfig | None = None
+    vault_transit: TransitConfig | None = None
 
 
 KEY_MANAGERS: Mapping[str, Callable[[KeyManagerParts], KeyManager | None]] = MappingProxyType(
     {
         wrapped.NAME: lambda parts: parts.wrapped,
         pkcs11.NAME: lambda parts: _pkcs11(parts, parts.pkcs11) if parts.pkcs11 else None,
+        transit.NAME: lambda parts: (
+            TransitKeyManager(parts.vault_transit, parts.trust_domain, parts.random_bytes)
+            if parts.vault_transit
+            else None
+        ),
     }
 )
 """Any number may be configured, one of which makes new keys."""

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import pytest
 
-from tests.fakes.vault_server import vault_binary, vault_on_disk, vault_own, vault_shared
+from tests.fakes.vault_server import vault_binary, vault_on_disk, vault_own, vault_shared, vaults
 
-__all__ = ["vault_binary", "vault_on_disk", "vault_own", "vault_shared"]
+__all__ = ["vault_binary", "vault_on_disk", "vault_own", "vault_shared", "vaults"]
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 CI = os.environ.get("CI") == "true"

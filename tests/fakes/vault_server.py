@@ -11,8 +11,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -302,10 +302,24 @@ def vault_binary(request: pytest.FixtureRequest) -> VaultBinary:
 
 
 @pytest.fixture(scope="session")
-def vault_shared(vault_binary: VaultBinary, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultServer]:
+def vaults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[VaultBinary], VaultServer]]:
+    """The shared servers, each started when it is first asked for: for suites that Vault is one parameter of many in."""
+    with ExitStack() as running:
+        started: dict[str, VaultServer] = {}
+
+        def shared(binary: VaultBinary) -> VaultServer:
+            if binary.name not in started:
+                folder = tmp_path_factory.mktemp(f"shared-{binary}")
+                started[binary.name] = running.enter_context(vault_server(binary, folder))
+            return started[binary.name]
+
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def vault_shared(vault_binary: VaultBinary, vaults: Callable[[VaultBinary], VaultServer]) -> VaultServer:
     """One in dev mode for all tests that keep to mounts, policies and tokens of their own and never stop it."""
-    with vault_server(vault_binary, tmp_path_factory.mktemp(f"shared-{vault_binary}")) as server:
-        yield server
+    return vaults(vault_binary)
 
 
 @pytest.fixture

@@ -12,9 +12,14 @@ import pytest
 
 from ca.catalog import KEY_MANAGERS, KeyManagerParts
 from ca.key_manager import KeyManager
+from ca.key_managers import transit
+from ca.key_managers.transit import TransitConfig
 from ca.key_managers.wrapped import WrappedKeyManager
+from sds.vault.transit import TransitKeys
 from tests.fakes.ca import TRUST_DOMAIN, FakeWrappedKeyStore, make_key_ring
 from tests.fakes.softhsm import SoftHsm, SoftHsmMissing
+from tests.fakes.vault_direct import DirectVault
+from tests.fakes.vault_server import VaultBinary, VaultServer, vault_binaries
 
 TOKEN = "sds test"
 
@@ -35,23 +40,46 @@ def softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
     return hsm
 
 
-@pytest.fixture(params=KEY_MANAGERS)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def engine(vault: VaultServer) -> TransitConfig:
+    """A Transit engine that nobody has used."""
+    return TransitConfig(TransitKeys(DirectVault(vault), vault.mount("transit")))
+
+
+PLACES: list[tuple[str, VaultBinary | None]] = [
+    *((name, None) for name in KEY_MANAGERS if name != transit.NAME),
+    *((transit.NAME, binary) for binary in vault_binaries()),
+]
+
+
+@pytest.fixture(params=PLACES, ids=lambda place: "-".join(str(part) for part in place if part))
+def place(request: pytest.FixtureRequest) -> tuple[str, VaultBinary | None]:
+    """A custodian, and for one in Vault the server."""
+    return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-async def reopen(name: str, request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+def name(place: tuple[str, VaultBinary | None]) -> str:
+    return place[0]
+
+
+@pytest.fixture
+async def reopen(
+    name: str,
+    place: tuple[str, VaultBinary | None],
+    vaults: Callable[[VaultBinary], VaultServer],
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[Open]:
     """See Open."""
     store = FakeWrappedKeyStore()
     token = request.getfixturevalue("softhsm").config(TOKEN) if name == "pkcs11" else None
+    in_vault = None if place[1] is None else engine(vaults(place[1]))
     opened: list[KeyManager] = []
 
     async def opener() -> KeyManager:
         for manager in opened:
             await manager.close()
         wrapped = WrappedKeyManager(store, make_key_ring(), TRUST_DOMAIN, os.urandom)
-        made = KEY_MANAGERS[name](KeyManagerParts(TRUST_DOMAIN, os.urandom, time.monotonic, wrapped, token))
+        made = KEY_MANAGERS[name](KeyManagerParts(TRUST_DOMAIN, os.urandom, time.monotonic, wrapped, token, in_vault))
         assert made is not None
         opened[:] = [made]
         return made

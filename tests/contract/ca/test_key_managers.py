@@ -22,6 +22,7 @@ from ca.jws import JwtAlgorithm, compact, parse, signing_input
 from ca.jws import verify as verify_jws
 from ca.jwt_svid import KEY_TYPES as JWT_KEY_TYPES
 from ca.key_manager import KeyManager, KeyManagers
+from ca.key_managers.transit_keys import KEY_TYPES
 from ca.keys import KeyType, MlDsaPublicKey, PublicKey, generate, signature_hash, spki_der
 from ca.profile import ProfileName
 from ca.self_signed import self_signed_authority
@@ -36,6 +37,7 @@ KINDS = {
     "wrapped": frozenset(KeyType),
     "pkcs11": frozenset(KeyType)
     & {KeyType.ECDSA_P256, KeyType.ECDSA_P384, KeyType.RSA_2048, KeyType.RSA_3072, KeyType.RSA_4096},
+    "vault_transit": KEY_TYPES,
 }
 """Which kinds of key a custodian makes."""
 
