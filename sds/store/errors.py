@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from attestation.entry import RegistrationEntry
+    from sds.secrets.grant import Grant
 
 
 class StoreError(Exception):
@@ -77,6 +78,23 @@ class AlreadyExists(StoreError):
     def __init__(self, entry: RegistrationEntry) -> None:
         super().__init__(f"entry {entry.id} already has this SPIFFE ID, parent and selectors")
         self.entry = entry
+
+
+class NameTaken(StoreError):
+    """Another one of this kind has the name."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"there is a {kind} of the name {name} already")
+        self.kind = kind
+        self.name = name
+
+
+class AlreadyGranted(StoreError):
+    """The secret is granted to this very subject already."""
+
+    def __init__(self, grant: Grant) -> None:
+        super().__init__(f"grant {grant.id} has this secret and subject already")
+        self.grant = grant
 
 
 class Banned(StoreError):

@@ -18,6 +18,9 @@ from sds.store.keys import Keys
 from sds.store.revocation.blocks import Blocks
 from sds.store.revocation.crls import Crls
 from sds.store.revocation.revocations import Revocations
+from sds.store.secrets.grants import Grants
+from sds.store.secrets.secrets import Secrets
+from sds.store.secrets.ticket_masters import TicketMasters
 from sds.store.settings import Settings
 from sds.store.streams import Streams
 from sds.store.tokens import Tokens
@@ -38,11 +41,14 @@ class UnitOfWork:
         "crls",
         "entries",
         "federations",
+        "grants",
         "keys",
         "now",
         "revocations",
+        "secrets",
         "settings",
         "streams",
+        "ticket_masters",
         "tokens",
     )
 
@@ -63,6 +69,9 @@ class UnitOfWork:
         self.crls = Crls(tx)
         self.streams = Streams(tx)
         self.federations = Federations(tx, self.changes)
+        self.secrets = Secrets(tx, self.changes)
+        self.grants = Grants(tx, self.changes)
+        self.ticket_masters = TicketMasters(tx, self.changes)
 
     def finish(self) -> bool:
         """Write what was collected; whether followers must be woken after the commit.
