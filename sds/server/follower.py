@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from itertools import compress
@@ -29,6 +29,10 @@ from sds.store.revocation.records import BlockRecord
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
+Take = Callable[[], None]
+Reread = Callable[[UnitOfWork, Collection[str] | None], Take]
+"""Reads, in a transaction, what these keys name, or everything (None). The answer, called on the event loop, takes it
+over."""
 
 _RETRY = 0.2  # seconds
 HISTORY = 100_000
@@ -131,11 +135,21 @@ class Follower:
         self._clock = clock
         self._applied = asyncio.Condition()
         self._on_authorities: list[Callable[[], Awaitable[None]]] = []
+        self._mirrors: list[tuple[ChangeKind, Reread]] = []
         self._log = get_logger(__name__)
 
     def on_authorities(self, listener: Callable[[], Awaitable[None]]) -> None:
         """Call `listener` when authorities have changed; it may raise CaError and StoreError, which are logged."""
         self._on_authorities.append(listener)
+
+    async def mirror(self, kind: ChangeKind, reread: Reread) -> None:
+        """Keep more of what the database holds in memory, from now on: all of it, then what changes.
+
+        Before `run`. Raises StoreError.
+        """
+        take = await self._store.read(lambda uow: reread(uow, None))
+        take()
+        self._mirrors.append((kind, reread))
 
     async def run(self) -> None:
         """Until the store is closed or this is cancelled."""
@@ -168,17 +182,25 @@ class Follower:
             except FeedTruncated as gap:
                 self._log.warning("the change feed cannot be resumed; loading everything again", reason=str(gap))
                 facts = await self._patiently(lambda: load_facts(self._store, self._bundles))
+                taken = await self._patiently(lambda: self._store.read(self._reload_mirrors))
                 self._registry.reload(facts, now=self._clock.now())
+                for take in taken:
+                    take()
                 await self._announce(authorities=True)
 
     async def _take_in(self, batch: ChangeBatch) -> None:
-        refresh = await self._patiently(lambda: self._store.read(lambda uow: self._reread(uow, batch)))
+        refresh, taken = await self._patiently(lambda: self._store.read(lambda uow: self._reread(uow, batch)))
         self._registry.apply(refresh, now=self._clock.now())
+        for take in taken:
+            take()
         await self._announce(authorities=refresh.bundle is not None)
 
-    def _reread(self, uow: UnitOfWork, batch: ChangeBatch) -> Refresh:
+    def _reload_mirrors(self, uow: UnitOfWork) -> list[Take]:
+        return [reread(uow, None) for _, reread in self._mirrors]
+
+    def _reread(self, uow: UnitOfWork, batch: ChangeBatch) -> tuple[Refresh, list[Take]]:
         named = _by_kind(batch.changes)
-        return Refresh(
+        refresh = Refresh(
             revision=batch.last,
             entries={key: _entry(uow, key) for key in named[ChangeKind.ENTRY]},
             agents={agent: _agent(uow, agent) for agent in map(SpiffeId.parse, named[ChangeKind.AGENT])},
@@ -186,6 +208,7 @@ class Follower:
             blocked=Blocked.load(uow) if named[ChangeKind.BLOCK] else None,
             federated={domain: _federated(uow, domain) for domain in map(TrustDomain, named[ChangeKind.FEDERATION])},
         )
+        return refresh, [reread(uow, tuple(named[kind])) for kind, reread in self._mirrors if named[kind]]
 
     async def _announce(self, *, authorities: bool) -> None:
         async with self._applied:

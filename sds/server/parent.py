@@ -33,3 +33,13 @@ class Parent:
         self.touched[entry_id] = revision
         if len(self.touched) > MAX_HISTORY:
             _, self.floor = self.touched.popitem(last=False)
+
+    def change(self, entry_id: str, revision: int) -> None:
+        """The entry was changed at `revision`: remember it and tell the watches."""
+        self.remember(entry_id, revision)
+        self.touch(entry_id)
+
+    def touch(self, entry_id: str) -> None:
+        """Tell the watches that the entry is another one now, or none."""
+        for watcher in self.watchers:
+            watcher.touch(entry_id)

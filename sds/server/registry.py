@@ -30,6 +30,7 @@ class Registry:
         self._revision = facts.revision
         self._bundle = facts.bundle
         self._on_agent: list[Callable[[SpiffeId, AgentRecord | None], None]] = []
+        self._on_entry: list[Callable[[str | None], None]] = []
         self._parents: dict[SpiffeId, Parent] = {}
         self._load(facts, now)
 
@@ -77,8 +78,7 @@ class Registry:
 
     def watching(self, agent_id: SpiffeId) -> int:
         """How many watches of this agent are open."""
-        parent = self._parents.get(agent_id)
-        return len(parent.watchers) if parent is not None else 0
+        return len(parent.watchers) if (parent := self._parents.get(agent_id)) is not None else 0
 
     @property
     def watchers(self) -> int:
@@ -97,6 +97,10 @@ class Registry:
     def on_agent(self, listener: Callable[[SpiffeId, AgentRecord | None], None]) -> None:
         """Call `listener` with every agent that changes; None when it was deleted."""
         self._on_agent.append(listener)
+
+    def on_entry(self, listener: Callable[[str | None], None]) -> None:
+        """Call `listener` with every entry that changes, ends, or is blocked or no longer; None: any may have."""
+        self._on_entry.append(listener)
 
     def watch(self, agent_id: SpiffeId, resume_revision: int, epoch: str, *, now: datetime) -> Watcher:
         """What hangs on `agent_id`: a snapshot, or what changed since `resume_revision` where that is still known."""
@@ -181,8 +185,8 @@ class Registry:
             entry = self._entries.get(entry_id)
             if entry is not None and not entry.live(now) and entry_id not in self._expired:
                 self._expired.add(entry_id)
-                for watcher in self._parent(entry.parent_id).watchers:
-                    watcher.touch(entry_id)
+                self._parent(entry.parent_id).touch(entry_id)
+                self._tell_entry(entry_id)
 
     @property
     def next_expiry(self) -> datetime | None:
@@ -200,6 +204,7 @@ class Registry:
             watcher.reset()
         for agent_id in before.keys() | self._agents.keys():
             self._tell(agent_id, self._agents.get(agent_id))
+        self._tell_entry(None)
 
     def _load(self, facts: Facts, now: datetime) -> None:
         self._epoch = facts.epoch
@@ -233,11 +238,10 @@ class Registry:
             self._schedule(entry, now)
         for parent_id in concerned:
             parent = self._parent(parent_id)
-            parent.remember(entry_id, self._revision)
-            for watcher in parent.watchers:
-                watcher.touch(entry_id)
-                if named:
-                    watcher.touch_federated()
+            parent.change(entry_id, self._revision)
+            for watcher in parent.watchers if named else ():
+                watcher.touch_federated()
+        self._tell_entry(entry_id)
 
     def _federate(self, changed: Mapping[TrustDomain, TrustBundle | None]) -> None:
         """Whoever has an entry that names one of them is told all of his; who has none learns nothing."""
@@ -255,14 +259,16 @@ class Registry:
         """Entries that a block hides or shows again are told like changed ones; agents look again who they are."""
         before, self._blocked = self._blocked, blocked
         for entry in blocked.changed(before, self._entries.values()):
-            parent = self._parent(entry.parent_id)
-            parent.remember(entry.id, self._revision)
-            for watcher in parent.watchers:
-                watcher.touch(entry.id)
+            self._parent(entry.parent_id).change(entry.id, self._revision)
+            self._tell_entry(entry.id)
         if blocked.agent_serials != before.agent_serials:
             for parent in self._parents.values():
                 for watcher in parent.watchers:
                     watcher.nudge()
+
+    def _tell_entry(self, entry_id: str | None) -> None:
+        for listener in self._on_entry:
+            listener(entry_id)
 
     def _put_agent(self, agent_id: SpiffeId, record: AgentRecord | None) -> None:
         if record is None:

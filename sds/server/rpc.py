@@ -6,7 +6,7 @@ of an exception in a deserialiser.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -87,13 +87,24 @@ class ServerStream(Generic[Q, A]):
     handle: Callable[[Q, Call], AsyncGenerator[A, None]]
 
 
+@dataclass(frozen=True, slots=True)
+class BidiStream(Generic[Q, A]):
+    """`handle` may read requests and answer at the same time; it goes on when the requests have ended."""
+
+    request: type[Q]
+    handle: Callable[[AsyncIterator[Q], Call], AsyncGenerator[A, None]]
+
+
+Method = Unary[Any, Any] | ServerStream[Any, Any] | BidiStream[Any, Any]
+
+
 class Service:
     """A gRPC service made of `methods`; give `handlers` to a server's `add_generic_rpc_handlers`."""
 
     def __init__(
         self,
         name: str,
-        methods: Mapping[str, Unary[Any, Any] | ServerStream[Any, Any]],
+        methods: Mapping[str, Method],
         observer: CallObserver,
         monotonic: Callable[[], float],
     ) -> None:
@@ -107,7 +118,16 @@ class Service:
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         return (grpc.method_handlers_generic_handler(self.name, self._handlers),)
 
-    def _bind(self, method: str, what: Unary[Any, Any] | ServerStream[Any, Any]) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def _bind(self, method: str, what: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+        if isinstance(what, BidiStream):
+
+            async def bidi(_: object, context: Context) -> None:
+                async def answer(call: Call) -> None:
+                    await _send(what.handle(_requests(what.request, context), call), context)
+
+                await self._guard(method, context, answer)
+
+            return grpc.stream_stream_rpc_method_handler(bidi)
         if isinstance(what, Unary):
 
             async def unary(raw: bytes, context: Context) -> bytes:
@@ -121,9 +141,7 @@ class Service:
 
         async def stream(raw: bytes, context: Context) -> None:
             async def answer(call: Call) -> None:
-                async with aclosing(what.handle(parse(what.request, raw), call)) as replies:
-                    async for reply in replies:
-                        await context.write(reply.SerializeToString())
+                await _send(what.handle(parse(what.request, raw), call), context)
 
             await self._guard(method, context, answer)
 
@@ -150,6 +168,18 @@ class Service:
             self._log.error("call failed", method=method, exc_info=error)
         else:
             self._log.info("call refused", method=method, status=status.name, reason=text)
+
+
+async def _send(replies: AsyncGenerator[Any, None], context: Context) -> None:
+    async with aclosing(replies):
+        async for reply in replies:
+            await context.write(reply.SerializeToString())
+
+
+async def _requests(kind: type[Q], context: Context) -> AsyncIterator[Q]:
+    """What the client sends, until it has no more to say. Raises CallRefused."""
+    while (raw := await context.read()) is not grpc.aio.EOF:
+        yield parse(kind, raw)
 
 
 def parse(kind: type[Q], raw: bytes) -> Q:
