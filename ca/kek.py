@@ -1,4 +1,4 @@
-"""The key-encryption key: authority keys rest only wrapped by it. Pure; nonces are handed in."""
+"""The key-encryption key: authority keys and data keys rest only wrapped by it. Pure; nonces are handed in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,11 +24,28 @@ _HEADER = (
     "sds key-encryption keys v1: the first wraps, the others only unwrap. Without this file no authority key opens."
 )
 _CONTEXT = b"sds wrapped private key v1"
+_DATA_CONTEXT = b"sds wrapped data key v1"
+
+
+class Label(Protocol):
+    """What a wrapped key is bound to: it opens only under the same label."""
+
+    @property
+    def key_id(self) -> str:
+        """What errors call it."""
+        ...
+
+    def encode(self) -> bytes:
+        """The additional authenticated data; no two labels encode alike."""
+        ...
+
+
+AnyLabel = TypeVar("AnyLabel", bound=Label)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyLabel:
-    """What a wrapped key is bound to: it opens only under the same label."""
+    """The label of a private key."""
 
     key_id: str
     trust_domain: str
@@ -35,19 +53,38 @@ class KeyLabel:
     key_type: KeyType
 
     def encode(self) -> bytes:
-        """The additional authenticated data: each part with its length, so that no two labels encode alike."""
-        parts = (_CONTEXT, *(part.encode() for part in (self.key_id, self.trust_domain, self.purpose, self.key_type)))
-        return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        return framed(_CONTEXT, self.key_id, self.trust_domain, self.purpose, self.key_type)
 
 
 @dataclass(frozen=True, slots=True)
-class WrappedKey:
-    """A private key (PKCS #8, DER) under AES-256-GCM, as it is stored. Nothing in it is secret."""
+class DataKeyLabel:
+    """The label of a symmetric key under which something else is encrypted."""
 
-    label: KeyLabel
+    key_id: str
+    trust_domain: str
+    purpose: str
+
+    def encode(self) -> bytes:
+        return framed(_DATA_CONTEXT, self.key_id, self.trust_domain, self.purpose)
+
+
+def framed(context: bytes, *parts: str) -> bytes:
+    """Each part with its length before it, so that no two lists of parts give the same bytes."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in (context, *(part.encode() for part in parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped(Generic[AnyLabel]):
+    """A key under AES-256-GCM, as it is stored. Nothing in it is secret."""
+
+    label: AnyLabel
     kek_id: str
     nonce: bytes
     ciphertext: bytes
+
+
+WrappedKey: TypeAlias = Wrapped[KeyLabel]
+"""A private key (PKCS #8, DER). To make one, call `Wrapped`: a slotted class refuses to be called by its alias."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +101,15 @@ class Kek:
             raise InvalidKeyRing(f"a key-encryption key has {KEK_BYTES} bytes")
         return cls(hashlib.sha256(key.reveal()).hexdigest()[:8], key)
 
-    def wrap(self, label: KeyLabel, pkcs8: Masked[bytes], nonce: bytes) -> WrappedKey:
+    def wrap(self, label: AnyLabel, key: Masked[bytes], nonce: bytes) -> Wrapped[AnyLabel]:
         """Raises ValueError unless `nonce` has 12 bytes; it must never repeat under one key."""
         if len(nonce) != NONCE_BYTES:
             raise ValueError(f"a nonce has {NONCE_BYTES} bytes")
-        ciphertext = AESGCM(self._key.reveal()).encrypt(nonce, pkcs8.reveal(), label.encode())
-        return WrappedKey(label, self.id, nonce, ciphertext)
+        ciphertext = AESGCM(self._key.reveal()).encrypt(nonce, key.reveal(), label.encode())
+        return Wrapped(label, self.id, nonce, ciphertext)
 
-    def unwrap(self, wrapped: WrappedKey) -> Masked[bytes]:
-        """The private key, PKCS #8 DER. Raises KeyUnwrapFailed if the key is another or any byte was altered."""
+    def unwrap(self, wrapped: Wrapped[AnyLabel]) -> Masked[bytes]:
+        """The key itself. Raises KeyUnwrapFailed if the key-encryption key is another or any byte was altered."""
         try:
             plain = AESGCM(self._key.reveal()).decrypt(wrapped.nonce, wrapped.ciphertext, wrapped.label.encode())
         except (InvalidTag, ValueError) as error:
@@ -94,11 +131,11 @@ class KeyRing:
     current: Kek
     previous: tuple[Kek, ...] = ()
 
-    def wrap(self, label: KeyLabel, pkcs8: Masked[bytes], nonce: bytes) -> WrappedKey:
+    def wrap(self, label: AnyLabel, key: Masked[bytes], nonce: bytes) -> Wrapped[AnyLabel]:
         """Wrap with the current key."""
-        return self.current.wrap(label, pkcs8, nonce)
+        return self.current.wrap(label, key, nonce)
 
-    def unwrap(self, wrapped: WrappedKey) -> Masked[bytes]:
+    def unwrap(self, wrapped: Wrapped[AnyLabel]) -> Masked[bytes]:
         """Unwrap with the key that wrapped it. Raises KeyUnwrapFailed if the ring lacks it."""
         for kek in (self.current, *self.previous):
             if kek.id == wrapped.kek_id:
@@ -108,8 +145,8 @@ class KeyRing:
             "restore the file that has it"
         )
 
-    def rewrap(self, wrapped: WrappedKey, nonce: bytes) -> WrappedKey:
-        """The same private key under the current key; unchanged if it is already. Raises KeyUnwrapFailed."""
+    def rewrap(self, wrapped: Wrapped[AnyLabel], nonce: bytes) -> Wrapped[AnyLabel]:
+        """The same key under the current key; unchanged if it is already. Raises KeyUnwrapFailed."""
         if wrapped.kek_id == self.current.id:
             return wrapped
         return self.wrap(wrapped.label, self.unwrap(wrapped), nonce)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
-from ca.kek import KeyLabel, WrappedKey
+from ca.kek import KeyLabel, Wrapped, WrappedKey
 from ca.keys import KeyType
 from sds.store.tables import wrapped_keys
 from sds.store.times import to_micros
@@ -70,4 +70,4 @@ def _wrapping(key: WrappedKey) -> dict[str, Any]:
 
 def _from_row(row: Row[Any]) -> WrappedKey:
     label = KeyLabel(row.key_id, row.trust_domain, row.purpose, KeyType(row.key_type))
-    return WrappedKey(label, row.kek_id, row.nonce, row.ciphertext)
+    return Wrapped(label, row.kek_id, row.nonce, row.ciphertext)

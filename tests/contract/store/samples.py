@@ -12,7 +12,7 @@ from attestation.entry import EntrySpec
 from attestation.selector import parse_selectors
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import Authority, AuthorityKind, AuthorityState
-from ca.kek import KeyLabel, WrappedKey
+from ca.kek import KeyLabel, Wrapped, WrappedKey
 from ca.keys import KeyType
 from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
 from sds.store.records import AgentRecord, CertificateRecord, ProcessRecord, ResourceRecord, StreamRecord
@@ -103,7 +103,7 @@ def authority(identifier: str = "aa" * 20, **changes: Any) -> Authority:
 
 def wrapped_key(key_id: str = "k1", kek_id: str = "11111111") -> WrappedKey:
     label = KeyLabel(key_id, "example.org", "x509", KeyType.ECDSA_P256)
-    return WrappedKey(label, kek_id, b"\x00" * 12, b"cipher\x00text")
+    return Wrapped(label, kek_id, b"\x00" * 12, b"cipher\x00text")
 
 
 def stream(stream_id: str = "s1", agent_id: SpiffeId = AGENT, **changes: Any) -> StreamRecord:

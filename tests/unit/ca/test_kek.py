@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ca.errors import InvalidKeyRing, KeyUnwrapFailed
-from ca.kek import KEK_BYTES, MAX_KEYS, NONCE_BYTES, Kek, KeyLabel, KeyRing, WrappedKey, parse_key_ring
+from ca.kek import KEK_BYTES, MAX_KEYS, NONCE_BYTES, DataKeyLabel, Kek, KeyLabel, KeyRing, Wrapped, parse_key_ring
 from ca.keys import KeyType
 from ca.masked import Masked
 
@@ -58,6 +58,20 @@ def test_another_label_does_not_open_it(label: KeyLabel) -> None:
         RING.unwrap(replace(WRAPPED, label=label))
 
 
+def test_a_data_key_is_no_private_key() -> None:
+    label = DataKeyLabel("s1", "example.org", "secret")
+    wrapped = RING.wrap(label, Masked(bytes(32)), NONCE)
+    assert RING.unwrap(wrapped).reveal() == bytes(32)
+    others = (replace(label, key_id="s2"), replace(label, trust_domain="o"), replace(label, purpose="tickets"))
+    for other in others:
+        with pytest.raises(KeyUnwrapFailed, match="key s"):
+            RING.unwrap(replace(wrapped, label=other))
+    with pytest.raises(KeyUnwrapFailed):
+        RING.unwrap(Wrapped(LABEL, wrapped.kek_id, NONCE, wrapped.ciphertext))
+    again = RING.rotated(kek(2)).rewrap(wrapped, NONCE)
+    assert KeyRing(kek(2)).unwrap(again).reveal() == bytes(32)
+
+
 @given(st.tuples(*[st.text(max_size=6)] * 3), st.tuples(*[st.text(max_size=6)] * 3))
 def test_no_two_labels_encode_alike(one: tuple[str, str, str], two: tuple[str, str, str]) -> None:
     encoded = [KeyLabel(*parts, KeyType.RSA_2048).encode() for parts in (one, two)]
@@ -81,7 +95,7 @@ def test_every_altered_byte_is_noticed() -> None:
 @given(st.binary(max_size=64), st.binary(max_size=20))
 def test_noise_does_not_open(ciphertext: bytes, nonce: bytes) -> None:
     with pytest.raises(KeyUnwrapFailed):
-        RING.unwrap(WrappedKey(LABEL, RING.current.id, nonce, ciphertext))
+        RING.unwrap(Wrapped(LABEL, RING.current.id, nonce, ciphertext))
 
 
 def test_failures_show_nothing() -> None:
