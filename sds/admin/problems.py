@@ -27,6 +27,7 @@ from sds.admin import errors
 from sds.admin.errors import FieldProblem
 from sds.admin.wire.authorities import gate_out
 from sds.admin.wire.common import problem_of
+from sds.secrets.errors import InvalidSecret, SecretDenied, SecretMalformed, SecretMissing, SecretUnavailable
 from sds.store import errors as store
 
 URN = "urn:sds:problem:"
@@ -97,6 +98,14 @@ def _already_exists(error: store.AlreadyExists) -> Problem:
     return Problem(409, "already-exists", str(error), extra=MappingProxyType(existing))
 
 
+def _already_granted(error: store.AlreadyGranted) -> Problem:
+    return Problem(409, "already-exists", str(error), extra=MappingProxyType({"grant_id": error.grant.id}))
+
+
+def _invalid_secret(error: InvalidSecret) -> Problem:
+    return _unprocessable((FieldProblem(error.field, error.problem),))
+
+
 def _conflict(error: store.Conflict) -> Problem:
     return Problem(412, "conflict", str(error), extra=MappingProxyType({"current_revision": error.current}))
 
@@ -153,17 +162,25 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (AttestationRefused, _plain(403, "refused")),
     (CsrRefused, _plain(422, "invalid")),
     (InvalidJwtSvid, _plain(422, "invalid-token")),
+    (InvalidSecret, _invalid_secret),
     (store.InvalidCursor, _plain(422, "invalid-cursor")),
     # What stands.
     (store.NotFound, _plain(404, "not-found")),
     (store.AlreadyExists, _already_exists),
     (errors.AlreadyFederated, _plain(409, "already-exists")),
+    (store.NameTaken, _plain(409, "already-exists")),
+    (store.AlreadyGranted, _already_granted),
     (store.Banned, _plain(409, "banned")),
     (store.Conflict, _conflict),
     (IssuanceRefused, _plain(409, "refused")),
     (GateClosed, _gate_closed),
     (RotationRefused, _plain(409, "rotation-refused")),
+    # A secret's source; that it denies us is told to operators only, and only they are here.
+    (SecretMissing, _plain(409, "source-missing")),
+    (SecretDenied, _plain(409, "source-denied")),
+    (SecretMalformed, _plain(409, "source-malformed")),
     # What cannot be done now.
+    (SecretUnavailable, _plain(503, "source-unavailable", retry=True)),
     (store.StoreUnavailable, _plain(503, "store-unavailable", retry=True)),
     (AuthorityUnavailable, _plain(503, "authority-unavailable", retry=True)),
     (KeyUnwrapFailed, _plain(503, "key-unwrap-failed")),

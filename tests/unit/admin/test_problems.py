@@ -13,18 +13,20 @@ from starlette.exceptions import HTTPException
 import attestation.errors
 import ca.errors
 import sds.admin.errors
+import sds.secrets.errors
 import sds.store.errors
 from attestation.errors import InvalidEntry
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.problems import HANDLED, INTERNAL, problem_for
 from sds.store.errors import Conflict, NotFound, Reason, StoreUnavailable
 
+MODULES = [attestation.errors, ca.errors, sds.admin.errors, sds.secrets.errors, sds.store.errors]
 # Of these the admin API can say nothing useful: bugs, start-up errors, or errors of other callers.
 UNMAPPED = {
     "AttestationError", "InvalidSan", "InvalidSubject", "CaError", "StoreError", "AdminError",
     "ConstraintViolated", "UnauditedChange", "FeedTruncated", "InvalidDatabaseUrl", "SchemaOutdated", "SchemaTooNew",
     "TokenRefused", "InvalidBundle", "AlreadyIssued", "CertificateMismatch", "InvalidKeyRing", "InvalidSvid",
-    "InvalidCrl", "InvalidJwk", "InvalidPath", "OcspRefused",
+    "InvalidCrl", "InvalidJwk", "InvalidPath", "OcspRefused", "SecretError",
 }  # fmt: skip
 
 
@@ -36,7 +38,7 @@ def classes(module: ModuleType) -> list[type[Exception]]:
     ]
 
 
-@pytest.mark.parametrize("module", [attestation.errors, ca.errors, sds.admin.errors, sds.store.errors])
+@pytest.mark.parametrize("module", MODULES)
 def test_every_error_is_mapped_or_left_out_on_purpose(module: ModuleType) -> None:
     for kind in classes(module):
         assert issubclass(kind, HANDLED) != (kind.__name__ in UNMAPPED), kind
