@@ -15,10 +15,11 @@ from ca.key_managers.token import TokenConfig
 from ca.key_managers.transit import TransitConfig, TransitKeyManager
 from ca.key_managers.wrapped import WrappedKeyManager
 from ca.upstream import UpstreamAuthority
-from ca.upstreams import disk, nested, self_signed
+from ca.upstreams import disk, nested, self_signed, vault_pki
 from ca.upstreams.disk import DiskUpstream, IssuerFiles
 from ca.upstreams.nested import IntermediateSource, NestedUpstream
 from ca.upstreams.self_signed import SelfSignedUpstream
+from ca.upstreams.vault_pki import PkiMount, VaultPkiUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class UpstreamParts:
     backdate: timedelta
     disk: IssuerFiles | None = None
     sds: IntermediateSource | None = None
+    vault_pki: PkiMount | None = None
 
 
 UPSTREAMS: Mapping[str, Callable[[UpstreamParts], UpstreamAuthority | None]] = MappingProxyType(
@@ -76,6 +78,9 @@ UPSTREAMS: Mapping[str, Callable[[UpstreamParts], UpstreamAuthority | None]] = M
             DiskUpstream(parts.disk, parts.serial_source, parts.backdate) if parts.disk is not None else None
         ),
         nested.NAME: lambda parts: NestedUpstream(parts.sds) if parts.sds is not None else None,
+        vault_pki.NAME: lambda parts: (
+            VaultPkiUpstream(parts.vault_pki, parts.backdate) if parts.vault_pki is not None else None
+        ),
     }
 )
 """Exactly one certifies new authorities."""

@@ -112,9 +112,9 @@ class WatchedIssuer:
     def _read(self) -> Issuer:
         """Blocks. Raises AuthorityUnavailable."""
         now = self._clock.now()
-        certificates = _content(self._paths.certificates)
-        key = Masked(_content(self._paths.key, secret=True))
-        bundle = None if self._paths.bundle is None else _content(self._paths.bundle)
+        certificates = read_file(self._paths.certificates)
+        key = Masked(read_file(self._paths.key, secret=True))
+        bundle = None if self._paths.bundle is None else read_file(self._paths.bundle)
         issuer = parse_issuer(certificates, key, bundle, now)
         try_out(issuer, self._trust_domain, self._serial_source(), now)
         return issuer
@@ -128,7 +128,7 @@ def _version(path: Path) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _content(path: Path, *, secret: bool = False) -> bytes:
+def read_file(path: Path, *, secret: bool = False) -> bytes:
     """Raises AuthorityUnavailable. A link is followed: mounted secrets are links."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from attestation.spiffe_id import SpiffeId
@@ -33,13 +35,22 @@ from ca.upstream import Minted, UpstreamAuthority
 from ca.upstreams.disk import parse_issuer
 from ca.upstreams.issuing import Issuer, draft, sign
 from ca.upstreams.nested import Intermediate
+from ca.upstreams.vault_pki import MARGIN, SKEW, Order, PkiIssuer
 from ca.verify import verify_svid
+from sds.clock import SystemClock
+from sds.server.upstream.pki import WatchedMount
+from sds.server.upstream.watch import UpstreamWatch
+from sds.vault.pki_upstream import VaultPki
 from tests.fakes.ca import TRUST_DOMAIN, issue_one, make_authority
 from tests.fakes.clock import EPOCH
 from tests.fakes.pki import make
+from tests.fakes.vault_direct import DirectVault
+from tests.fakes.vault_pki import PkiEngines, Silent
+from tests.fakes.vault_server import VaultBinary, VaultServer, vault_binaries
 
 BACKDATE = timedelta(seconds=10)
 LIFETIME = timedelta(days=30)
+SECOND = timedelta(seconds=1)
 
 
 def serials() -> int:
@@ -75,6 +86,9 @@ class Source:
 class Plugin:
     upstream: UpstreamAuthority
     source: Source | None
+    now: datetime = EPOCH
+    exact: timedelta = timedelta(0)
+    """How much sooner than its source an authority may end."""
 
 
 def self_signed() -> Plugin:
@@ -95,24 +109,75 @@ def sds() -> Plugin:
     return Plugin(upstream_authority(UpstreamParts(serials, BACKDATE, sds=source), "sds"), source)
 
 
+class PkiSource(Source):
+    """A real PKI engine, whose issuer is known from what it showed at first."""
+
+    def __init__(self, mount: WatchedMount, issuer: PkiIssuer) -> None:
+        chain = tuple(one.public_bytes(Encoding.DER) for one in issuer.path[:-1])
+        nobody = LocalSigner.of(generate(KeyType.ECDSA_P256))
+        super().__init__(Issuer(issuer.path[0], nobody, chain, issuer.roots, issuer.validity, issuer.path_length))
+        self.mount = mount
+
+    def check(self) -> None:
+        super().check()
+        self.mount.check()
+
+    async def look(self) -> PkiIssuer:
+        super().check()
+        return await self.mount.look()
+
+    async def sign_order(self, order: Order) -> tuple[bytes, ...]:
+        return await self.mount.sign(order)
+
+
+@dataclass(frozen=True)
+class PkiPlace:
+    """Implements ca.upstreams.vault_pki.PkiMount."""
+
+    source: PkiSource
+
+    def check(self) -> None:
+        self.source.check()
+
+    async def look(self) -> PkiIssuer:
+        return await self.source.look()
+
+    async def sign(self, order: Order) -> tuple[bytes, ...]:
+        return await self.source.sign_order(order)
+
+
+async def vault_pki(vault: VaultServer) -> Plugin:
+    engine = PkiEngines(vault).below_a_root()
+    watch = UpstreamWatch("vault_pki", Silent())
+    mount = WatchedMount(VaultPki(DirectVault(vault), engine), None, TRUST_DOMAIN, watch, SystemClock(), SECOND)
+    source = PkiSource(mount, await mount.look())
+    upstream = upstream_authority(UpstreamParts(serials, BACKDATE, vault_pki=PkiPlace(source)), "vault_pki")
+    return Plugin(upstream, source, datetime.now(UTC), MARGIN + 10 * SECOND)
+
+
 PLUGINS: Mapping[str, Callable[[], Plugin]] = {"self_signed": self_signed, "disk": disk, "sds": sds}
+PLACES: list[tuple[str, VaultBinary | None]] = [
+    *((name, None) for name in PLUGINS),
+    *(("vault_pki", binary) for binary in vault_binaries()),
+]
 
 
 def test_every_upstream_of_the_catalogue_is_held_to_this() -> None:
-    assert set(PLUGINS) == set(UPSTREAMS)
-    for name, made in PLUGINS.items():
-        assert made().upstream.name == name
+    assert {name for name, _ in PLACES} == set(UPSTREAMS)
 
 
-@pytest.mark.parametrize("name", ["disk", "sds"])
+@pytest.mark.parametrize("name", ["disk", "sds", "vault_pki"])
 def test_one_that_lacks_its_source_cannot_be_chosen(name: str) -> None:
     with pytest.raises(ValueError, match="lacks"):
         upstream_authority(UpstreamParts(serials, BACKDATE), name)
 
 
-@pytest.fixture(params=PLUGINS)
-def plugin(request: pytest.FixtureRequest) -> Plugin:
-    return PLUGINS[request.param]()
+@pytest.fixture(params=PLACES, ids=lambda place: "-".join(str(part) for part in place if part))
+async def plugin(request: pytest.FixtureRequest, vaults: Callable[[VaultBinary], VaultServer]) -> Plugin:
+    name, binary = request.param
+    made = PLUGINS[name]() if binary is None else await vault_pki(await asyncio.to_thread(vaults, binary))
+    assert made.upstream.name == name
+    return made
 
 
 def signing(minted: Minted, key: PrivateKey, key_type: KeyType, upstream: str) -> SigningAuthority:
@@ -128,8 +193,8 @@ def signing(minted: Minted, key: PrivateKey, key_type: KeyType, upstream: str) -
         certificate=minted.certificate,
         not_before=minted.not_before,
         not_after=minted.not_after,
-        created_at=EPOCH,
-        activated_at=EPOCH,
+        created_at=minted.not_before,
+        activated_at=minted.not_before,
         chain=minted.chain,
         roots=minted.roots,
         upstream=upstream,
@@ -138,7 +203,7 @@ def signing(minted: Minted, key: PrivateKey, key_type: KeyType, upstream: str) -
 
 
 async def minted_for(plugin: Plugin, key: PrivateKey, key_type: KeyType, lifetime: timedelta = LIFETIME) -> Minted:
-    return await plugin.upstream.mint(LocalSigner.of(key), key_type, TRUST_DOMAIN, lifetime, EPOCH)
+    return await plugin.upstream.mint(LocalSigner.of(key), key_type, TRUST_DOMAIN, lifetime, plugin.now)
 
 
 @pytest.mark.parametrize("key_type", [KeyType.ECDSA_P256, KeyType.ECDSA_P384, KeyType.RSA_2048, KeyType.ED25519])
@@ -147,29 +212,29 @@ async def test_what_it_mints_carries_an_authority_whose_leaves_verify(
 ) -> None:
     key = generate(key_type)
     minted = await minted_for(plugin, key, key_type)
-    check_minted(minted, key.public_key(), TRUST_DOMAIN, EPOCH)
+    check_minted(minted, key.public_key(), TRUST_DOMAIN, plugin.now)
     authority = signing(minted, key, key_type, plugin.upstream.name)
-    check_authority(authority, EPOCH, serials())
+    check_authority(authority, plugin.now, serials())
     leaf_key = generate(KeyType.ECDSA_P256)
     request = IssueRequest(
         ProfileName.WORKLOAD, SpiffeId(TRUST_DOMAIN, "/web"), VerifiedCsr.of_own_key(leaf_key), ("a.example.org",)
     )
-    issued = issue_one(request, authority)
+    issued = issue_one(request, authority, plugin.now)
     roots = authority.authority.bundle_certificates
-    verify_svid(parse_svid(issued.chain), make_bundle(TRUST_DOMAIN, roots), EPOCH)
-    openssl(issued.chain, roots, tmp_path)
+    verify_svid(parse_svid(issued.chain), make_bundle(TRUST_DOMAIN, roots), plugin.now)
+    openssl(issued.chain, roots, tmp_path, plugin.now)
     if key_type is not KeyType.ED25519:  # which the library does not verify by
         leaf, *above = map(x509.load_der_x509_certificate, issued.chain)
         store = Store([x509.load_der_x509_certificate(der) for der in roots])
-        PolicyBuilder().store(store).time(EPOCH).build_client_verifier().verify(leaf, above)
+        PolicyBuilder().store(store).time(plugin.now).build_client_verifier().verify(leaf, above)
 
 
-def openssl(chain: tuple[bytes, ...], roots: tuple[bytes, ...], folder: Path) -> None:
+def openssl(chain: tuple[bytes, ...], roots: tuple[bytes, ...], folder: Path, now: datetime) -> None:
     leaf, *above = chain
     for name, content in (("roots", roots), ("leaf", [leaf]), ("above", above)):
         (folder / name).write_bytes(b"".join(map(to_pem, content)))
     untrusted = ["-untrusted", str(folder / "above")] if above else []
-    arguments = ["-x509_strict", "-attime", str(int(EPOCH.timestamp())), "-CAfile", str(folder / "roots")]
+    arguments = ["-x509_strict", "-attime", str(int(now.timestamp())), "-CAfile", str(folder / "roots")]
     done = subprocess.run(
         ["openssl", "verify", *arguments, *untrusted, str(folder / "leaf")], capture_output=True, text=True, check=False
     )
@@ -181,12 +246,14 @@ async def test_it_lasts_no_longer_than_was_asked_and_says_how_long(plugin: Plugi
     for lifetime in (timedelta(minutes=5), timedelta(days=30), timedelta(days=3650)):
         minted = await minted_for(plugin, key, KeyType.ECDSA_P256, lifetime)
         certificate = x509.load_der_x509_certificate(minted.certificate)
-        assert minted.not_after <= EPOCH + lifetime
-        assert EPOCH - BACKDATE <= minted.not_before <= EPOCH
+        late = timedelta(0) if plugin.now == EPOCH else SKEW  # Vault counts from its own now
+        assert minted.not_after <= plugin.now + lifetime + late
+        assert plugin.now - BACKDATE - SECOND <= minted.not_before <= plugin.now + late
         assert certificate.not_valid_after_utc == minted.not_after
     source = plugin.source
     if source is not None:
-        assert minted.not_after == source.issuer.validity.not_after
+        end = source.issuer.validity.not_after
+        assert end - plugin.exact <= minted.not_after <= end
 
 
 async def test_each_authority_has_a_name_of_its_own_and_only_the_trust_domains_id(plugin: Plugin) -> None:
@@ -229,11 +296,13 @@ async def test_a_key_that_does_not_sign_gets_nothing_that_could_be_used(plugin: 
     ours, other = generate(KeyType.ECDSA_P256), generate(KeyType.ECDSA_P256)
     impostor = LocalSigner(other, ours.public_key())
     try:
-        minted = await plugin.upstream.mint(impostor, KeyType.ECDSA_P256, TRUST_DOMAIN, LIFETIME, EPOCH)
+        minted = await plugin.upstream.mint(impostor, KeyType.ECDSA_P256, TRUST_DOMAIN, LIFETIME, plugin.now)
     except Exception as error:  # noqa: BLE001
         assert "sign" in str(error)
         return
     with pytest.raises(AuthorityUnavailable):
         check_authority(
-            SigningAuthority.open(signing(minted, ours, KeyType.ECDSA_P256, "x").authority, impostor), EPOCH, serials()
+            SigningAuthority.open(signing(minted, ours, KeyType.ECDSA_P256, "x").authority, impostor),
+            plugin.now,
+            serials(),
         )
