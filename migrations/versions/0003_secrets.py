@@ -96,6 +96,7 @@ def _leases() -> None:
         sa.Column("accessor", Name, nullable=False),
         sa.Column("lease_id", Line, nullable=False),
         sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("ttl", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("renewed_at", sa.BigInteger),
         sa.Column("expires_at", sa.BigInteger),
@@ -104,5 +105,18 @@ def _leases() -> None:
         sa.Column("ciphertext", sa.LargeBinary, nullable=False),
         sa.Column("holder", Line, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_leases"),
+        sa.UniqueConstraint("secret_id", "spiffe_id", "generation", name="uq_leases_secret_id_spiffe_id_generation"),
     )
-    op.create_index("ix_leases_secret_id_spiffe_id", "leases", ["secret_id", "spiffe_id"])
+    op.create_table(
+        "lease_users",
+        sa.Column("secret_id", Name, nullable=False),
+        sa.Column("spiffe_id", Name, nullable=False),
+        sa.Column("replica", Name, nullable=False),
+        sa.PrimaryKeyConstraint("secret_id", "spiffe_id", "replica", name="pk_lease_users"),
+    )
+    op.create_table(
+        "lease_replicas",
+        sa.Column("id", Name, nullable=False),
+        sa.Column("seen_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_lease_replicas"),
+    )

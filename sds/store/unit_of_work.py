@@ -19,6 +19,7 @@ from sds.store.revocation.blocks import Blocks
 from sds.store.revocation.crls import Crls
 from sds.store.revocation.revocations import Revocations
 from sds.store.secrets.grants import Grants
+from sds.store.secrets.leases import Leases
 from sds.store.secrets.secrets import Secrets
 from sds.store.secrets.ticket_masters import TicketMasters
 from sds.store.settings import Settings
@@ -43,6 +44,7 @@ class UnitOfWork:
         "federations",
         "grants",
         "keys",
+        "leases",
         "now",
         "revocations",
         "secrets",
@@ -72,6 +74,7 @@ class UnitOfWork:
         self.secrets = Secrets(tx, self.changes)
         self.grants = Grants(tx, self.changes)
         self.ticket_masters = TicketMasters(tx, self.changes)
+        self.leases = Leases(tx, self.changes)
 
     def finish(self) -> bool:
         """Write what was collected; whether followers must be woken after the commit.

@@ -13,7 +13,15 @@ from sds.store.tables.federation import federations
 from sds.store.tables.issuance import certificates, issued_certificates
 from sds.store.tables.registration import entries, entry_labels, entry_selectors
 from sds.store.tables.revocation import blocks, crls, revocations
-from sds.store.tables.secrecy import grants, leases, secret_versions, secrets, ticket_masters
+from sds.store.tables.secrecy import (
+    grants,
+    lease_replicas,
+    lease_users,
+    leases,
+    secret_versions,
+    secrets,
+    ticket_masters,
+)
 
 __all__ = [
     "Name",
@@ -31,6 +39,8 @@ __all__ = [
     "grants",
     "issued_certificates",
     "join_tokens",
+    "lease_replicas",
+    "lease_users",
     "leases",
     "metadata",
     "reports",

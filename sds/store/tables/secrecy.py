@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from sds.store.tables.columns import Line, Name, metadata
 
@@ -73,6 +73,7 @@ leases = Table(
     Column("accessor", Name, nullable=False),  # of the child token that the lease hangs on, stored first
     Column("lease_id", Line, nullable=False),
     Column("generation", BigInteger, nullable=False),
+    Column("ttl", BigInteger, nullable=False),  # microseconds; what one renewal gives, 0 while pending
     Column("created_at", BigInteger, nullable=False),
     Column("renewed_at", BigInteger),
     Column("expires_at", BigInteger),
@@ -80,7 +81,24 @@ leases = Table(
     Column("nonce", LargeBinary, nullable=False),
     Column("ciphertext", LargeBinary, nullable=False),  # credentials under the secret's data key
     Column("holder", Line, nullable=False),  # the replica that looks after it
-    Index(None, "secret_id", "spiffe_id"),
+    UniqueConstraint("secret_id", "spiffe_id", "generation"),
+)
+
+# On which replicas a receiver's lease has users. A replica that is not seen any more has none.
+lease_users = Table(
+    "lease_users",
+    metadata,
+    Column("secret_id", Name, nullable=False),
+    Column("spiffe_id", Name, nullable=False),
+    Column("replica", Name, nullable=False),
+    PrimaryKeyConstraint("secret_id", "spiffe_id", "replica"),
+)
+
+lease_replicas = Table(
+    "lease_replicas",
+    metadata,
+    Column("id", Name, primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
 )
 
 ticket_masters = Table(

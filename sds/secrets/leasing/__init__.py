@@ -1,0 +1,1 @@
+"""Leased credentials: what is known of each lease, and what is due. Pure."""
