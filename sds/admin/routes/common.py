@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import email.message
 import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -13,7 +15,7 @@ from starlette.responses import Response
 
 from attestation.spiffe_id import SpiffeId
 from sds.admin import strict_json
-from sds.admin.errors import BadPrecondition, UnsupportedMediaType
+from sds.admin.errors import BadPrecondition, BodyTooLarge, FieldProblem, InvalidInput, UnsupportedMediaType
 from sds.admin.services import AdminCall
 from sds.admin.wire.common import Input
 from sds.store.errors import NotFound
@@ -32,11 +34,26 @@ def _call(request: Request) -> AdminCall:
 
 async def _body(request: Request) -> object:
     """The JSON body. Raises UnsupportedMediaType and MalformedBody."""
+    _check_declared(request)
+    return strict_json.parse(await request.body())
+
+
+def _check_declared(request: Request) -> None:
     declared = email.message.Message()
     declared["content-type"] = request.headers.get("content-type", "")
     if declared.get_content_type() != "application/json":
         raise UnsupportedMediaType("the body must be declared as application/json")
-    return strict_json.parse(await request.body())
+
+
+async def bounded_body(request: Request, most: int) -> object:
+    """The JSON body of at most so many bytes, which nothing keeps. Raises BodyTooLarge, too, before more is read."""
+    _check_declared(request)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise BodyTooLarge(f"the body is larger than {most} bytes")
+    return strict_json.parse(bytes(body))
 
 
 async def _optional_body(request: Request) -> object:
@@ -79,6 +96,24 @@ def block_id(text: str) -> str:
     """Of the form that this server gives them; anything else names nothing (404), and is not repeated."""
     if not _ID.fullmatch(text):
         raise NotFound("block", "this is no block ID")
+    return text
+
+
+def labels(texts: Iterable[str] | None) -> Mapping[str, str]:
+    """Query values, each key=value. Raises InvalidInput."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InvalidInput([FieldProblem("label", "must be key=value")])
+        found[key] = value
+    return MappingProxyType(found)
+
+
+def grant_id(text: str) -> str:
+    """Of the form that this server gives them; anything else names nothing (404), and is not repeated."""
+    if not _ID.fullmatch(text):
+        raise NotFound("grant", "this is no grant ID")
     return text
 
 

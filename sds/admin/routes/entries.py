@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import MappingProxyType
 from typing import Annotated
 
 from fastapi import FastAPI, Query
@@ -41,17 +40,10 @@ class Filter(Paging):
             owner=self.owner,
             hint=self.hint,
             profile="" if self.profile == DEFAULT_PROFILE else self.profile,
-            labels=MappingProxyType(dict(_label(each) for each in self.label or ())),
+            labels=common.labels(self.label),
             limit=self.limit,
             cursor=self.cursor,
         )
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise InvalidInput([FieldProblem("label", "must be key=value")])
-    return key, value
 
 
 class EntryRoutes:
