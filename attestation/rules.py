@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, timedelta
 from types import MappingProxyType
@@ -22,6 +22,7 @@ __all__ = [
     "as_json",
     "check_agent_id",
     "diff",
+    "label_problems",
     "normalise",
     "reserved_dns",
     "validate",
@@ -63,7 +64,7 @@ def validate(spec: EntrySpec, trust_domain: TrustDomain) -> list[InvalidEntry]:
         *_lifetime(spec),
         *_dns_names(spec.dns_names),
         *_texts(spec),
-        *_labels(spec.labels),
+        *(InvalidEntry("labels", problem) for problem in label_problems(spec.labels)),
         *_federation(spec.federates_with, trust_domain),
         *_profile(spec.profile),
         *_extra_sans(spec.extra_sans),
@@ -193,23 +194,19 @@ def _texts(spec: EntrySpec) -> Iterator[InvalidEntry]:
             yield InvalidEntry(field, f"must be at most {MAX_TEXT} printable characters")
 
 
-def _labels(labels: Mapping[str, str]) -> Iterator[InvalidEntry]:
+def label_problems(labels: Mapping[str, str]) -> Iterator[str]:
+    """Everything that is wrong with labels, of an entry or of anything else that has some."""
     if len(labels) > MAX_LABELS:
-        yield InvalidEntry("labels", f"at most {MAX_LABELS} are allowed")
+        yield f"at most {MAX_LABELS} are allowed"
         return
-    yield from _label_problems(labels.items())
-
-
-def _label_problems(labels: Iterable[tuple[str, str]]) -> Iterator[InvalidEntry]:
-    for number, (key, value) in enumerate(labels, start=1):
+    for number, (key, value) in enumerate(labels.items(), start=1):
         if len(key) > MAX_LABEL_KEY or not _LABEL_KEY.fullmatch(key):
-            yield InvalidEntry(
-                "labels",
+            yield (
                 f"key {number} must be 1 to {MAX_LABEL_KEY} letters, digits, dots, dashes, underscores and slashes, "
-                "and begin and end with a letter or digit",
+                "and begin and end with a letter or digit"
             )
         if len(value) > MAX_TEXT or not value.isprintable():
-            yield InvalidEntry("labels", f"value {number} must be at most {MAX_TEXT} printable characters")
+            yield f"value {number} must be at most {MAX_TEXT} printable characters"
 
 
 def _federation(names: tuple[TrustDomain, ...], trust_domain: TrustDomain) -> Iterator[InvalidEntry]:
