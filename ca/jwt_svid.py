@@ -163,12 +163,17 @@ class PreparedJwt(Once):
 class JwtIssuer:
     """Issues JWT-SVIDs of one trust domain. Calls may block on a remote key: use a worker thread then."""
 
-    __slots__ = ("_id_source", "_policy")
+    __slots__ = ("_holder", "_id_source", "_policy")
 
-    def __init__(self, policy: JwtPolicy, id_source: Callable[[], str]) -> None:
-        """`id_source` gives a text for each token that no other has had (`jti`, RFC 7519 4.1.7)."""
+    def __init__(
+        self, policy: JwtPolicy, id_source: Callable[[], str], holder: ProfileName = ProfileName.WORKLOAD
+    ) -> None:
+        """`id_source` gives a text for each token that no other has had (`jti`, RFC 7519 4.1.7). `holder`: whose tokens
+        it issues; only an issuer for the server makes one with the server's own identity.
+        """
         self._policy = policy
         self._id_source = id_source
+        self._holder = holder
 
     def prepare(
         self, requests: Sequence[JwtRequest], authority: JwtSigningAuthority, now: datetime
@@ -204,7 +209,7 @@ class JwtIssuer:
     def _prepare(self, request: JwtRequest, authority: JwtSigningAuthority, now: datetime) -> PreparedJwt:
         """Raises IssuanceRefused or AuthorityUnavailable."""
         facts, policy = authority.authority, self._policy
-        check_identity(ProfileName.WORKLOAD, facts.trust_domain, request.spiffe_id)
+        check_identity(self._holder, facts.trust_domain, request.spiffe_id)
         audience = check_audience(request.audience)
         ttl = policy.lifetime(request.ttl)
         validity = clamp(now, ttl, facts.validity, backdate=timedelta(0), minimum=policy.issuer_minimum)

@@ -21,6 +21,7 @@ from sds.config.problems import Problem
 from sds.config.profiles import BuiltIn, Lifetimes, ProfileSection, profile_problems
 from sds.config.revocation import RevocationSection
 from sds.config.rotation import RotationSection
+from sds.config.secrets import SecretsSection
 from sds.config.types import (
     Address,
     AuthorityKeyTypeName,
@@ -36,6 +37,7 @@ from sds.config.types import (
     key,
 )
 from sds.config.upstream import DownstreamSection, UpstreamAuthoritySection
+from sds.config.vault import VaultSection
 from sds.durations import format_duration
 
 _DATA_DIR = Path("/var/lib/sds/server")
@@ -251,6 +253,8 @@ class ServerConfig(Section):
     revocation: RevocationSection = RevocationSection()
     endpoints: EndpointsSection = EndpointsSection()
     federation: FederationSection = FederationSection()
+    secrets: SecretsSection = SecretsSection()
+    vault: VaultSection = VaultSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
 
@@ -282,6 +286,7 @@ class ServerConfig(Section):
                 *same_port({**addresses, **self.endpoints.addresses}),
                 *below("endpoints", self.endpoints.problems(self.jwt.issuer)),
                 *below("ca.profiles", profiles),
+                *below("vault", self.vault.problems(self.jwt.issuer)),
                 *below("rotation", self.rotation.problems(ca.ttl, self.jwt.max_ttl)),
             ]
         )

@@ -27,6 +27,8 @@ from sds.metrics.kinds import (
     counter,
     gauge,
 )
+from sds.metrics.secrets import SecretMetrics
+from sds.metrics.vault import VaultMetrics
 
 
 class ServerMetrics:
@@ -41,6 +43,8 @@ class ServerMetrics:
         self._authorities(registry)
         self._rotation(registry)
         self._revocation(registry)
+        self.secrets = SecretMetrics(registry)
+        self.vault = VaultMetrics(registry)
 
     def _issuing(self, r: CollectorRegistry) -> None:
         self.issued = Counters(
@@ -67,7 +71,7 @@ class ServerMetrics:
             "sds_server_refusals",
             "Calls refused for who made them, and entries asked for by agents that they are not for.",
             r,
-            action=("agent.attest", "node.call", "certificate.issue", "token.issue", "other"),
+            action=("agent.attest", "node.call", "certificate.issue", "token.issue", "secret.refused", "other"),
         )
 
     def _calls(self, r: CollectorRegistry) -> None:
@@ -224,7 +228,7 @@ class ServerMetrics:
 
     def call_seconds(self, method: str, seconds: float) -> None:
         """A call has ended; watch streams are left out, for they last as long as the agent."""
-        if method != "WatchAuthorized":
+        if method not in {"WatchAuthorized", "WatchSecrets"}:
             self._call_seconds.get(method, self._call_seconds[METHODS[-1]])(seconds)
 
     def federations(self, ages: Iterable[tuple[str, float]]) -> None:

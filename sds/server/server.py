@@ -35,6 +35,7 @@ from sds.server.revocation.publisher import CrlPublisher
 from sds.server.transactions import Transactions
 from sds.server.upstream.service import RunningUpstream
 from sds.store.errors import StoreError
+from sds.vault.client import VaultClient
 
 KEY_WATCH_INTERVAL = timedelta(seconds=5)
 CRL_INTERVAL = timedelta(seconds=5)
@@ -69,6 +70,7 @@ class Parts:
     key_watch: KeyWatch
     crls: CrlPublisher
     memory: Memory
+    vault: VaultClient | None
     upstream: RunningUpstream
     health: Health
     node: Endpoint
@@ -109,6 +111,8 @@ class Server:
     async def start(self) -> None:
         """Serve. Raises sds.net.errors.AddressUnusable."""
         parts = self._parts
+        if parts.vault is not None:
+            self._run(parts.vault.run(), "vault")
         self._run(parts.follower.run(), "follower")
         self._run(parts.own_svid.run(), "own certificate")
         self._run(parts.poller.run(), "federation")
@@ -175,6 +179,8 @@ class Server:
         await parts.upstream.close()
         with suppress(CaError):
             await parts.keys.close()
+        if parts.vault is not None:
+            await parts.vault.close()
         await parts.store.close()
         parts.executor.shutdown(wait=False)
         await asyncio.to_thread(parts.data_dir.close)

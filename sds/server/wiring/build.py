@@ -61,7 +61,7 @@ async def build(
         try:
             return await _server(core, data_dir, collectors)
         except BaseException:
-            await core.upstream.close()
+            await core.close()
             raise
     except BaseException:
         await store.close()
@@ -89,9 +89,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         core.custody.check,
         core.telemetry.metrics,
     )
-    health = Health(
-        store, core.authorities, lambda: own_svid.not_after, key_watch.readiness, clock, core.upstream.checks
-    )
+    health = Health(store, core.authorities, lambda: own_svid.not_after, key_watch.readiness, clock, core.checks)
     entries = entry_service(core)
     poller = federation_poller(core)
     reconfigure = Reconfiguration(issuer, workers, entries, rates)
@@ -121,6 +119,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         key_watch=key_watch,
         crls=core.crls,
         memory=core.memory,
+        vault=core.vault,
         upstream=core.upstream,
         health=health,
         node=Endpoint(node, config.listen),

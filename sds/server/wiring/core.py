@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from ca.key_manager import KeyManagers
 from ca.serial import RandomSerials
 from sds.clock import Clock
 from sds.config import ServerConfig, database_url
+from sds.http.ops import Check
 from sds.logs import get_logger
 from sds.server import options
 from sds.server.authority.authorities import Authorities, AuthorityParts
@@ -30,9 +32,13 @@ from sds.server.telemetry import Telemetry
 from sds.server.transactions import Transactions
 from sds.server.upstream.roots import Roots
 from sds.server.upstream.service import RunningUpstream
+from sds.server.vault.own_token import OwnToken, OwnTokenParts
+from sds.server.vault.telemetry import VaultTelemetry
 from sds.server.wiring.upstream import open_upstream
+from sds.server.wiring.vault import open_vault
 from sds.store.schema import migrate, schema_status
 from sds.store.store import Store, open_store
+from sds.vault.client import VaultClient
 
 JOURNAL = "revocations.journal"
 """In the data folder and not in the database: one that is restored from a backup must not take it along."""
@@ -49,6 +55,7 @@ class Core:
     store: Transactions
     custody: Custody
     keys: KeyManagers
+    vault: VaultClient | None
     upstream: RunningUpstream
     authorities: Authorities
     registry: Registry
@@ -57,6 +64,17 @@ class Core:
     crls: CrlPublisher
     ocsp: OcspService
     passing: Passing
+
+    @property
+    def checks(self) -> dict[str, Check]:
+        """What can fail while most of the server goes on."""
+        return self.upstream.checks | ({} if self.vault is None else {"vault": self.vault.readiness})
+
+    async def close(self) -> None:
+        """What runs already, where the rest of the server cannot be made."""
+        await self.upstream.close()
+        if self.vault is not None:
+            await self.vault.close()
 
 
 def open_database(config: ServerConfig, clock: Clock) -> Store:
@@ -74,28 +92,43 @@ def open_database(config: ServerConfig, clock: Clock) -> Store:
 async def open_core(
     config: ServerConfig, clock: Clock, store: Transactions, telemetry: Telemetry, passing: Passing
 ) -> Core:
-    """The key file, then the authority that it opens, then all that agents may have, in memory."""
+    """Vault, the key file, then the authority that it opens, then all that agents may have, in memory."""
     events = Events(socket.gethostname())
-    memory = await open_memory(store, JournalFile(config.data_dir / JOURNAL), events, lambda: uuid4().hex)
-    custody = await open_custody(store, KekFile(config.kek.file, os.urandom), config.trust_domain, events, os.urandom)
-    keys = open_key_managers(config, custody, store, events, clock)
-    serials = RandomSerials(os.urandom)
-    rules = options.rotation_rules(config)
-    upstream = await open_upstream(config, serials, Roots(store, events, rules, clock), clock, telemetry)
-    maker = AuthorityMaker(keys, upstream.authority, options.authority_policy(config), serials, clock)
-    authorities = Authorities(AuthorityParts(store, keys, maker, events, rules, telemetry, config.trust_domain, clock))
-    try:
+    async with AsyncExitStack() as undo:
+        own_token = OwnToken(config.vault.auth.audience)
+        observer = VaultTelemetry(telemetry.metrics.vault, clock)
+        vault = open_vault(config.vault, clock, observer, own_token.mint_blocking)
+        if vault is not None:
+            undo.push_async_callback(vault.close)
+        memory = await open_memory(store, JournalFile(config.data_dir / JOURNAL), events, lambda: uuid4().hex)
+        custody = await open_custody(
+            store, KekFile(config.kek.file, os.urandom), config.trust_domain, events, os.urandom
+        )
+        keys = open_key_managers(config, custody, store, events, clock)
+        serials = RandomSerials(os.urandom)
+        rules = options.rotation_rules(config)
+        upstream = await open_upstream(config, serials, Roots(store, events, rules, clock), clock, telemetry)
+        undo.push_async_callback(upstream.close)
+        maker = AuthorityMaker(keys, upstream.authority, options.authority_policy(config), serials, clock)
+        parts = AuthorityParts(store, keys, maker, events, rules, telemetry, config.trust_domain, clock)
+        authorities = Authorities(parts)
+        own_token.serve(_own_token_parts(config, clock, store, events, authorities))
         await upstream.wait_for(authorities.ensure, clock)
         crls = CrlPublisher(store, authorities, events, clock, telemetry)
         await crls.tick()
         bundles = Bundles(config.trust_domain, config.ca.refresh_hint)
         registry = Registry(await load_facts(store, bundles), now=clock.now())
-    except BaseException:
-        await upstream.close()
-        raise
+        undo.pop_all()
     follower = Follower(store, registry, bundles, clock)
     ocsp = OcspService(store, authorities, events, options.ocsp_policy(config), serials, clock)
     return Core(
-        config, clock, events, telemetry, store, custody, keys, upstream, authorities, registry, follower, memory, crls,
-        ocsp, passing,
+        config, clock, events, telemetry, store, custody, keys, vault, upstream, authorities, registry, follower,
+        memory, crls, ocsp, passing,
     )  # fmt: skip
+
+
+def _own_token_parts(
+    config: ServerConfig, clock: Clock, store: Transactions, events: Events, authorities: Authorities
+) -> OwnTokenParts:
+    policy = options.jwt_policy(config)
+    return OwnTokenParts(store, authorities, events, config.trust_domain, policy, lambda: uuid4().hex, clock)

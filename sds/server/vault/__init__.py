@@ -1,0 +1,1 @@
+"""What the server shows and tells of itself where Vault is concerned."""
