@@ -1,23 +1,33 @@
-"""Authority keys in the database, wrapped by the key file: opening it at start, and rotating it without losing a key.
+"""Authority keys in the database, wrapped by key-encryption keys that rest elsewhere: opening those at start, and
+rotating them without losing a key.
 
-A rotation is three steps, each of which leaves keys that open: the file holds (new, old); every key is wrapped anew in
-one transaction; the file holds (new). Whoever finds two keys in the file at start does the last two steps again.
+A rotation is three steps, each of which leaves keys that open: the ring holds (new, old); every key is wrapped anew in
+one transaction; the ring holds (new). In a file the last one follows at once, and whoever finds two keys in it at start
+does the last two steps again. A ring that replicas share keeps the old key until all of them have learned of the new
+one, and then whoever notices first does the last two steps.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from attestation.spiffe_id import TrustDomain
-from ca.kek import NONCE_BYTES, KeyRing, WrappedKey
+from ca.kek import KEK_BYTES, MAX_KEYS, NONCE_BYTES, Kek, KeyRing, WrappedKey
 from ca.key_managers.wrapped import WrappedKeyManager
+from ca.masked import Masked
 from sds.audit.event import Actor, Json, Target
 from sds.logs import get_logger
-from sds.server.authority.kek_file import KekFile, KekFileUnusable
+from sds.server.authority.kek_file import KekFile, KekUnusable
+from sds.server.authority.kek_moving import settle_in
+from sds.server.authority.kek_ring import KekOvertaken, RingPlace, TransitPlace, fence, ids_of
 from sds.server.events import Events, system_actor
+from sds.server.secrets.sealing import data_kek_ids, rewrap_data_keys
 from sds.server.transactions import Transactions
 from sds.store.unit_of_work import UnitOfWork
+
+Rewrap = Callable[[UnitOfWork, KeyRing], int]
+"""Wraps anew what of one kind is not under the ring's current key; how many that were. Raises KeyUnwrapFailed."""
 
 
 class KeyStore:
@@ -26,9 +36,12 @@ class KeyStore:
     def __init__(self, store: Transactions, events: Events) -> None:
         self._store = store
         self._events = events
+        self.on_unknown: Callable[[str], Awaitable[None]] | None = None
+        """Is told the key-encryption key of each key that is read, before it is to open."""
 
     async def put(self, key: WrappedKey) -> None:
         def work(uow: UnitOfWork) -> None:
+            fence(uow, key.kek_id)
             uow.keys.put(key)
             label = key.label
             details = {"purpose": label.purpose, "key_type": str(label.key_type), "kek_id": key.kek_id}
@@ -39,7 +52,10 @@ class KeyStore:
         await self._store.write(work)
 
     async def get(self, key_id: str) -> WrappedKey | None:
-        return await self._store.read(lambda uow: uow.keys.get(key_id))
+        found = await self._store.read(lambda uow: uow.keys.get(key_id))
+        if found is not None and self.on_unknown is not None:
+            await self.on_unknown(found.kek_id)
+        return found
 
     async def remove(self, key_id: str) -> None:
         def work(uow: UnitOfWork) -> None:
@@ -50,64 +66,112 @@ class KeyStore:
 
 
 class Custody:
-    """The key manager and the file that it depends on. Made by `open_custody`."""
+    """The key manager and the key ring that it depends on. Made by `open_custody`."""
 
     def __init__(
         self,
         store: Transactions,
-        file: KekFile,
+        place: RingPlace,
         manager: WrappedKeyManager,
         events: Events,
+        trust_domain: TrustDomain,
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self._store = store
-        self._file = file
+        self._place = place
         self._events = events
         self._random_bytes = random_bytes
         self._one_at_a_time = asyncio.Lock()
+        self._log = get_logger(__name__)
         self.manager = manager
+        # Data keys first: they take the feed's lock before any row is touched.
+        self.rewraps: tuple[Rewrap, ...] = (
+            lambda uow, ring: rewrap_data_keys(uow, ring, trust_domain, random_bytes),
+            lambda uow, ring: uow.keys.rewrap(lambda key: ring.rewrap(key, random_bytes(NONCE_BYTES))),
+        )
+        """All that the ring wraps, wrapped anew in one transaction."""
 
     async def rotate(self, actor: Actor, request_id: str) -> tuple[str, str, int]:
         """A new key-encryption key: the old one's id, the new one's, and how many keys were wrapped anew.
 
-        Raises KekFileUnusable, StoreError, KeyUnwrapFailed; then the keys still open, and the next start or rotation
-        finishes or repeats what was begun.
+        Raises KekUnusable, KekOvertaken, StoreError, KeyUnwrapFailed; then the keys still open, and
+        the next start or rotation finishes or repeats what was begun.
         """
         async with self._one_at_a_time:
-            if self.manager.ring.previous:
-                await self._finish(actor, request_id)
+            if self._place.shared:
+                await self._adopt()
+            elif self.manager.ring.previous:
+                await self._rewrap(actor, request_id)
+                await self._retire()
             old = self.manager.ring
-            new = old.rotated(await asyncio.to_thread(self._file.new_key))
-            await asyncio.to_thread(self._file.replace, new)
+            if len(old.previous) + 1 >= MAX_KEYS:
+                raise KekUnusable("too many rotations in a short time: wait a minute")
+            new = old.rotated(Kek.of(Masked(self._random_bytes(KEK_BYTES))))
+            await self._place.replace(new)
             self.manager.use(new)  # keys made from here on are wrapped by the new one already
-            count = await self._finish(actor, request_id)
+            count = await self._rewrap(actor, request_id)
+            if not self._place.shared:
+                await self._retire()
         return old.current.id, new.current.id, count
 
     async def check(self) -> None:
-        """Whether the file still holds the key that the next start will need. Raises KekFileUnusable."""
-        ring = await asyncio.to_thread(self._file.load)
+        """Whether the ring can be had still, as the next start will need it; and where it is shared, what others have
+        made of it. Raises KekUnusable, StoreError.
+        """
+        ring = await self._place.load()
         if ring is None:
-            raise KekFileUnusable(
-                f"the key file {self._file.path} is gone; this process has what it held, the next one will not: "
-                "restore it from your copy before a restart"
+            raise KekUnusable(
+                f"{self._place.where} is gone; this process has what it held, the next one will not: restore it from "
+                "your copy before a restart"
             )
-        if self.manager.ring.current.id not in {kek.id for kek in (ring.current, *ring.previous)}:
-            raise KekFileUnusable(
-                f"the key file {self._file.path} holds another key-encryption key than the one in use "
-                f"({self.manager.ring.current.id}): restore the right one before a restart"
+        ours = self.manager.ring
+        if ours.current.id not in {kek.id for kek in (ring.current, *ring.previous)} and not self._place.shared:
+            raise KekUnusable(
+                f"{self._place.where} holds another key-encryption key than the one in use ({ours.current.id}): "
+                "restore the right one before a restart"
             )
+        if self._place.shared:
+            async with self._one_at_a_time:
+                await self._tend()
 
     async def resume(self) -> None:
         """Finish a rotation that was interrupted. Raises as `rotate`."""
+        if self._place.shared:
+            return  # whoever checks next does it when the time has come
         async with self._one_at_a_time:
             if self.manager.ring.previous:
-                await self._finish(system_actor(), "")
+                await self._rewrap(system_actor(), "")
+                await self._retire()
 
-    async def _finish(self, actor: Actor, request_id: str) -> int:
+    async def learn(self, kek_id: str) -> None:
+        """Take over another replica's rotation at once if something is wrapped by a key that we have not got."""
+        if not self._place.shared or kek_id in ids_of(self.manager.ring):
+            return
+        async with self._one_at_a_time:
+            await self._adopt()
+
+    async def _tend(self) -> None:
+        await self._adopt()
+        if not self.manager.ring.previous or not await self._place.settled():
+            return
+        try:
+            await self._rewrap(system_actor(), "")
+            await self._retire()
+        except KekOvertaken as error:
+            self._log.debug("another server was quicker", reason=str(error))
+
+    async def _adopt(self) -> None:
+        """Use what is stored. Raises KekUnusable, StoreError."""
+        ring = await self._place.load()
+        if ring is not None and ids_of(ring) != ids_of(self.manager.ring):
+            self.manager.use(ring)
+            self._log.info("the key-encryption key is another one now", kek_id=ring.current.id)
+
+    async def _rewrap(self, actor: Actor, request_id: str) -> int:
         ring = self.manager.ring
 
         def work(uow: UnitOfWork) -> int:
-            done = uow.keys.rewrap(lambda key: ring.rewrap(key, self._random_bytes(NONCE_BYTES)))
+            done = sum(rewrap(uow, ring) for rewrap in self.rewraps)
             details: dict[str, Json] = {"previous": tuple(kek.id for kek in ring.previous), "rewrapped": done}
             uow.audit.append(
                 self._events.make(
@@ -121,11 +185,12 @@ class Custody:
             )
             return done
 
-        count = await self._store.write(work)
-        retired = ring.retired()
-        await asyncio.to_thread(self._file.replace, retired)
+        return await self._store.write(work)
+
+    async def _retire(self) -> None:
+        retired = self.manager.ring.retired()
+        await self._place.replace(retired)
         self.manager.use(retired)
-        return count
 
 
 async def open_custody(
@@ -134,35 +199,35 @@ async def open_custody(
     trust_domain: TrustDomain,
     events: Events,
     random_bytes: Callable[[int], bytes],
+    *,
+    transit: TransitPlace | None = None,
+    in_file: bool = True,
 ) -> Custody:
-    """Open the key file, or make it if the database holds no wrapped key yet. Raises KekFileUnusable, StoreError.
+    """Open the key ring, or make one if nothing is wrapped yet. Raises KekUnusable, KekOvertaken, StoreError.
 
-    Starting with the wrong file would end in a server that cannot sign, so it is refused here with what to do.
+    With `in_file` it belongs into the file, else into the database by `transit`; it is moved there if it is still in
+    the other place. Starting with the wrong one would end in a server that cannot sign, so it is refused here.
     """
-    wrapped = await store.read(lambda uow: uow.keys.all())
-    ring = await asyncio.to_thread(file.load)
+    place, ring = await settle_in(store, file, transit, events, in_file=in_file)
+    wrapped = await store.read(lambda uow: frozenset(key.kek_id for key in uow.keys.all()) | data_kek_ids(uow))
     if ring is None:
         if wrapped:
-            ids = ", ".join(sorted({key.kek_id for key in wrapped}))
-            raise KekFileUnusable(
-                f"the key file {file.path} is gone, and authority keys are wrapped by it (key-encryption key {ids}): "
-                "restore it from your copy; without it no authority key opens"
+            raise KekUnusable(
+                f"{place.where} is gone, and authority keys or secrets are wrapped by it (key-encryption key "
+                f"{', '.join(sorted(wrapped))}): restore it from your copy; without it no authority key opens"
             )
-        ring = await asyncio.to_thread(file.create)
-        get_logger(__name__).info("made a key-encryption key: keep a copy off this host", file=str(file.path))
-    _check_holds(ring, wrapped, file)
-    manager = WrappedKeyManager(KeyStore(store, events), ring, trust_domain, random_bytes)
-    custody = Custody(store, file, manager, events, random_bytes)
+        ring = await place.create(Kek.of(Masked(random_bytes(KEK_BYTES))))
+        get_logger(__name__).info("made a key-encryption key: keep a copy off this host", place=place.where)
+    missing = sorted(wrapped - set(ids_of(ring)))
+    if missing:
+        raise KekUnusable(
+            f"{place.where} holds key-encryption key {', '.join(sorted(ids_of(ring)))}, but authority keys or secrets "
+            f"are wrapped by {', '.join(missing)}: restore the right one (a file that was rotated on another replica "
+            "is copied here)"
+        )
+    keys = KeyStore(store, events)
+    manager = WrappedKeyManager(keys, ring, trust_domain, random_bytes)
+    custody = Custody(store, place, manager, events, trust_domain, random_bytes)
+    keys.on_unknown = custody.learn
     await custody.resume()
     return custody
-
-
-def _check_holds(ring: KeyRing, wrapped: tuple[WrappedKey, ...], file: KekFile) -> None:
-    held = {kek.id for kek in (ring.current, *ring.previous)}
-    missing = sorted({key.kek_id for key in wrapped} - held)
-    if missing:
-        raise KekFileUnusable(
-            f"the key file {file.path} holds key-encryption key {', '.join(sorted(held))}, but authority keys are "
-            f"wrapped by {', '.join(missing)}: restore the right file (after a rotation on another replica, copy its "
-            "file here)"
-        )

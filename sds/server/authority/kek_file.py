@@ -15,7 +15,11 @@ from ca.masked import Masked
 MODE = 0o600
 
 
-class KekFileUnusable(KeyUnwrapFailed):
+class KekUnusable(KeyUnwrapFailed):
+    """The key-encryption keys cannot be had or kept; the message says what to do and shows nothing of them."""
+
+
+class KekFileUnusable(KekUnusable):
     """The key file cannot be used; the message says what to do and shows nothing of it."""
 
 
@@ -51,6 +55,11 @@ class KekFile:
     def create(self) -> KeyRing:
         """A ring with one new key, durable when this returns. Raises KekFileUnusable, also if the file exists."""
         ring = KeyRing(self.new_key())
+        self.put_first(ring)
+        return ring
+
+    def put_first(self, ring: KeyRing) -> None:
+        """A file with `ring`, durable when this returns. Raises KekFileUnusable, also if there is one already."""
         temporary = self._write_beside(ring)
         try:
             os.link(temporary, self.path)  # unlike rename, never replaces a file that another process just made
@@ -60,7 +69,6 @@ class KekFile:
             with suppress(OSError):
                 temporary.unlink()
         self._sync_folder()
-        return ring
 
     def replace(self, ring: KeyRing) -> None:
         """Put `ring` in the file's place, durable when this returns. Raises KekFileUnusable: the old one stands."""

@@ -12,7 +12,7 @@ from attestation.spiffe_id import TrustDomain
 from ca.kek import KeyRing
 from ca.keys import KeyType
 from sds.server.authority.custody import Custody, open_custody
-from sds.server.authority.kek_file import KekFile, KekFileUnusable
+from sds.server.authority.kek_file import KekFile, KekUnusable
 from sds.server.events import Events, system_actor
 from sds.store.errors import StoreUnavailable
 from sds.store.store import Store
@@ -92,7 +92,7 @@ async def test_a_lost_file_is_refused_while_keys_depend_on_it(store: Store, path
     custody = await opened(store, path, events)
     await custody.manager.generate(KeyType.ECDSA_P256, "x509")
     path.unlink()
-    with pytest.raises(KekFileUnusable, match=r"is gone.*restore it"):
+    with pytest.raises(KekUnusable, match=r"is gone.*restore it"):
         await opened(store, path, events)
     assert not path.exists()
 
@@ -103,7 +103,7 @@ async def test_a_wrong_file_is_refused(store: Store, path: Path, events: Events)
     held = custody.manager.ring.current.id
     path.unlink()
     wrong = KekFile(path, os.urandom).create()
-    with pytest.raises(KekFileUnusable, match=rf"holds .*{wrong.current.id}.*wrapped by {held}"):
+    with pytest.raises(KekUnusable, match=rf"holds .*{wrong.current.id}.*wrapped by {held}"):
         await opened(store, path, events)
 
 
