@@ -35,7 +35,7 @@ class Scene:
     """All that a decision rests on.
 
     `users`: who has users, on whatever replica. `secrets`: what Vault's lease IDs begin with, of each secret that is
-    leased by its definition. `replicas`: those that live, this one (`own`) among them. `making`: IDs of leases that this
+    leased by its definition. `replicas`: those that live, `own` among them. `making`: IDs of leases that this
     process is making at this moment.
     """
 
@@ -63,12 +63,16 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Give it out no more, and revoke it at `at`. `orphan`: whoever began it did not finish it."""
+    """Give it out no more, and revoke it at `at`.
+
+    `orphan`: whoever began it did not finish it. `unused`: unless somebody has come meanwhile.
+    """
 
     lease: Lease
     at: datetime
     reason: str
     orphan: bool = False
+    unused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ def _live(lease: Lease, newest: Lease, scene: Scene, now: datetime, policy: Leas
     if start is None:
         return End(lease, now, "its secret is gone, or leased no more")
     if lease.receiver not in scene.users:
-        return End(lease, now, "nobody uses it")
+        return End(lease, now, "nobody uses it", unused=True)
     until = now + policy.overlap if lease.expires_at is None else min(now + policy.overlap, lease.expires_at)
     if newest.generation > lease.generation:
         return End(lease, until, "it was replaced")

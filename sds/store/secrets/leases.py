@@ -117,7 +117,7 @@ class Leases:
 
     def renewed(self, lease: Lease, expires_at: datetime, max_expires_at: datetime | None, holder: str) -> bool:
         """Vault has given more time, to whoever looks after it from now on. False if somebody else noted it first."""
-        renewed = leases.c.renewed_at.is_(None)
+        renewed: ColumnElement[bool] = leases.c.renewed_at.is_(None)
         if lease.renewed_at is not None:
             renewed = leases.c.renewed_at == to_micros(lease.renewed_at)
         values = {
@@ -145,7 +145,9 @@ class Leases:
     # Who uses them
 
     def use(self, receiver: Receiver, replica: str) -> None:
-        """The receiver has users on this replica."""
+        """The receiver has users on the replica, which lives."""
+        self._changes.lock()  # whoever ends a lease that nobody uses waits, and looks again
+        self.beat(replica)
         row = {**_columns(receiver), "replica": replica}
         self._tx.note(self._tx.insert(lease_users).values(row).on_conflict_do_nothing())
 
@@ -165,7 +167,7 @@ class Leases:
     # Replicas
 
     def beat(self, replica: str) -> None:
-        """This replica lives."""
+        """Say that the replica lives."""
         row = {"id": replica, "seen_at": to_micros(self._tx.now)}
         statement = self._tx.insert(lease_replicas).values(row)
         seen = {"seen_at": statement.excluded.seen_at}
