@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -99,6 +100,16 @@ class NodeLink:
             call.cancel()
         raise translate(code, details) if code is not grpc.StatusCode.OK else ServerUnreachable("the server hung up")
 
+    def watch_secrets(self) -> SecretsCall:
+        """Opens at once, whether or not the server answers."""
+        method: grpc.aio.StreamStreamMultiCallable[Message, bytes] = self._channel.stream_stream(
+            _NODE + "WatchSecrets", request_serializer=_bytes
+        )
+        try:
+            return SecretsCall(method())
+        except grpc.aio.UsageError:
+            raise ServerUnreachable("the connection is closed") from None
+
     async def close(self, grace: float | None = None) -> None:
         """Let running calls end for `grace` seconds, then cut them."""
         await self._channel.close(grace)
@@ -111,6 +122,45 @@ class NodeLink:
             return await _answer(call(request, timeout=self._call_timeout), answer)
         except grpc.aio.UsageError:  # it was closed between the look at it and the call
             raise ServerUnreachable("the connection is closed") from None
+
+
+class SecretsCall:
+    """One WatchSecrets stream. Methods raise AgentError once it has ended, also because the connection was closed."""
+
+    def __init__(self, call: grpc.aio.StreamStreamCall[Message, bytes]) -> None:
+        self._call = call
+
+    async def send(self, request: node_pb2.WatchSecretsRequest) -> None:
+        try:
+            await self._call.write(request)
+        except grpc.aio.AioRpcError as error:
+            raise translate(error.code(), error.details() or "") from None
+        except (asyncio.InvalidStateError, asyncio.CancelledError):
+            await self._raise_end()
+
+    async def receive(self) -> node_pb2.WatchSecretsResponse:
+        try:
+            raw: object = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise translate(error.code(), error.details() or "") from None
+        except asyncio.CancelledError:
+            raw = None
+        if not isinstance(raw, bytes):
+            await self._raise_end()
+        return _parse(node_pb2.WatchSecretsResponse, raw)
+
+    async def _raise_end(self) -> NoReturn:
+        """When a call ends here gRPC cancels whoever reads: that is told apart from being cancelled ourselves."""
+        if not self._call.done():
+            raise asyncio.CancelledError
+        code, details = await self._call.code(), await self._call.details()
+        if code in {grpc.StatusCode.OK, grpc.StatusCode.CANCELLED}:
+            raise ServerUnreachable("the server hung up")
+        raise translate(code, details or "")
+
+    def cancel(self) -> None:
+        """End it; whoever reads is told."""
+        self._call.cancel()
 
 
 async def attest(

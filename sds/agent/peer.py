@@ -19,7 +19,7 @@ from attestation.attestor import Process, WorkloadAttestor
 from attestation.errors import AttestationRefused
 from attestation.selector import Selectors
 from sds.agent.cache import Cache
-from sds.agent.workload import Memory, Workload
+from sds.agent.workload import Memory, Wants, Workload
 from sds.clock import Clock
 from sds.delivery.errors import LimitExceeded
 from sds.net.limits import Caps
@@ -72,9 +72,9 @@ class _Tracked:
 
     __slots__ = ("attested_at", "connections", "process", "refused_at", "task", "told", "workload")
 
-    def __init__(self, process: LocalProcess, memory: Memory, streams: Caps) -> None:
+    def __init__(self, process: LocalProcess, memory: Memory, streams: Caps, wants: Wants) -> None:
         self.process = process
-        self.workload = Workload(process.identity, memory, streams)
+        self.workload = Workload(process.identity, memory, streams, wants)
         self.connections: set[int] = set()
         self.attested_at: float | None = None  # monotonic seconds
         self.refused_at: float | None = None
@@ -181,7 +181,7 @@ class LocalCallers:
         process = connection.peer
         tracked = self._tracked.get(process.identity)
         if tracked is None or (tracked.refused_at is not None and self._stale(tracked.refused_at)):
-            tracked = self._tracked[process.identity] = _Tracked(process, self._memory, self._streams)
+            tracked = self._tracked[process.identity] = _Tracked(process, self._memory, self._streams, self._cache)
         former = self._by_connection.get(connection.id)
         if former is not tracked:
             self._by_connection[connection.id] = tracked

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Protocol
 
 from attestation.attestor import Process
 from attestation.entry import RegistrationEntry
 from attestation.errors import AttestationRefused
 from attestation.selector import Selectors
-from sds.agent.cache.group import Group
+from sds.agent.cache.group import Group, Member
 from sds.delivery.ports import CallerInfo
 from sds.delivery.view import View
 
@@ -32,17 +32,36 @@ class StreamCount(Protocol):
     def release(self, key: Hashable) -> None: ...
 
 
+class Wants(Protocol):
+    """Knows which secrets are wanted."""
+
+    def want(self, member: Member, group: Group, wake: Callable[[], None], names: Iterable[str]) -> None:
+        """Raises LimitExceeded."""
+        ...
+
+
 class Workload:
     """Shared by all connections and streams of one process."""
 
-    __slots__ = ("_described", "_description", "_memory", "_streams", "_watchers", "group", "process", "refusal")
+    __slots__ = (
+        "_described",
+        "_description",
+        "_memory",
+        "_streams",
+        "_wants",
+        "_watchers",
+        "group",
+        "process",
+        "refusal",
+    )
 
-    def __init__(self, process: Process, memory: Memory, streams: StreamCount) -> None:
+    def __init__(self, process: Process, memory: Memory, streams: StreamCount, wants: Wants) -> None:
         self.process = process
         self.group = Group(frozenset())
         self.refusal: str | None = None
         self._memory = memory
         self._streams = streams
+        self._wants = wants
         self._watchers: dict[Callable[[], None], None] = {}  # a set in order
         self._description = CallerInfo()
         self._described: tuple[Selectors, tuple[RegistrationEntry, ...]] | None = None
@@ -101,8 +120,12 @@ class Workload:
             if wake in self._watchers:
                 del self._watchers[wake]
                 self._streams.release(self.process.uid)
+                self.want(wake, ())
 
         return unwatch
+
+    def want(self, wake: Callable[[], None], names: Sequence[str]) -> None:
+        self._wants.want(self, self.group, wake, names)
 
     def remembered(self) -> Sequence[str]:
         return self._memory.recall(self.process)

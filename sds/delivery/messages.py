@@ -13,6 +13,8 @@ OTHER_TYPE = "other type"
 NO_IDENTITY = "no entry matches the caller"
 NO_CERTIFICATE = "an entry matches the caller, but there is no certificate for it that is valid now"
 NOT_GRANTED = "unknown or not granted"
+NO_VALUE = "there is no value for it now"
+EXPIRED = "its value has expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A name that the client asked for cannot be given: NO_IDENTITY, NO_CERTIFICATE or NOT_GRANTED.
+    """A name that the client asked for cannot be given; why, is NO_IDENTITY or one of those below it.
 
     Once until that changes.
     """

@@ -53,6 +53,14 @@ class Caller(Protocol):
         """Have `wake` called on the event loop whenever `view()` may differ; returns what ends that (idempotent)."""
         ...
 
+    def want(self, wake: Callable[[], None], names: Sequence[str]) -> None:
+        """The stream that is woken by `wake` wants these names now, and no others; ends with what `watch` returned.
+
+        Called only when they changed. What is under a name that `view().awaits` is looked for while it is wanted, and
+        `wake` is called when it is known. Raises LimitExceeded.
+        """
+        ...
+
     def remembered(self) -> Sequence[str]:
         """The names that this caller's process asked for before, on a stream that is gone (also of an earlier run)."""
         ...

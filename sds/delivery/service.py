@@ -16,6 +16,7 @@ from sds.delivery.conversation import Variant, converse
 from sds.delivery.decode import decode_sotw
 from sds.delivery.encode import Encoder
 from sds.delivery.errors import InvalidRequest, NoSuchSecret
+from sds.delivery.fetching import known
 from sds.delivery.messages import SECRET_TYPE, Node
 from sds.delivery.places import Places
 from sds.delivery.ports import Caller, CallerInfo, Callers, Observer, StreamInfo
@@ -44,6 +45,7 @@ class DeliverySettings:
     streams_per_connection: int = 4096  # an Envoy without ADS opens one for each secret of each cluster
     message_bytes: int = 1024 * 1024  # of one request; node metadata of Istio takes tens of kilobytes
     silent_grace: float = 2.0  # seconds until a stream without a request is served what its process wanted before
+    patience: float = 5.0  # seconds that a fetch waits for secrets that are not here yet
     names: Limits = field(default_factory=Limits)
 
 
@@ -205,16 +207,16 @@ class DeliveryService:
         self._settings.names.check(names, len(names))
         caller = await self._identify("fetch", peer)
         node = request.node or Node()
-        view = caller.view()
-        seen = Fetch(caller.description, node.id)
-        found: list[Resource] = []
-        for name in names:
-            resource = view.resolve(name, spiffe_validator=node.spiffe_validator)
-            if resource is not None:
-                found.append(resource)
-                self._observer.sent(seen, clean_name(name), resource.version)
-            elif not tolerated(name):
-                self._observer.refused(seen, clean_name(name), view.refusal)
-        if not found:
-            raise NoSuchSecret("none of the names is a secret that this caller may have")
-        return self._encoder.fetch(found)
+        async with known(caller, names, node.spiffe_validator, self._settings.patience) as view:
+            seen = Fetch(caller.description, node.id)
+            found: list[Resource] = []
+            for name in names:
+                resource = view.resolve(name, spiffe_validator=node.spiffe_validator)
+                if resource is not None:
+                    found.append(resource)
+                    self._observer.sent(seen, clean_name(name), resource.version)
+                elif not tolerated(name):
+                    self._observer.refused(seen, clean_name(name), view.why(name))
+            if not found:
+                raise NoSuchSecret("none of the names is a secret that this caller may have")
+            return self._encoder.fetch(found)

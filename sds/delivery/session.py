@@ -46,9 +46,9 @@ class Session:
         "_ended",
         "_failure",
         "_grace",
-        "_remembered",
         "_stream",
         "_waiter",
+        "_wanted",
     )
 
     def __init__(
@@ -69,7 +69,7 @@ class Session:
         self._ended = False  # the reader is done
         self._failure: Exception | None = None  # why the stream must end, if not because the client left
         self._grace: asyncio.TimerHandle | None = None
-        self._remembered: tuple[str, ...] = ()
+        self._wanted: tuple[str, ...] = ()
 
     async def run(self) -> None:
         """Serve until the client leaves. Raises what must end the stream: see sds.delivery.status."""
@@ -122,8 +122,7 @@ class Session:
             self._grace = None
         conversation = self._conversation
         self._report(conversation.receive(raw, self._caller.view(), self._around.clock.monotonic()))
-        if self._stream.protocol == Variant.SOTW:
-            self._remember()
+        self._want()
         if conversation.core.ready:
             self._rouse()
 
@@ -153,11 +152,17 @@ class Session:
         if effects:
             self._around.registry.touch(stream)
 
-    def _remember(self) -> None:
-        """MOSN does not repeat its subscriptions after a reconnect, so its names are kept for its next stream."""
+    def _want(self) -> None:
+        """Say which names are wanted now, if these are others than before.
+
+        MOSN does not repeat its subscriptions after a reconnect, so its names are also kept for its next stream.
+        """
         wanted = self._conversation.core.wanted
-        if wanted != self._remembered:
-            self._remembered = wanted
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
+        self._caller.want(self._wake, wanted)
+        if self._stream.protocol == Variant.SOTW:
             self._caller.remember(tuple(name for name in wanted if name.isprintable()))
 
     def _listen_for_silence(self) -> None:
@@ -174,6 +179,7 @@ class Session:
             return
         try:
             effects = conversation.resume(names, self._caller.view(), self._around.clock.monotonic())
+            self._want()
         except DeliveryError:
             return  # more than a stream may ask for: then it has to ask
         except Exception as error:  # noqa: BLE001 - handed to the writer, which raises it

@@ -128,13 +128,16 @@ class Subscription:
             slot = self.slots[name]
             target = view.resolve(name, spiffe_validator=spiffe_validator)
             if target is None:
-                effects.extend(_refuse(slot, view.refusal))
+                if view.awaits(name):
+                    self._hold_back(slot)
+                    continue
+                effects.extend(_refuse(slot, view.why(name)))
                 if slot.held or slot.sent_version:  # clients keep what they have unless they are given something else
                     target = view.withdrawn(name, spiffe_validator=spiffe_validator)
             else:
                 slot.refusal = ""
             if target is None:
-                self._withhold(slot)
+                self._withhold(slot, silently=view.keeps(name))
                 continue
             if slot.reaffirm(target):
                 effects.append(Reaffirmed(name, target.version, target.sequence))
@@ -146,10 +149,18 @@ class Subscription:
                 self._queue.pop(name, None)
         return effects
 
-    def _withhold(self, slot: Slot) -> None:
-        """The name resolves to nothing: Delta says so once, the state of the world has no words for it."""
+    def _hold_back(self, slot: Slot) -> None:
+        """What the name stands for is not known yet: the client is not told that there is nothing, and waits."""
         slot.pending = None
-        if self._tells_absence and (slot.owed or slot.sent_version):
+        self._queue.pop(slot.name, None)
+
+    def _withhold(self, slot: Slot, *, silently: bool) -> None:
+        """The name resolves to nothing: Delta says so once, the state of the world has no words for it.
+
+        `silently`: only to who asks for it now; who has it may keep it.
+        """
+        slot.pending = None
+        if self._tells_absence and (slot.owed or (slot.sent_version and not silently)):
             self._queue[slot.name] = slot
         else:
             self._queue.pop(slot.name, None)

@@ -10,6 +10,7 @@ from attestation.errors import InvalidSpiffeId
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from sds.delivery.messages import NO_CERTIFICATE, NO_IDENTITY, NOT_GRANTED
 from sds.delivery.resource import Resource, SpiffeValidator, TlsCertificate, TrustedCa, make_resource
+from sds.delivery.secret_name import may_be_secret
 
 TOLERATED_PREFIXES = ("file-cert:", "file-root:")
 """pilot-agent asks for these beside the real names and expects no answer; they are unknown names without an alarm."""
@@ -22,6 +23,10 @@ class Names:
     default: tuple[str, ...] = ("default",)  # the caller's first identity
     root: tuple[str, ...] = ("ROOTCA",)  # the bundle of our own trust domain
     all: tuple[str, ...] = ("ALL",)  # every bundle, for Envoy's SPIFFE validator
+
+    def has(self, name: str) -> bool:
+        """Whether `name` is one of them."""
+        return name in self.default or name in self.root or name in self.all
 
 
 STANDARD_NAMES = Names()
@@ -115,6 +120,14 @@ class Granted:
     hint: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Why there is nothing to give under the name of a secret. `kept`: who has a value of before keeps it."""
+
+    reason: str
+    kept: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class View:
     """Everything a caller may have. Of one name an identity comes before a bundle, and both before a granted secret.
@@ -133,6 +146,8 @@ class View:
     _secrets: Mapping[str, Resource] = field(default_factory=dict, repr=False)
     _nobody: bytes = field(default=b"", repr=False)
     matched: bool = True
+    _absent: Mapping[str, Absence] | None = field(default=None, repr=False)
+    _roles: Names = STANDARD_NAMES
 
     @classmethod
     def build(
@@ -143,11 +158,13 @@ class View:
         *,
         hints: Sequence[str] = (),
         has_default: bool = True,
+        absent: Mapping[str, Absence] | None = None,
     ) -> View:
         """What a caller with `identities` may have, the default one first. No identity: nothing at all (fail closed).
 
         Of two identities with one SPIFFE ID the first counts. `hints` are those of the identities, in their order.
-        Without `has_default` the default one is missing among them, and no other stands in for it.
+        Without `has_default` the default one is missing among them, and no other stands in for it. `absent`: the names
+        of secrets of which it is known that there is nothing to give; None: `secrets` are all that there can be.
         """
         if not identities:
             return EMPTY
@@ -160,7 +177,17 @@ class View:
         granted = {secret.name: secret for secret in secrets}
         hinted = tuple(map(Granted, identities, hints or ("",) * len(identities)))
         return cls(
-            owned, hinted, trust.bundles, has_default, certificates, trust.plain, trust.spiffe, granted, trust.nobody
+            spiffe_ids=owned,
+            granted=hinted,
+            bundles=trust.bundles,
+            has_default=has_default,
+            _certificates=certificates,
+            _plain=trust.plain,
+            _spiffe=trust.spiffe,
+            _secrets=granted,
+            _nobody=trust.nobody,
+            _absent=absent,
+            _roles=trust.names,
         )
 
     def resolve(self, name: str, *, spiffe_validator: bool = False) -> Resource | None:
@@ -185,9 +212,24 @@ class View:
         """All names that resolve, sorted."""
         return tuple(sorted({*self._certificates, *self._plain, *self._secrets}))
 
+    def awaits(self, name: str) -> bool:
+        """Whether it is not known yet what is under a `name` that resolves to nothing: it could be a secret's."""
+        absent = self._absent
+        return absent is not None and name not in absent and may_be_secret(name) and not self._roles.has(name)
+
+    def keeps(self, name: str) -> bool:
+        """Whether who has something under a `name` that resolves to nothing is not told that it is no more."""
+        absence = self._absent.get(name) if self._absent else None
+        return absence is not None and absence.kept
+
+    def why(self, name: str) -> str:
+        """Why `name` resolves to nothing."""
+        absence = self._absent.get(name) if self._absent else None
+        return self.refusal if absence is None else absence.reason
+
     @property
     def refusal(self) -> str:
-        """Why a name resolves to nothing."""
+        """Why a name that nothing is known of resolves to nothing."""
         if self:
             return NOT_GRANTED
         return NO_CERTIFICATE if self.matched else NO_IDENTITY

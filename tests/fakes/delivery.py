@@ -17,6 +17,7 @@ class FakeCaller:
         self._names: dict[str, None] = dict.fromkeys(remembered)
         self.gone = ""
         self.entries: tuple[RegistrationEntry, ...] = ()
+        self.wanted: list[tuple[str, ...]] = []
         self.promised = False
         """Whether an entry matches although the view is empty."""
 
@@ -44,6 +45,9 @@ class FakeCaller:
                 self._wakes.remove(wake)
 
         return unwatch
+
+    def want(self, wake: Callable[[], None], names: Sequence[str]) -> None:
+        self.wanted.append(tuple(names))
 
     def remembered(self) -> Sequence[str]:
         return tuple(self._names)

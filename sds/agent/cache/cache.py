@@ -16,10 +16,12 @@ from attestation.selector import Selectors
 from attestation.spiffe_id import TrustDomain
 from ca.bundle import TrustBundle
 from sds.agent.cache.certificates import Certificates
-from sds.agent.cache.group import Group, Member, Waker
+from sds.agent.cache.group import Group, Member
 from sds.agent.cache.groups import Groups
 from sds.agent.cache.matching import EntryIndex
+from sds.agent.cache.showing import Showing
 from sds.agent.cache.views import HeldSvid, Views, shown_of
+from sds.agent.cache.wanted import NoSecrets, WantedSecrets
 from sds.agent.renewal import Attempt, Facts
 from sds.clock import Clock
 from sds.delivery.view import EMPTY, STANDARD_NAMES, Names
@@ -28,15 +30,18 @@ from sds.delivery.view import EMPTY, STANDARD_NAMES, Names
 class Cache:
     """Entries, certificates, bundle; and the groups of live callers that look at them."""
 
-    def __init__(self, clock: Clock, names: Names = STANDARD_NAMES, nobody: bytes = b"") -> None:
+    def __init__(
+        self, clock: Clock, names: Names = STANDARD_NAMES, nobody: bytes = b"", secrets: WantedSecrets | None = None
+    ) -> None:
         self._clock = clock
+        self._secrets = secrets or NoSecrets()
         self._wanted: Callable[[], None] = lambda: None
-        self._waker = Waker()
         self._entries: dict[str, RegistrationEntry] = {}
         self._certificates = Certificates()
         self._index = EntryIndex()
         self._groups = Groups(self._entries)
-        self._views = Views(self._entries, self._certificates.held, names, nobody)
+        self._views = Views(self._entries, self._certificates.held, names, nobody, self._secrets)
+        self._showing = Showing(self._groups, self._views, self._secrets)
         self._bundle: TrustBundle | None = None
         self.busy: set[str] = set()
         """Entries that are being asked for now; kept by the issuer."""
@@ -102,18 +107,30 @@ class Cache:
             group.view = self._views.of(group.key)
             self._wanted()
         group.members[member.process] = member
+        self._secrets.joined(group, member)
+        self._showing.refresh()
         return group
 
     def leave(self, group: Group, member: Member) -> None:
         """`member` is gone, or has other selectors now."""
         if group.members.get(member.process) is member:
             del group.members[member.process]
+            self._secrets.left(group, member)
         if not group.members and self._groups.get(group.selectors) is group:
             self._assign(group, ())
             self._groups.remove(group)
             group.view = EMPTY
             self._wanted()
+        self._showing.refresh()
         group.stir()
+
+    def want(self, member: Member, group: Group, wake: Callable[[], None], names: Iterable[str]) -> None:
+        """The stream, or whoever else is woken by `wake`, wants these names for `member`, and none of those before.
+
+        `group` is the member's. What is no secret's name means nothing here. Raises LimitExceeded.
+        """
+        self._secrets.want(member, group, wake, names)
+        self._showing.refresh()
 
     async def settled(self, group: Group, seconds: float) -> None:
         """Wait until the server has told the entries, and then at most `seconds` for the group's first certificates.
@@ -176,7 +193,7 @@ class Cache:
         if snapshot and not self.synced:
             self.synced = True
             affected = dict.fromkeys(self._groups)
-        self._refresh(affected)
+        self._showing.refresh(affected)
         self._wanted()
 
     def put(self, svids: Mapping[str, HeldSvid]) -> None:
@@ -187,16 +204,16 @@ class Cache:
             if entry is None or entry.spiffe_id != svid.identity.spiffe_id:
                 continue  # deleted, or given to another identity, while it was being signed
             self._certificates.put(entry_id, svid)
-            affected |= self._invalidate(entry_id)
-        self._refresh(affected)
+            affected |= self._showing.invalidate(entry_id)
+        self._showing.refresh(affected)
 
     def staple(self, answers: Mapping[str, tuple[str, bytes]]) -> None:
         """OCSP answers (DER) by entry ID, each with the serial of the certificate that it is about; b"": none."""
         affected: dict[Group, None] = {}
         for entry_id, (serial, answer) in answers.items():
             if self._certificates.staple(entry_id, serial, answer):
-                affected |= self._invalidate(entry_id)
-        self._refresh(affected)
+                affected |= self._showing.invalidate(entry_id)
+        self._showing.refresh(affected)
 
     def note(self, attempts: Mapping[str, Attempt]) -> None:
         """What became of asking for these entries; the last good certificates stay."""
@@ -218,19 +235,23 @@ class Cache:
         affected: dict[Group, None] = {}
         for entry_id in entry_ids:
             affected |= self._forget(entry_id)
-        self._refresh(affected)
+        self._showing.refresh(affected)
 
     def expire(self) -> None:
         """Let go what has ended by itself: certificates and entries past their time."""
         now = self._clock.now()
         affected: dict[Group, None] = {}
         for entry_id in self._certificates.expire(now):
-            affected |= self._invalidate(entry_id)
+            affected |= self._showing.invalidate(entry_id)
         for entry_id in [i for i in self._groups.used if not self._entries[i].live(now)]:
             for group in self._groups.of(entry_id):
                 self._match_again(group, {entry_id})
                 affected[group] = None
-        self._refresh(affected)
+        self._showing.refresh(affected)
+
+    def show_secrets(self) -> None:
+        """What was learnt of secrets shows in the views from now on."""
+        self._showing.refresh()
 
     def clear(self) -> None:
         """Forget entries and certificates: the server serves this agent no more."""
@@ -245,23 +266,18 @@ class Cache:
         if held is not None and held.identity.spiffe_id != entry.spiffe_id:
             self._forget(entry.id)  # nobody is entitled to the former ID any more
         former = self._entries.get(entry.id)
+        if former is not None and former.spiffe_id != entry.spiffe_id:
+            self._secrets.another(entry.id)
         self._entries[entry.id] = entry
         self._index.put(entry)
         if former is not None and shown_of(former) != shown_of(entry):
-            self._invalidate(entry.id)
+            self._showing.invalidate(entry.id)
         return dict.fromkeys((*before, *self._groups.matching(entry, self._clock.now())))
 
     def _forget(self, entry_id: str) -> dict[Group, None]:
         self._certificates.forget(entry_id)
         self._groups.forget(entry_id)
-        return self._invalidate(entry_id)
-
-    def _invalidate(self, entry_id: str) -> dict[Group, None]:
-        """Forget the views that show this entry; the groups that have them."""
-        groups = dict.fromkeys(self._groups.of(entry_id))
-        for group in groups:
-            self._views.forget(group.key)
-        return groups
+        return self._showing.invalidate(entry_id)
 
     def _match_again(self, group: Group, touched: AbstractSet[str]) -> None:
         """Judge the `touched` entries anew; the others match as before."""
@@ -273,16 +289,5 @@ class Cache:
         """Those of `entries` that match are the group's from now on."""
         former_key, now = group.key, self._clock.now()
         self._groups.assign(group, match(entries, group.selectors, now), now)
+        self._secrets.assigned(group, former_key, group.key)
         self._views.move(former_key, group.key)
-
-    def _refresh(self, groups: Iterable[Group]) -> None:
-        """Give each group its View of now, and wake those to whom that is another one."""
-        woken: list[Callable[[], None]] = []
-        for group in groups:
-            view = self._views.of(group.key)
-            if view is not group.view:
-                group.view = view
-                for member in group.members.values():
-                    woken.extend(member.watchers)
-            group.stir()
-        self._waker.wake(woken)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import TrustDomain
 from ca.bundle import TrustBundle
+from sds.agent.cache.wanted import WantedSecrets
 from sds.agent.renewal import Held
 from sds.delivery.view import EMPTY, WAITING, DomainBundle, Identity, Names, Trust, View
 
@@ -41,19 +42,26 @@ class Views:
         "_names",
         "_nobody",
         "_own",
+        "_secrets",
         "_trusts",
         "_users",
         "_views",
     )
 
     def __init__(
-        self, entries: Mapping[str, RegistrationEntry], held: Mapping[str, HeldSvid], names: Names, nobody: bytes = b""
+        self,
+        entries: Mapping[str, RegistrationEntry],
+        held: Mapping[str, HeldSvid],
+        names: Names,
+        nobody: bytes,
+        secrets: WantedSecrets,
     ) -> None:
         """`nobody`: what a client is given in place of a bundle that it may have no more (sds.delivery.view.Trust)."""
         self._entries = entries
         self._held = held
         self._names = names
         self._nobody = nobody
+        self._secrets = secrets
         self._own: DomainBundle | None = None
         self._bundles: dict[TrustDomain, TrustBundle] = {}  # of the federated domains, as they came
         self._federated: dict[TrustDomain, DomainBundle] = {}
@@ -117,14 +125,25 @@ class Views:
             self._views.pop(key, None)
 
     def _build(self, key: Key) -> View:
-        """The identities that can be served now. `default` is the first entry's alone: it waits rather than changes."""
+        """What can be served now. `default` is the first entry's alone: it waits rather than changes.
+
+        Secrets are those of all entries, once there is any identity to go with them.
+        """
         held = [entry_id for entry_id in key if entry_id in self._held]
         trust = self._trust_of(key)
         if not held or trust is None:
             return WAITING
         identities = [self._held[entry_id].identity for entry_id in held]
         hints = [self._entries[entry_id].spec.hint for entry_id in held]
-        return View.build(identities, trust, hints=hints, has_default=key[0] in self._held)
+        secrets = self._secrets.seen(key)
+        return View.build(
+            identities,
+            trust,
+            secrets.resources,
+            hints=hints,
+            has_default=key[0] in self._held,
+            absent=secrets.absent,
+        )
 
     def _trust_of(self, key: Key) -> Trust | None:
         """Our own bundle and those that the entries federate with, and no other: a bundle is a right to be believed."""

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from attestation.attestor import Process
+from sds.agent.cache.wanted import NoSecrets
 from sds.agent.observe import ConnectionObserver, QuietLog, ServerObserver, StreamObserver, WorkloadEvents
 from sds.agent.report import SeenEvent
 from sds.agent.workload import Workload
@@ -66,7 +67,7 @@ def kit() -> Kit:
 
 
 def workload(*texts: str, matching: bool = True) -> Workload:
-    made = Workload(Process(7, 1000, 1000, 5), FakeMemory(), Caps(10, 10))
+    made = Workload(Process(7, 1000, 1000, 5), FakeMemory(), Caps(10, 10), NoSecrets())
     made.group.selectors = selectors(*texts)
     made.group.entries = (entry(),) if matching else ()
     return made
