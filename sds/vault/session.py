@@ -21,6 +21,8 @@ TRUSTED_FOR = 1.0
 """Seconds for which a token that Vault has confirmed is not asked about again when something is denied."""
 FRESH_FOR = 60.0
 """The same for one that was just got and did not help: it is the policies that deny."""
+_PAST_ITS_END = 500
+"""What Vault answers to the renewal of a token that has reached its longest lifetime."""
 
 
 class Session:
@@ -151,7 +153,9 @@ class Session:
         except (VaultDenied, VaultRefused):
             auth = None
         except VaultUnavailable as error:
-            self._failed(f"renewing our token for Vault failed: {error}", error)
+            if error.status != _PAST_ITS_END:
+                self._failed(f"renewing our token for Vault failed: {error}", error)
+            auth = None
         if auth is None:  # revoked, or at the end of its longest lifetime
             self._login()
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -59,7 +60,7 @@ def http_options(server: VaultServer, timeout: float = 20.0) -> HttpOptions:
 
 def put_together(
     http: HttpOptions,
-    method: AuthMethod,
+    method: AuthMethod | Callable[[Line], AuthMethod],
     options: ClientOptions | None = None,
     clock: Clock | None = None,
     rules: BreakerRules | None = None,
@@ -68,7 +69,7 @@ def put_together(
     seen = Seen()
     transport = HttpTransport(http, clock.monotonic)
     line = Line(transport, rules or BreakerRules(backoff=QUICK), clock, seen)
-    session = Session(line, method, QUICK, clock, seen)
+    session = Session(line, method(line) if callable(method) else method, QUICK, clock, seen)
     return Parts(VaultClient(session, line, options or ClientOptions(watch=0.5), clock), session, line, transport, seen)
 
 

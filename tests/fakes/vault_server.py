@@ -149,13 +149,19 @@ class VaultServer:
     # What it is told
 
     def call_blocking(
-        self, path: str, body: Mapping[str, Any] | None = None, token: str | None = None, method: str | None = None
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        token: str | None = None,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """One call, as root unless another token is given; POST if there is a body, else GET."""
         given = self.root if token is None else token
-        headers = {"X-Vault-Token": given} if given else {}
+        all_headers = {**(headers or {}), **({"X-Vault-Token": given} if given else {})}
         content = None if body is None else json.dumps(body)
-        return self._http.request(method or ("GET" if body is None else "POST"), path, content=content, headers=headers)
+        way = method or ("GET" if body is None else "POST")
+        return self._http.request(way, path, content=content, headers=all_headers)
 
     async def call(
         self, path: str, body: Mapping[str, Any] | None = None, token: str | None = None, method: str | None = None
