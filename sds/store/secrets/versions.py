@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
 from sds.store.changes import Changes
+from sds.store.codec import chunks
 from sds.store.errors import Conflict, NotFound
 from sds.store.records import ChangeKind
 from sds.store.secrets import rows
@@ -70,13 +72,17 @@ class Versions:
         row = self._tx.first(chosen.order_by(secret_versions.c.version.desc()).limit(1))
         return None if row is None else rows.stored_version(row)
 
-    def newest_versions(self) -> dict[str, VersionRecord]:
-        """The newest of every secret that has one, by its ID, without the values."""
-        ranked = select(secret_versions.c.secret_id, func.max(secret_versions.c.version).label("version"))
-        newest = ranked.group_by(secret_versions.c.secret_id).subquery()
-        same = (secret_versions.c.secret_id == newest.c.secret_id) & (secret_versions.c.version == newest.c.version)
-        found = self._tx.rows(select(*_KNOWN).join(newest, same))
-        return {row.secret_id: rows.version_record(row) for row in found}
+    def newest_versions(self, secret_ids: Iterable[str]) -> Mapping[str, VersionRecord]:
+        """The newest of each of these that has one, by its ID, without the values."""
+        found: dict[str, VersionRecord] = {}
+        for some in chunks(secret_ids):
+            ours = secret_versions.c.secret_id.in_(some)
+            ranked = select(secret_versions.c.secret_id, func.max(secret_versions.c.version).label("version"))
+            newest = ranked.where(ours).group_by(secret_versions.c.secret_id).subquery()
+            same = (secret_versions.c.secret_id == newest.c.secret_id) & (secret_versions.c.version == newest.c.version)
+            rows_found = self._tx.rows(select(*_KNOWN).join(newest, same))
+            found |= {row.secret_id: rows.version_record(row) for row in rows_found}
+        return found
 
     def versions(self, secret_id: str) -> tuple[VersionRecord, ...]:
         """All that are known, newest first, without the values."""

@@ -224,7 +224,7 @@ async def test_versions_count_on(store: Store, clock: FakeClock) -> None:
     assert stored.sealed == Sealed(2, b"n2", b"c\x002")
     assert stored == await store.read(lambda unit: unit.secrets.newest_version("s1"))
     assert await store.read(lambda unit: unit.secrets.versions("s1")) == (stored.record, first)
-    assert await store.read(lambda unit: unit.secrets.newest_versions()) == {"s1": stored.record}
+    assert await store.read(lambda unit: unit.secrets.newest_versions(["s1", "s9"])) == {"s1": stored.record}
     with pytest.raises(NotFound):
         await store.read(lambda unit: unit.secrets.version("s1", 3))
     with pytest.raises(NotFound):
