@@ -10,8 +10,9 @@ from pydantic import BeforeValidator, model_validator
 from sds.config.common import cross_check
 from sds.config.problems import Problem
 from sds.config.types import Duration, FilePath, Section, key
+from sds.config.vault_uses import VAULT_TRANSIT, TransitKeysSection
 
-KeyManagerName = Literal["wrapped", "pkcs11"]
+KeyManagerName = Literal["wrapped", "pkcs11", "vault_transit"]
 
 TOKEN_KEY_TYPES = frozenset(("ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"))
 """What is made in PKCS #11 tokens (ca.key_managers.objects)."""
@@ -51,10 +52,12 @@ class KeyManagerSection(Section):
     """Where the private keys of new authorities are made and kept. Authorities that there are keep theirs."""
 
     plugin: KeyManagerName = key(
-        "`wrapped`: in the database, wrapped by the key-encryption key. `pkcs11`: in a token, which they never leave.",
+        "`wrapped`: in the database, wrapped by the key-encryption key. `pkcs11`: in a token, which they never leave. "
+        "`vault_transit`: in Vault, which they never leave.",
         default="wrapped",
     )
     pkcs11: Pkcs11Section = Pkcs11Section()
+    vault_transit: TransitKeysSection = TransitKeysSection()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -68,4 +71,6 @@ class KeyManagerSection(Section):
                     if value is None
                 ]
             )
+        if self.plugin == VAULT_TRANSIT and not self.vault_transit.mount:
+            cross_check([Problem("vault_transit.mount", "is needed for keys in Vault")])
         return self

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -38,12 +38,14 @@ from sds.config.types import (
 )
 from sds.config.upstream import DownstreamSection, UpstreamAuthoritySection
 from sds.config.vault import VaultSection
+from sds.config.vault_uses import TRANSIT_KEY_TYPES, VAULT_TRANSIT, TransitKekSection, vault_problems
 from sds.durations import format_duration
 
 _DATA_DIR = Path("/var/lib/sds/server")
 _LISTEN = Address("127.0.0.1", 8443)
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
+KekPlugin = Literal["file", "vault_transit"]
 _WORKERS = min(max(len(os.sched_getaffinity(0)) - 1, 0), 4)
 
 
@@ -73,11 +75,23 @@ class DatabaseSection(Section):
 
 
 class KekSection(Section):
-    """The key-encryption key that wraps the authorities' private keys at rest."""
+    """The key-encryption key that wraps the authorities' private keys and the secrets' data keys at rest."""
 
+    plugin: KekPlugin = key(
+        "Where it is. `file`: in a file on each host. `vault_transit`: in the database, encrypted by a key in Vault. A "
+        "change of this moves it at the next start.",
+        default="file",
+    )
     file: FilePath = key(
         "Key file, made with mode 0600 at first start. Keep a copy off the host.", shown="DATA_DIR/kek"
     )
+    vault_transit: TransitKekSection = TransitKekSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.plugin == VAULT_TRANSIT and not self.vault_transit.mount:
+            cross_check([Problem("vault_transit.mount", 'is needed for kek.plugin = "vault_transit"')])
+        return self
 
 
 class CaSection(Section):
@@ -147,6 +161,9 @@ class CaSection(Section):
         elif self.key_manager.plugin == "pkcs11" and self.key_type not in TOKEN_KEY_TYPES:
             kinds = ", ".join(sorted(TOKEN_KEY_TYPES))
             problems.append(Problem("key_type", "is not made in PKCS #11 tokens", f"use one of {kinds}"))
+        elif self.key_manager.plugin == VAULT_TRANSIT and self.key_type not in TRANSIT_KEY_TYPES:
+            kinds = ", ".join(sorted(TRANSIT_KEY_TYPES))
+            problems.append(Problem("key_type", "is not made in Vault's Transit engine", f"use one of {kinds}"))
         if self.min_x509_ttl > self.max_x509_ttl:
             problems.append(Problem("min_x509_ttl", "is longer than ca.max_x509_ttl"))
         elif not self.min_x509_ttl <= self.default_x509_ttl <= self.max_x509_ttl:
@@ -202,8 +219,8 @@ class ServerLimits(Section):
     max_signing_batch: Count = key("Requests signed in one database transaction.", default=256, ge=1, le=10_000)
     signing_workers: Count = key(
         "Processes that prepare and sign large batches, started when first needed; 0: this process does it all. Each "
-        "holds the active authority's key in memory, as the server does. Keys that never leave a PKCS #11 token are "
-        "used by the server alone.",
+        "holds the active authority's key in memory, as the server does. Keys that never leave a PKCS #11 token or "
+        "Vault are used by the server alone.",
         default=_WORKERS,
         ge=0,
         le=64,
@@ -287,6 +304,7 @@ class ServerConfig(Section):
                 *below("endpoints", self.endpoints.problems(self.jwt.issuer)),
                 *below("ca.profiles", profiles),
                 *below("vault", self.vault.problems(self.jwt.issuer)),
+                *vault_problems(self),
                 *below("rotation", self.rotation.problems(ca.ttl, self.jwt.max_ttl)),
             ]
         )

@@ -10,8 +10,9 @@ from pydantic import model_validator
 from sds.config.common import cross_check
 from sds.config.problems import Problem
 from sds.config.types import Count, Duration, FilePath, RemoteAddress, Section, key
+from sds.config.vault_uses import VaultPkiUpstreamSection
 
-UpstreamName = Literal["self_signed", "disk", "sds"]
+UpstreamName = Literal["self_signed", "disk", "sds", "vault_pki"]
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
@@ -81,17 +82,19 @@ class UpstreamAuthoritySection(Section):
 
     plugin: UpstreamName = key(
         "`self_signed`: nobody, each authority is its own root. `disk`: an authority whose key lies in a file. "
-        "`sds`: another sds server.",
+        "`sds`: another sds server. `vault_pki`: an authority in Vault.",
         default="self_signed",
     )
     disk: DiskUpstreamSection = DiskUpstreamSection()
     sds: SdsUpstreamSection = SdsUpstreamSection()
+    vault_pki: VaultPkiUpstreamSection = VaultPkiUpstreamSection()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         needed: dict[str, dict[str, object]] = {
             "disk": {"disk.cert_file": self.disk.cert_file, "disk.key_file": self.disk.key_file},
             "sds": {"sds.server": self.sds.server},
+            "vault_pki": {"vault_pki.mount": self.vault_pki.mount or None},
         }
         missing = [name for name, value in needed.get(self.plugin, {}).items() if value is None]
         cross_check([Problem(name, f'is needed for ca.upstream.plugin = "{self.plugin}"') for name in missing])

@@ -12,17 +12,20 @@ from ca.errors import AuthorityUnavailable
 from ca.key_manager import KeyManager, KeyManagers, ManagedKey
 from ca.key_managers import wrapped
 from ca.key_managers.token import TokenConfig
+from ca.key_managers.transit import TransitConfig
 from ca.keys import KeyType
 from ca.signer import Signer
 from sds.audit.event import Json, Target
 from sds.clock import Clock
 from sds.config import ServerConfig
 from sds.config.key_manager import Pkcs11Section
+from sds.config.vault_uses import TransitKeysSection
 from sds.server.authority.custody import Custody
 from sds.server.authority.pin_file import read_pin
 from sds.server.events import Events, system_actor
 from sds.server.transactions import Transactions
 from sds.store.unit_of_work import UnitOfWork
+from sds.vault.transit import BlockingVault, TransitKeys
 
 
 class AuditedKeys:
@@ -84,11 +87,21 @@ class AuditedKeys:
 
 
 def open_key_managers(
-    config: ServerConfig, custody: Custody, store: Transactions, events: Events, clock: Clock
+    config: ServerConfig,
+    custody: Custody,
+    store: Transactions,
+    events: Events,
+    clock: Clock,
+    vault: BlockingVault | None = None,
 ) -> KeyManagers:
     """All that are configured behind one. Opens nothing yet."""
     parts = KeyManagerParts(
-        config.trust_domain, os.urandom, clock.monotonic, custody.manager, _token(config.ca.key_manager.pkcs11)
+        config.trust_domain,
+        os.urandom,
+        clock.monotonic,
+        custody.manager,
+        _token(config.ca.key_manager.pkcs11),
+        _transit(config.ca.key_manager.vault_transit, vault),
     )
     audited = {
         name: manager if name == wrapped.NAME else AuditedKeys(manager, store, events)  # KeyStore writes its own events
@@ -103,3 +116,9 @@ def _token(section: Pkcs11Section) -> TokenConfig | None:
     return TokenConfig(
         str(section.module), section.token, partial(read_pin, section.pin_file), section.serial or "", section.timeout
     )
+
+
+def _transit(section: TransitKeysSection, vault: BlockingVault | None) -> TransitConfig | None:
+    if not section.mount or vault is None:
+        return None  # the configuration's own checks leave no half of it
+    return TransitConfig(TransitKeys(vault, section.mount), section.key_prefix)

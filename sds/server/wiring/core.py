@@ -18,6 +18,7 @@ from sds.server import options
 from sds.server.authority.authorities import Authorities, AuthorityParts
 from sds.server.authority.custody import Custody, open_custody
 from sds.server.authority.kek_file import KekFile
+from sds.server.authority.kek_ring import TransitPlace
 from sds.server.authority.keys import open_key_managers
 from sds.server.authority.maker import AuthorityMaker
 from sds.server.events import Events
@@ -39,6 +40,7 @@ from sds.server.wiring.vault import open_vault
 from sds.store.schema import migrate, schema_status
 from sds.store.store import Store, open_store
 from sds.vault.client import VaultClient
+from sds.vault.transit import TransitCipher
 
 JOURNAL = "revocations.journal"
 """In the data folder and not in the database: one that is restored from a backup must not take it along."""
@@ -77,6 +79,20 @@ class Core:
             await self.vault.close()
 
 
+async def open_key_ring(
+    config: ServerConfig, store: Transactions, events: Events, vault: VaultClient | None
+) -> Custody:
+    """Raises KekUnusable, StoreError."""
+    file, kek = KekFile(config.kek.file, os.urandom), config.kek
+    transit = None
+    if vault is not None and kek.vault_transit.mount:
+        cipher = TransitCipher(vault, kek.vault_transit.mount, kek.vault_transit.key)
+        transit = TransitPlace(cipher, store, config.trust_domain)
+    return await open_custody(
+        store, file, config.trust_domain, events, os.urandom, transit=transit, in_file=kek.plugin == "file"
+    )
+
+
 def open_database(config: ServerConfig, clock: Clock) -> Store:
     """Upgrade the schema, or refuse an older one where that is left to `sds db upgrade`. Blocks."""
     url = database_url(config.database).reveal()
@@ -101,13 +117,11 @@ async def open_core(
         if vault is not None:
             undo.push_async_callback(vault.close)
         memory = await open_memory(store, JournalFile(config.data_dir / JOURNAL), events, lambda: uuid4().hex)
-        custody = await open_custody(
-            store, KekFile(config.kek.file, os.urandom), config.trust_domain, events, os.urandom
-        )
-        keys = open_key_managers(config, custody, store, events, clock)
+        custody = await open_key_ring(config, store, events, vault)
+        keys = open_key_managers(config, custody, store, events, clock, vault)
         serials = RandomSerials(os.urandom)
         rules = options.rotation_rules(config)
-        upstream = await open_upstream(config, serials, Roots(store, events, rules, clock), clock, telemetry)
+        upstream = await open_upstream(config, serials, Roots(store, events, rules, clock), clock, telemetry, vault)
         undo.push_async_callback(upstream.close)
         maker = AuthorityMaker(keys, upstream.authority, options.authority_policy(config), serials, clock)
         parts = AuthorityParts(store, keys, maker, events, rules, telemetry, config.trust_domain, clock)
