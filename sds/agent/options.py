@@ -8,6 +8,8 @@ from sds.agent.dial import LinkOptions
 from sds.agent.issuer import IssuerOptions
 from sds.agent.jwt.tokens import TokenOptions
 from sds.agent.peer import PeerOptions
+from sds.agent.secrets.desk import SecretsOptions
+from sds.agent.secrets.interests import InterestLimits
 from sds.backoff import Backoff
 from sds.config import AgentConfig
 from sds.delivery.service import DeliverySettings
@@ -16,6 +18,7 @@ from sds.delivery.view import Names
 from sds.net.admission import DESCRIPTORS_PER_CONNECTION
 
 _SPARE_DESCRIPTORS = 256
+_SPARE_PATIENCE = 1.0  # seconds; then it is known that there is nothing now
 
 
 def backoff(config: AgentConfig) -> Backoff:
@@ -55,6 +58,15 @@ def peers(config: AgentConfig) -> PeerOptions:
     )
 
 
+def secrets(config: AgentConfig) -> SecretsOptions:
+    return SecretsOptions(config.secrets.patience, config.secrets.max_bytes)
+
+
+def interests(config: AgentConfig) -> InterestLimits:
+    secrets = config.secrets
+    return InterestLimits(secrets.max_per_process, secrets.max_per_uid, secrets.max_total)
+
+
 def delivery(config: AgentConfig) -> DeliverySettings:
     limits = config.limits
     return DeliverySettings(
@@ -62,6 +74,7 @@ def delivery(config: AgentConfig) -> DeliverySettings:
         streams_per_connection=limits.max_streams_per_connection,
         message_bytes=limits.max_message_bytes,
         silent_grace=config.sds.silent_stream_grace.total_seconds(),
+        patience=config.secrets.patience.total_seconds() + _SPARE_PATIENCE,
         names=Limits(names=limits.max_names, name_length=limits.max_name_bytes),
     )
 

@@ -12,12 +12,16 @@ from attestation.selector import Selectors
 from sds.agent.cache import Cache
 from sds.agent.cache.views import HeldSvid
 from sds.agent.identity import AgentIdentity
+from sds.agent.secrets.shelf import Standing, Wanted
 from sds.agent.upstream import UpstreamStatus
 from sds.agent.workload import Workload
 from sds.clock import Clock
 from sds.delivery.registry import StreamState
 
 Json = dict[str, Any]
+MOST_LISTED = 100
+"""Secrets that one answer lists."""
+_ATTENTION = {Standing.EXPIRED, Standing.UNAVAILABLE, Standing.NOT_GRANTED}
 
 
 class Connection(Protocol):
@@ -34,6 +38,12 @@ class Renewals(Protocol):
     """When the agent's own SVID is renewed."""
 
     def due(self) -> datetime: ...
+
+
+class Secrets(Protocol):
+    """The named secrets that are wanted here."""
+
+    def list(self) -> list[Wanted]: ...
 
 
 class Streams(Protocol):
@@ -56,13 +66,21 @@ class AgentStatus:
     """Builds the answers; nothing here asks the server."""
 
     def __init__(
-        self, constants: Constants, upstream: Connection, own: Renewals, cache: Cache, streams: Streams, clock: Clock
+        self,
+        constants: Constants,
+        upstream: Connection,
+        own: Renewals,
+        cache: Cache,
+        streams: Streams,
+        secrets: Secrets,
+        clock: Clock,
     ) -> None:
         self._constants = constants
         self._upstream = upstream
         self._own = own
         self._cache = cache
         self._streams = streams
+        self._secrets = secrets
         self._clock = clock
 
     def earliest_expiry(self) -> datetime:
@@ -103,8 +121,31 @@ class AgentStatus:
             "entries": len(self._cache.entries),
             "svids": len(self._cache.held),
             "streams": len(self._streams.snapshot()),
+            "secrets": self._secrets_overview(),
             "first_expiry": _time(first),
             "outage_budget_seconds": max(0, int((first - now).total_seconds())),
+        }
+
+    def _secrets_overview(self) -> Json:
+        """Names, never values. `attention`: what is not as whoever asked for it would like it."""
+        wanted = self._secrets.list()
+        attention = [one for one in wanted if one.stale or one.standing in _ATTENTION]
+        return {
+            "wanted": len(wanted),
+            "held": sum(one.standing is Standing.GIVEN for one in wanted),
+            "attention": [self._secret(one) for one in attention[:MOST_LISTED]],
+            "attention_total": len(attention),
+        }
+
+    def _secret(self, one: Wanted) -> Json:
+        entry = self._cache.entries.get(one.entry_id)
+        return {
+            "name": one.name,
+            "entry_id": one.entry_id,
+            "spiffe_id": str(entry.spiffe_id) if entry else "",
+            "state": "stale" if one.stale else one.standing.value,
+            "version": one.version,
+            "not_after": _time(one.not_after),
         }
 
     def explained(self, process: Process, selectors: Selectors, workload: Workload | None) -> Json:

@@ -53,6 +53,14 @@ def _ask(path: str, query: dict[str, object], admin_socket: Path, verbose: bool)
         return client.get(path, query)
 
 
+def _secrets(found: Status) -> str | list[str]:
+    secrets = found.secrets
+    lines = [f"{secrets.wanted} wanted, {secrets.held} held"]
+    lines += [f"{one.name} of {one.spiffe_id}: {one.state.replace('_', ' ')}" for one in secrets.attention]
+    more = secrets.attention_total - len(secrets.attention)
+    return [*lines, f"and {more} more"] if more else lines if len(lines) > 1 else lines[0]
+
+
 def _facts(found: Status) -> list[tuple[str, str | list[str]]]:
     from sds.cli.text import count, moment  # noqa: PLC0415
 
@@ -76,6 +84,7 @@ def _facts(found: Status) -> list[tuple[str, str | list[str]]]:
         ("Entries", str(found.entries)),
         ("Certificates", str(found.svids)),
         ("Streams", str(found.streams)),
+        ("Secrets", _secrets(found)),
         ("First expiry", f"{moment(found.first_expiry, now)}, if nothing renews from now"),
     ]
 

@@ -31,6 +31,21 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    name: str
+    spiffe_id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    wanted: int
+    held: int
+    attention: tuple[Secret, ...]
+    attention_total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     version: str
     started_at: datetime
@@ -43,6 +58,7 @@ class Status:
     entries: int
     svids: int
     streams: int
+    secrets: Secrets
     first_expiry: datetime | None
 
 

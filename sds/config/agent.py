@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from sds.config.agent_secrets import AgentSecretsSection
 from sds.config.common import HealthSection, LogSection, cross_check, with_default
 from sds.config.jwt import AgentJwtSection
 from sds.config.problems import Problem
@@ -196,6 +197,7 @@ class AgentConfig(Section):
     attestors: AttestorsSection = AttestorsSection()
     svid: SvidSection = SvidSection()
     jwt: AgentJwtSection = AgentJwtSection()
+    secrets: AgentSecretsSection = AgentSecretsSection()
     upstream: UpstreamSection = UpstreamSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()

@@ -14,6 +14,7 @@ from sds.metrics.kinds import (
     PROTOCOLS,
     PUSH_BUCKETS,
     REFUSED_CONNECTIONS,
+    SECRET_STATES,
     Counters,
     counter,
     gauge,
@@ -62,6 +63,7 @@ class AgentMetrics:
         self.tokens_validated = Counters(
             "sds_agent_token_validations", "JWT-SVIDs that workloads had validated.", r, outcome=("success", "refused")
         )
+        self._secrets(r)
         self.renewals = Counters(
             "sds_agent_renewals", "Renewals of SVIDs.", r, whose=("workload", "agent"), outcome=OUTCOMES
         )
@@ -77,6 +79,31 @@ class AgentMetrics:
         )
         self._outage_budget = gauge(
             "sds_agent_outage_budget_seconds", "Time until the first certificate expires if nothing renews from now.", r
+        )
+
+    def _secrets(self, r: CollectorRegistry) -> None:
+        """Named secrets. No label says which: their names are many."""
+        wanted = Gauge(
+            "sds_agent_secrets",
+            "Named secrets that local workloads want, each identity's for itself, by what is known of them.",
+            ("state",),
+            registry=r,
+        )
+        self.secrets = {state: wanted.labels(state) for state in SECRET_STATES}
+        self.secrets_stale = gauge(
+            "sds_agent_secrets_stale", "Of these, last good values that the server cannot get anew now.", r
+        )
+        self.secret_values = counter("sds_agent_secret_values", "Values of secrets that the server sent.", r).inc
+        self.secrets_rejected = counter(
+            "sds_agent_secrets_rejected", "Values that the server sent and that could not be used.", r
+        ).inc
+        self.secrets_expired = counter(
+            "sds_agent_secrets_expired", "Values that ended before there was another one.", r
+        ).inc
+        self.secrets_connected = gauge(
+            "sds_agent_secrets_connected",
+            "1 while the server tells changes of secrets; 0 also if none is wanted.",
+            r,
         )
 
     def watch_outage_budget(self, earliest: Callable[[], datetime | None], now: Callable[[], datetime]) -> None:

@@ -26,6 +26,7 @@ METHODS = (
     "OcspStaples",
     "ReportDelivery",
     "WatchAuthorized",
+    "WatchSecrets",
     "other",
 )
 """Of the node API."""
@@ -42,6 +43,8 @@ POLLS = ("success", "unchanged", "refused", "unauthenticated", "unreachable", "f
 PUBLIC_ENDPOINTS = ("bundle", "oidc", "jwks", "crl", "ocsp", "other")
 BLOCK_KINDS = ("serial", "spiffe_id", "key", "entry", "agent", "authority")
 """What a revocation names (sds.store.revocation.records)."""
+SECRET_STATES = ("asked", "given", "expired", "not_granted", "unavailable")
+"""What an agent knows of a secret that is wanted (sds.agent.secrets.shelf.Standing)."""
 IGNORED = ("unknown_type", "not_granted", "other")
 
 AUTHORITY_KINDS = ("x509", "jwt")

@@ -29,7 +29,7 @@ from sds.server.transactions import Transactions
 from sds.store.records import ProcessRecord, ReportPosition, ResourceRecord, StreamRecord
 from sds.store.unit_of_work import UnitOfWork
 
-ACTIONS = frozenset({"workload.attested", "workload.refused", "secret.nacked", "secret.refused"})
+ACTIONS = frozenset({"workload.attested", "workload.refused", "secret.expired", "secret.nacked", "secret.refused"})
 PROTOCOLS = frozenset({"sotw", "delta", "ads-sotw", "ads-delta", "workload-api"})
 MAX_NAME = 128
 MAX_ID = 2048

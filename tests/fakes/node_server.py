@@ -23,6 +23,7 @@ from ca.profile import ProfileName
 from ca.svid import parse_svid_pem
 from sds._pb.sds.node.v1 import node_pb2
 from tests.fakes.ca import TRUST_DOMAIN, Holder, issue_one, make_authority, make_bundle_of, make_svid
+from tests.fakes.node_secrets import FakeSecrets
 
 AGENT_ID = "spiffe://example.org/sds/agent/join_token/1"
 TOKEN = "a-join-token"
@@ -72,6 +73,7 @@ class FakeNodeServer:
         self.svid_ttl = timedelta(hours=1)
         self.mishaps = Mishaps()
         self.seen = Seen()
+        self.secrets = FakeSecrets()
         self.epoch = "epoch-1"
         self.revision = 0
         self.ports = (0, 0)
@@ -290,12 +292,14 @@ class FakeNodeServer:
 
     def _node_handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
+        duplex = grpc.stream_stream_rpc_method_handler
         return grpc.method_handlers_generic_handler(
             "sds.node.v1.Node",
             {
                 "Renew": unary(self._renew, node_pb2.RenewRequest.FromString, _bytes),
                 "WatchAuthorized": stream(self._watch, node_pb2.WatchAuthorizedRequest.FromString, _bytes),
                 "SignX509Svids": unary(self._sign, node_pb2.SignX509SvidsRequest.FromString, _bytes),
+                "WatchSecrets": duplex(self.secrets.serve, node_pb2.WatchSecretsRequest.FromString, _bytes),
                 "ReportDelivery": unary(self._report, node_pb2.ReportDeliveryRequest.FromString, _bytes),
             },
         )

@@ -25,12 +25,11 @@ from attestation.entry import RegistrationEntry
 from attestation.selector import Selectors
 from sds.agent.cache import Cache
 from sds.agent.cache.group import Group, Member
-from sds.agent.secrets.shelf import Shelf, Standing, Want, Wanted
+from sds.agent.secrets.shelf import Shelf, Wanted
 from sds.agent.secrets.values import SecretUpdate
 from sds.clock import Clock
 from sds.delivery.messages import NO_CERTIFICATE, NO_IDENTITY
 from sds.delivery.view import Absence
-from sds.logs import Logger
 from sds.secrets.secret import SecretValue
 
 PAUSE = 0.5
@@ -57,7 +56,7 @@ class SecretsObserver(Protocol):
         """The server sent what cannot be used."""
         ...
 
-    def expired(self, want: Want, spiffe_id: str) -> None:
+    def expired(self, secret: Wanted, spiffe_id: str) -> None:
         """A value has ended by itself and is given to nobody any more."""
         ...
 
@@ -123,14 +122,12 @@ class LocalSecrets:
         shelf: Shelf,
         observer: SecretsObserver,
         clock: Clock,
-        log: Logger,
         options: SecretsOptions = SecretsOptions(),
     ) -> None:
         self._cache = cache
         self._shelf = shelf
         self._observer = observer
         self._clock = clock
-        self._log = log
         self._options = options
         self._news = asyncio.Event()
         self._stand_ins = 0
@@ -164,15 +161,20 @@ class LocalSecrets:
 
     # For the connection to the server
 
-    def apply(self, updates: Sequence[SecretUpdate]) -> None:
-        """What the server says."""
+    def apply(self, updates: Sequence[SecretUpdate], rejected: Sequence[str] = ()) -> None:
+        """What the server says, and what of it could not be understood."""
         values, problems = self._shelf.apply(updates, self._clock.now())
-        for problem in problems:
+        for problem in (*rejected, *problems):
             self._observer.refused(problem)
         if values:
             self._observer.received(values)
         self._cache.show_secrets()
         self._news.set()
+
+    def give_up(self) -> None:
+        """The server will not answer what was asked."""
+        self._shelf.tire(self._clock.monotonic(), 0.0)
+        self._cache.show_secrets()
 
     def stir(self) -> None:
         """Something is wanted that was not."""
@@ -195,9 +197,9 @@ class LocalSecrets:
         now, tick = self._clock.now(), self._clock.monotonic()
         patience = self._options.patience.total_seconds()
         self._shelf.tire(tick, patience)
-        for want in self._shelf.expire(now):
-            entry = self._cache.entries.get(want[0])
-            self._observer.expired(want, str(entry.spiffe_id) if entry else "")
+        for secret in self._shelf.expire(now):
+            entry = self._cache.entries.get(secret.entry_id)
+            self._observer.expired(secret, str(entry.spiffe_id) if entry else "")
         self._cache.show_secrets()
         waits = []
         if (since := self._shelf.unanswered_since()) is not None:
@@ -211,7 +213,3 @@ class LocalSecrets:
     def list(self) -> list[Wanted]:
         """All that is wanted here, without values."""
         return self._shelf.list()
-
-    def count(self, *standings: Standing) -> int:
-        """How many of the wanted secrets stand like this."""
-        return sum(one.standing in standings for one in self._shelf.list())

@@ -37,7 +37,13 @@ class Connection(Protocol):
     async def connected(self) -> NodeLink: ...
 
 
-Apply = Callable[[Sequence[SecretUpdate]], None]
+class LinkObserver(Protocol):
+    """Is told, on the loop, how the stream is."""
+
+    def connected(self, connected: bool) -> None: ...
+
+
+Apply = Callable[[Sequence[SecretUpdate], Sequence[str]], None]
 
 
 class SecretsLink:
@@ -48,25 +54,28 @@ class SecretsLink:
         upstream: Connection,
         shelf: Shelf,
         apply: Apply,
+        give_up: Callable[[], None],
         *,
         max_bytes: int,
         backoff: Backoff,
+        observer: LinkObserver,
         clock: Clock,
         log: Logger,
     ) -> None:
-        """`apply` takes in what the server says; `max_bytes` bounds one value."""
+        """`apply` takes in what the server says; `give_up`: it will not say anything. `max_bytes` bounds one value."""
         self._upstream = upstream
         self._shelf = shelf
         self._apply = apply
+        self._give_up = give_up
         self._max_bytes = max_bytes
         self._backoff = backoff
+        self._observer = observer
         self._clock = clock
         self._log = log
         self._news = asyncio.Event()
         self._failures = 0
         self._lost_at: float | None = None
-        self.connected = False
-        """Whether the server has answered on a stream that is open now."""
+        self._connected = False  # the server has answered on a stream that is open now
 
     def stir(self) -> None:
         """Something is wanted, or wanted no more."""
@@ -91,12 +100,13 @@ class SecretsLink:
         sending = asyncio.create_task(self._send(call, generation))
         try:
             while (message := await self._next(call, sending)) is not None and generation == self._shelf.generation:
-                self.connected, self._failures, self._lost_at = True, 0, None
+                self._heard()
                 self._take(message)
                 del message  # no value outlives its users here
         finally:
-            if self.connected:
-                self.connected, self._lost_at = False, self._clock.monotonic()
+            if self._connected:
+                self._connected, self._lost_at = False, self._clock.monotonic()
+                self._observer.connected(False)
             call.cancel()
             await _ended(sending)
 
@@ -115,12 +125,16 @@ class SecretsLink:
                 call.cancel()
                 await _ended(reading)
 
+    def _heard(self) -> None:
+        self._failures, self._lost_at = 0, None
+        if not self._connected:
+            self._connected = True
+            self._observer.connected(True)
+
     def _take(self, message: node_pb2.WatchSecretsResponse) -> None:
-        found, problems = updates(message, self._max_bytes)
-        for problem in problems:
-            self._log.error("the server sent a secret that this agent cannot use", problem=problem)
+        found, rejected = updates(message, self._max_bytes)
         if found:
-            self._apply(found)
+            self._apply(found, rejected)
 
     async def _send(self, call: SecretsCall, generation: int) -> None:
         """Say what is wanted, and go on saying what changes, while that is of this generation. Raises AgentError.
@@ -161,6 +175,7 @@ class SecretsLink:
         delay = self._backoff.delay(self._failures, self._clock.jitter())
         if isinstance(error, InvalidAnswer):  # a server that knows of no secrets, or that we do not understand
             delay = max(delay, self._backoff.longest)
+            self._give_up()
         self._log.warning("secrets cannot be followed", reason=str(error), retry_in=delay.total_seconds())
         await asyncio.sleep(delay.total_seconds())
 

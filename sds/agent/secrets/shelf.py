@@ -29,7 +29,7 @@ class Standing(StrEnum):
     ASKED = "asked"
     GIVEN = "given"
     EXPIRED = "expired"
-    NOT_GRANTED = "not granted"
+    NOT_GRANTED = "not_granted"
     UNAVAILABLE = "unavailable"
 
 
@@ -211,13 +211,13 @@ class Shelf:
             if place.standing is Standing.ASKED and tick - place.asked_at >= patience:
                 self._stand(entry_id, name, place, Standing.UNAVAILABLE)
 
-    def expire(self, now: datetime) -> list[Want]:
-        """Values that have ended since the last call; they are given to nobody any more."""
-        ended: list[Want] = []
+    def expire(self, now: datetime) -> list[Wanted]:
+        """Those whose values have ended since the last call; they are given to nobody any more."""
+        ended: list[Wanted] = []
         for entry_id, name, place in self._all():
             if place.standing is Standing.GIVEN and _ended(place.value, now):
                 self._stand(entry_id, name, place, Standing.EXPIRED)
-                ended.append((entry_id, name))
+                ended.append(_described(entry_id, name, place))
         return ended
 
     def unanswered_since(self) -> float | None:
@@ -273,12 +273,7 @@ class Shelf:
 
     def list(self) -> list[Wanted]:
         """All that is wanted, without values."""
-        return [
-            Wanted(
-                entry, name, place.standing, place.version, place.value.not_after if place.value else None, place.stale
-            )
-            for entry, name, place in self._all()
-        ]
+        return [_described(*one) for one in self._all()]
 
     def _all(self) -> Iterator[tuple[str, str, _Place]]:
         for entry_id, places in self._places.items():
@@ -291,6 +286,11 @@ class Shelf:
 
     def _touch(self, entry_id: str, name: str) -> None:
         self._touched.setdefault(entry_id, set()).add(name)
+
+
+def _described(entry_id: str, name: str, place: _Place) -> Wanted:
+    not_after = place.value.not_after if place.value else None
+    return Wanted(entry_id, name, place.standing, place.version, not_after, place.stale)
 
 
 def _ended(value: SecretValue | None, now: datetime) -> bool:

@@ -8,6 +8,7 @@ from sds.agent.sockets import Sockets, closed_folder, open_sockets
 from sds.agent.wiring.core import Core, open_core, open_identity
 from sds.agent.wiring.issuing import issuing
 from sds.agent.wiring.local import http_servers, local_backend, local_callers, local_relay, remembered_subscriptions
+from sds.agent.wiring.secrets import local_secrets
 from sds.clock import Clock
 from sds.config import AgentConfig
 from sds.logs import get_logger
@@ -38,7 +39,7 @@ async def build(config: AgentConfig, clock: Clock, folder: DataFolder, descripto
 
 
 def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
-    requests = issuing(core)
+    requests, secrets = issuing(core), local_secrets(core)
     subscriptions = remembered_subscriptions(core)
     private = private_folder(core.folder.path)
     relay = local_relay(core, sockets.public.socket, private, descriptors)
@@ -49,10 +50,11 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
         workload_api=workload_api,
         relay=relay,
         listener=sockets.public,
-        http=http_servers(core, sockets, requests.own, callers),
+        http=http_servers(core, sockets, requests.own, callers, secrets.local),
         loops=[
             ("the connection to the server", core.upstream.run()),
             *requests.loops(),
+            *secrets.loops(),
             ("attestation again", callers.run()),
             ("delivery reports", core.reporter.run()),
             ("remembered subscriptions", subscriptions.run()),

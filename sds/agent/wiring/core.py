@@ -20,6 +20,8 @@ from sds.agent.errors import HOW_TO_ATTEST, DataFolderUnusable, IdentityUnusable
 from sds.agent.identity import AgentIdentity
 from sds.agent.observe import ServerObserver
 from sds.agent.report import Reporter
+from sds.agent.secrets.interests import Interests
+from sds.agent.secrets.shelf import Shelf
 from sds.agent.upstream import Upstream
 from sds.clock import Clock
 from sds.config import AgentConfig
@@ -39,6 +41,8 @@ class Core:
     registry: CollectorRegistry
     metrics: AgentMetrics
     cache: Cache
+    shelf: Shelf
+    interests: Interests
     upstream: Upstream
     streams: StreamRegistry
     reporter: Reporter
@@ -86,7 +90,10 @@ def open_core(
 ) -> Core:
     registry = CollectorRegistry()
     metrics = AgentMetrics(registry)
-    cache = Cache(clock, options.names(config), pem_of_nobody(clock.now(), random_serial(secrets.token_bytes)))
+    names, shelf = options.names(config), Shelf()
+    interests = Interests(shelf, clock, names, options.interests(config))
+    nobody = pem_of_nobody(clock.now(), random_serial(secrets.token_bytes))
+    cache = Cache(clock, names, nobody, interests)
     run_id = secrets.token_hex(6)
     streams = StreamRegistry(run_id, clock)
     observer = ServerObserver(metrics)
@@ -126,4 +133,18 @@ def open_core(
         ThreadPoolExecutor(2, thread_name_prefix="keys"),
         ThreadPoolExecutor(min(config.limits.max_attestations, 8), thread_name_prefix="attest"),
     )
-    return Core(config, clock, log, folder, registry, metrics, cache, upstream, streams, reporter, executors)
+    return Core(
+        config,
+        clock,
+        log,
+        folder,
+        registry,
+        metrics,
+        cache,
+        shelf,
+        interests,
+        upstream,
+        streams,
+        reporter,
+        executors,
+    )

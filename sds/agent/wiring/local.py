@@ -19,6 +19,7 @@ from sds.agent.memory import Subscriptions
 from sds.agent.observe import ConnectionObserver, StreamObserver, WorkloadEvents
 from sds.agent.peer import LocalCallers
 from sds.agent.renew import OwnSvid
+from sds.agent.secrets.desk import LocalSecrets
 from sds.agent.sockets import Sockets
 from sds.agent.status import AgentStatus, Constants
 from sds.agent.wiring.core import Core
@@ -106,11 +107,13 @@ def local_backend(
     return server, workload_api
 
 
-def http_servers(core: Core, sockets: Sockets, own: OwnSvid, callers: LocalCallers) -> list[HttpServer]:
+def http_servers(
+    core: Core, sockets: Sockets, own: OwnSvid, callers: LocalCallers, secrets: LocalSecrets
+) -> list[HttpServer]:
     """The admin socket, and the health listener where one is configured."""
     started_at = core.clock.now()
     constants = Constants(__version__, str(core.config.server), str(core.config.socket), started_at)
-    status = AgentStatus(constants, core.upstream, own, core.cache, core.streams, core.clock)
+    status = AgentStatus(constants, core.upstream, own, core.cache, core.streams, secrets, core.clock)
     core.metrics.watch_outage_budget(status.earliest_expiry, core.clock.now)
     core.metrics.svids.set_function(lambda: len(core.cache.held))
     core.metrics.svids_distrusted.set_function(lambda: len(core.cache.replace_at))

@@ -341,6 +341,9 @@ STATUS = {
     "bundle": {"trust_domain": "example.org", "sequence": 3, "x509_authorities": 2},
     "socket": "/run/sds/sds.sock",
     "synced": True, "entries": 4, "svids": 2, "streams": 1,
+    "secrets": {"wanted": 3, "held": 2, "attention": [
+        {"name": "db-password", "entry_id": "e-1", "spiffe_id": "spiffe://example.org/web", "state": "not_granted",
+         "version": "", "not_after": None}], "attention_total": 1},
     "first_expiry": "2026-01-01T00:40:00.000Z", "outage_budget_seconds": 1800,
 }  # fmt: skip
 EXPLAINED = {
