@@ -303,7 +303,7 @@ class ServerConfig(Section):
                 *same_port({**addresses, **self.endpoints.addresses}),
                 *below("endpoints", self.endpoints.problems(self.jwt.issuer)),
                 *below("ca.profiles", profiles),
-                *below("vault", self.vault.problems(self.jwt.issuer)),
+                *self.vault.problems(self.jwt.issuer),
                 *vault_problems(self),
                 *below("rotation", self.rotation.problems(ca.ttl, self.jwt.max_ttl)),
             ]

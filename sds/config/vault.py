@@ -121,18 +121,10 @@ class VaultAuthSection(Section):
         """`kubernetes`: the file with the pod's token."""
         return self.token_file or _POD_TOKEN
 
-    def problems(self, address: str, issuer: str | None) -> list[Problem]:
-        """What stands against logging in so at `address`."""
-        found = [
-            Problem(name, f'is needed for vault.auth.method = "{self.method}"')
-            for name in _NEEDED[self.method]
-            if not getattr(self, name)
-        ]
-        if self.method == "jwt" and issuer is None:
-            found.append(Problem("method", "is jwt, which needs jwt.issuer for Vault to find our keys"))
-        if self.method == "cert" and not address.startswith("https:"):
-            found.append(Problem("method", "is cert, which needs an https address"))
-        return found
+    @property
+    def missing(self) -> list[str]:
+        """The keys that `method` needs and that are not set."""
+        return [name for name in _NEEDED[self.method] if not getattr(self, name)]
 
 
 class VaultSection(Section):
@@ -165,10 +157,16 @@ class VaultSection(Section):
     auth: VaultAuthSection = VaultAuthSection()
 
     def problems(self, issuer: str | None) -> list[Problem]:
-        """What the other keys say against these; nothing where there is no Vault."""
+        """What stands against the whole, by full key; nothing where there is no Vault."""
         if not self.address:
             return []
-        return [Problem(f"auth.{p.key}", p.problem, p.hint) for p in self.auth.problems(self.address, issuer)]
+        method = f'vault.auth.method = "{self.auth.method}"'
+        found = [Problem(f"vault.auth.{name}", f"is needed for {method}") for name in self.auth.missing]
+        if self.auth.method == "jwt" and issuer is None:
+            found.append(Problem("jwt.issuer", f"is needed for {method}", "by it Vault finds our keys"))
+        if self.auth.method == "cert" and self.address.startswith("http:"):
+            found.append(Problem("vault.address", f"is not https, which is needed for {method}"))
+        return found
 
     @model_validator(mode="after")
     def _check(self) -> Self:
