@@ -114,7 +114,7 @@ class EmbeddedValues:
 
 
 class ValueGenerator:
-    """Makes random values where a rotation policy asks for them: base64url without padding, which is fit for headers."""
+    """Makes random values where a rotation policy asks for them: base64url without padding, fit for headers."""
 
     def __init__(
         self,
