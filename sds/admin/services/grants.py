@@ -72,7 +72,7 @@ MAX_ALLOWED = 1000
 
 class GrantAdmin(Protocol):
     async def create(self, call: AdminCall, secret: str, subject: Subject) -> CreatedGrant:
-        """Idempotent. Raises NotFound for the secret, InvalidInput (fields to, below, labels)."""
+        """Idempotent. Raises NotFound for the secret, InvalidInput (fields spiffe_id, spiffe_id_prefix, labels)."""
         ...
 
     async def find(self, query: GrantQuery) -> Page[GrantInfo]:

@@ -1,4 +1,4 @@
-"""Grants as JSON: of a secret to one SPIFFE ID (`to`), to all below one (`below`), or to entries by `labels`."""
+"""Grants as JSON: of a secret to one SPIFFE ID, to all below a prefix, or to entries by `labels`."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from sds.admin.wire.common import Input, Output, SpiffeIdField, TextField, TimeO
 from sds.secrets.grant import Below, Exactly, Grant, Labelled, Subject
 
 MAX_LABELS = 64
-_ONE = "give exactly one of to, below and labels"
+_ONE = "give exactly one of this, spiffe_id_prefix and labels"
 
 
 class GrantIn(Input):
     """To whom: exactly one of the three."""
 
     secret: TextField
-    to: SpiffeIdField | None = None
-    below: SpiffeIdField | None = None
+    spiffe_id: SpiffeIdField | None = None
+    spiffe_id_prefix: SpiffeIdField | None = None
     labels: dict[str, str] = Field(default_factory=dict, max_length=MAX_LABELS)
 
     def subject(self) -> Subject:
         """Raises InvalidInput."""
         found: list[Subject] = []
-        if self.to is not None:
-            found.append(Exactly(self.to))
-        if self.below is not None:
-            found.append(Below(self.below))
+        if self.spiffe_id is not None:
+            found.append(Exactly(self.spiffe_id))
+        if self.spiffe_id_prefix is not None:
+            found.append(Below(self.spiffe_id_prefix))
         if self.labels:
             found.append(Labelled(MappingProxyType(dict(sorted(self.labels.items())))))
         if len(found) != 1:
-            raise InvalidInput([FieldProblem("to", _ONE)])
+            raise InvalidInput([FieldProblem("spiffe_id", _ONE)])
         return found[0]
 
 
@@ -57,12 +57,12 @@ class CheckIn(Input):
 
 
 class GrantOut(Output):
-    """Of `to`, `below` and `labels` one is given."""
+    """Of `spiffe_id`, `spiffe_id_prefix` and `labels` one is given. A prefix has whole path segments."""
 
     id: str
     secret: str
-    to: str | None
-    below: str | None
+    spiffe_id: str | None
+    spiffe_id_prefix: str | None
     labels: dict[str, str]
     created_at: TimeOut
     created_by: str
@@ -114,8 +114,8 @@ def _common(grant: Grant, secret: str) -> dict[str, Any]:
     return {
         "id": grant.id,
         "secret": secret,
-        "to": str(subject.spiffe_id) if isinstance(subject, Exactly) else None,
-        "below": str(subject.prefix) if isinstance(subject, Below) else None,
+        "spiffe_id": str(subject.spiffe_id) if isinstance(subject, Exactly) else None,
+        "spiffe_id_prefix": str(subject.prefix) if isinstance(subject, Below) else None,
         "labels": dict(sorted(subject.labels.items())) if isinstance(subject, Labelled) else {},
         "created_at": grant.created_at,
         "created_by": grant.created_by,

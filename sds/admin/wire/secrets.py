@@ -12,6 +12,7 @@ from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services.secrets import DeletedSecret, SecretDetail, SecretInfo
 from sds.admin.wire.common import DurationField, Input, Output, TextField, TimeOut, read, seconds
 from sds.admin.wire.grants import GrantedEntryOut, GrantOut, grant_out, granted_entry_out
+from sds.secrets.describe import source_json
 from sds.secrets.secret import (
     DatabaseSource,
     EmbeddedSource,
@@ -200,20 +201,6 @@ class VersionsOut(Output):
     versions: list[VersionOut]
 
 
-def source_out(source: Source) -> dict[str, Any]:
-    """The backend's name and its reference, as `SourceIn` reads it."""
-    match source:
-        case EmbeddedSource():
-            return {"backend": "embedded"}
-        case KvSource(mount, path, fields):
-            return {"backend": "kv", "mount": mount, "path": path, "fields": dict(sorted(fields.items()))}
-        case DatabaseSource(mount, role):
-            return {"backend": "database", "mount": mount, "role": role}
-        case PkiSource(mount, role, common_name, dns_names, ttl):
-            names = {"common_name": common_name, "dns_names": list(dns_names)}
-            return {"backend": "pki", "mount": mount, "role": role, **names, "ttl": ttl and seconds(ttl)}
-
-
 def secret_out(info: SecretInfo) -> SecretOut:
     return SecretOut(**_common(info))
 
@@ -249,7 +236,7 @@ def _common(info: SecretInfo) -> dict[str, Any]:
         "revision": secret.revision,
         "name": spec.name,
         "kind": spec.kind.value,
-        "source": source_out(spec.source),
+        "source": source_json(spec.source),
         "owner": spec.owner,
         "labels": dict(sorted(spec.labels.items())),
         "refresh": None if spec.refresh is None else seconds(spec.refresh),
