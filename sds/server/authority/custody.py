@@ -217,7 +217,7 @@ async def open_custody(
                 f"{', '.join(sorted(wrapped))}): restore it from your copy; without it no authority key opens"
             )
         ring = await place.create(Kek.of(Masked(random_bytes(KEK_BYTES))))
-        get_logger(__name__).info("made a key-encryption key: keep a copy off this host", place=place.where)
+        get_logger(__name__).info("made a key-encryption key: back it up apart from the database", place=place.where)
     missing = sorted(wrapped - set(ids_of(ring)))
     if missing:
         raise KekUnusable(

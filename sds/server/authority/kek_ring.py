@@ -158,7 +158,7 @@ class TransitPlace:
         self._store = store
         self._context = framed(_CONTEXT, trust_domain.name)
         self._seen = ""
-        self.where = f"the key ring in the database, encrypted by {cipher.place},"
+        self.where = f"the key ring in the database (encrypted by {cipher.place})"
 
     async def load(self) -> KeyRing | None:
         text = await self._store.read(lambda uow: uow.settings.get(SETTING) or "")
