@@ -45,7 +45,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class VaultAuth:
-    """A token that Vault has given out, and how long it lives (0: for ever)."""
+    """A token that Vault has given out, and how long it lives (0: for ever). Renewed by its accessor it is empty."""
 
     token: Masked[str]
     accessor: str
@@ -187,7 +187,7 @@ def _auth(auth: Any) -> VaultAuth:
     if not isinstance(auth, dict):
         raise _Malformed("its auth is no object")
     token = _text(auth, "client_token")
-    if not token:
+    if not token and not _text(auth, "accessor"):  # one that is renewed by its accessor is not shown again
         raise _Malformed("it grants a token and names none")
     policies = auth.get("policies") or []
     if not isinstance(policies, list) or not all(isinstance(policy, str) for policy in policies):

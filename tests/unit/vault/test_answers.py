@@ -48,6 +48,13 @@ def test_a_login() -> None:
     assert CANARY not in repr(answer) + repr(answer.auth) + str(answer)
 
 
+def test_a_token_that_was_renewed_by_its_accessor_is_not_shown_again() -> None:
+    auth = {"client_token": "", "accessor": "a", "lease_duration": 5, "renewable": True, "policies": ["default"]}
+    answer = read_reply(reply(200, {"auth": auth}), GET)
+    assert answer.auth is not None
+    assert (answer.auth.accessor, answer.auth.lease_seconds) == ("a", 5)
+
+
 def test_values_are_not_shown() -> None:
     answer = read_reply(reply(200, {"data": {"password": CANARY}}), GET)
     assert CANARY not in repr(answer)

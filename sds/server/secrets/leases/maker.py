@@ -30,7 +30,7 @@ class _Begun:
 
 
 class LeaseMaker:
-    """In turn: a token at Vault, its accessor in the database, credentials that hang on it, and those in the database."""
+    """In turn: a token at Vault, its accessor in the database, credentials on that token, and those in the database."""
 
     def __init__(self, parts: LeaseParts) -> None:
         self._parts = parts
