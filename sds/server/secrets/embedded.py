@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from attestation.spiffe_id import SpiffeId
+from ca.errors import CaError
 from ca.masked import Masked
 from sds.audit.event import Json, Target
 from sds.secrets.ageing import generation_due
@@ -15,6 +16,7 @@ from sds.secrets.errors import InvalidSecret, SecretError, SecretMissing, Secret
 from sds.secrets.judge import Limits, judge
 from sds.secrets.secret import EmbeddedSource, Secret, VersionInfo
 from sds.server.events import Events, system_actor
+from sds.server.secrets.sealing import UnknownKek
 from sds.server.secrets.versions import OpenedVersion, SealedVersions, destroyed, not_kept
 from sds.server.transactions import Transactions
 from sds.store.errors import NotFound, StoreError
@@ -22,6 +24,7 @@ from sds.store.secrets.records import VersionRecord
 from sds.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
+Learn = Callable[[str], Awaitable[None]]
 
 NAME = "embedded"
 _NOTHING = "no value has been put yet"
@@ -33,9 +36,11 @@ class EmbeddedBackend:
     name = NAME
     per_identity = False
 
-    def __init__(self, store: Transactions, versions: SealedVersions) -> None:
+    def __init__(self, store: Transactions, versions: SealedVersions, learn: Learn | None = None) -> None:
+        """`learn` is told of a key-encryption key that is missing: where replicas share a ring, it fetches that."""
         self._store = store
         self._versions = versions
+        self._learn = learn
 
     async def fetch(self, secret: Secret, receiver: SpiffeId | None = None) -> Fetched:
         del receiver  # one value serves all
@@ -79,10 +84,16 @@ class EmbeddedBackend:
 
     async def _read(self, work: Callable[[UnitOfWork], T]) -> T:
         try:
-            return await self._store.read(work)
+            try:
+                return await self._store.read(work)
+            except UnknownKek as unknown:  # another replica has rotated it
+                if self._learn is None:
+                    raise
+                await self._learn(unknown.kek_id)
+                return await self._store.read(work)
         except NotFound:
             raise SecretMissing("the secret has been deleted") from None
-        except StoreError as error:
+        except (StoreError, CaError) as error:
             raise SecretUnavailable(str(error)) from error
 
 

@@ -13,10 +13,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from attestation.spiffe_id import TrustDomain
-from ca.errors import KeyUnwrapFailed
+from ca.errors import CaError, KeyUnwrapFailed
 from ca.kek import NONCE_BYTES, DataKeyLabel, KeyRing, Wrapped, framed
 from ca.masked import Masked
 from sds.secrets.errors import SecretMalformed, SecretUnavailable
+from sds.server.authority.kek_ring import fence
 from sds.store.secrets.records import WrappedDataKey
 from sds.store.unit_of_work import UnitOfWork
 
@@ -37,6 +38,14 @@ class Box:
 def version_place(version: int) -> str:
     """The place of a version of the value."""
     return f"version {version}"
+
+
+class UnknownKek(SecretUnavailable):
+    """What would be opened lies under a key-encryption key that is not in our ring."""
+
+    def __init__(self, kek_id: str, message: str) -> None:
+        super().__init__(message)
+        self.kek_id = kek_id
 
 
 class Sealer:
@@ -66,10 +75,15 @@ class Sealer:
     def fresh(self, uow: UnitOfWork, secret_id: str) -> WrappedDataKey:
         """A random key for a secret that is about to be created in this transaction.
 
-        Raises SecretUnavailable if another replica has rotated the key-encryption key and this one's file is from
-        before: what it wrapped no other replica could open.
+        Raises SecretUnavailable if another replica has rotated the key-encryption key and we have not learned of it:
+        what we wrapped no other replica could open.
         """
         uow.changes.lock()
+        key = self.new_data_key(secret_id)
+        try:
+            fence(uow, key.kek_id)
+        except CaError as error:
+            raise SecretUnavailable(str(error)) from error
         ring = self._ring()
         unknown = data_kek_ids(uow) - {kek.id for kek in (ring.current, *ring.previous)}
         if unknown:
@@ -77,7 +91,7 @@ class Sealer:
                 f"this server's key file lacks key-encryption key {', '.join(sorted(unknown))}, under which "
                 "secrets lie: copy the file of the replica that rotated it here and restart"
             )
-        return self.new_data_key(secret_id)
+        return key
 
     def seal(self, secret_id: str, data_key: WrappedDataKey, place: str, plain: Masked[bytes]) -> Box:
         """Raises SecretUnavailable if the data key does not open."""
@@ -105,7 +119,11 @@ class Sealer:
         try:
             return self._ring().unwrap(_wrapped(_label(self._trust_domain, _SECRET, secret_id), data_key))
         except KeyUnwrapFailed as error:
-            raise SecretUnavailable(f"its data key does not open: {error}") from error
+            message = f"its data key does not open: {error}"
+            ring = self._ring()
+            if data_key.kek_id not in {kek.id for kek in (ring.current, *ring.previous)}:
+                raise UnknownKek(data_key.kek_id, message) from error
+            raise SecretUnavailable(message) from error
 
     def _bound(self, secret_id: str, place: str) -> bytes:
         return framed(_CONTEXT, self._trust_domain.name, secret_id, place)

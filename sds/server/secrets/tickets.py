@@ -20,6 +20,7 @@ from sds.logs import get_logger
 from sds.secrets.errors import SecretUnavailable
 from sds.secrets.secret import SecretValue
 from sds.secrets.tickets import MASTER_BYTES, Epoch, due, ticket_keys
+from sds.server.authority.kek_ring import fence
 from sds.server.events import Events, system_actor
 from sds.server.transactions import Transactions
 from sds.store.errors import StoreError
@@ -103,12 +104,14 @@ class TicketKeys:
             listener()
 
     def _rotate(self, uow: UnitOfWork) -> None:
-        """By what stands in this transaction: a replica that was slower finds nothing due."""
+        """By what stands in this transaction: a replica that was slower finds nothing due. Raises KekOvertaken."""
+        uow.changes.lock()  # before anything is wrapped, so that a rotation of the key-encryption key misses nothing
         turn = due(_epochs(uow.ticket_masters.all()), uow.now, self._every)
         if turn is None:
             return
         for epoch in turn.make:
             sealed = self._sealer.seal_master(epoch, Masked(self._random_bytes(MASTER_BYTES)))
+            fence(uow, sealed.kek_id)
             if uow.ticket_masters.add(epoch, sealed).key != sealed:
                 return  # another replica was faster, and has done the rest
         destroyed = uow.ticket_masters.destroy_before(turn.keep_from)
