@@ -27,6 +27,7 @@ from sds.metrics.kinds import (
     counter,
     gauge,
 )
+from sds.metrics.leases import LeaseMetrics
 from sds.metrics.secrets import SecretMetrics
 from sds.metrics.vault import VaultMetrics
 
@@ -44,6 +45,7 @@ class ServerMetrics:
         self._rotation(registry)
         self._revocation(registry)
         self.secrets = SecretMetrics(registry)
+        self.leases = LeaseMetrics(registry)
         self.vault = VaultMetrics(registry)
 
     def _issuing(self, r: CollectorRegistry) -> None:
