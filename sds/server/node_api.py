@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
 
@@ -29,7 +29,8 @@ from sds.server.refusals import Refusal, RefusalLog
 from sds.server.registry import Registry
 from sds.server.reports import Reports, parse_report
 from sds.server.revocation.staples import Staples
-from sds.server.rpc import Call, CallRefused, ServerStream, Unary
+from sds.server.rpc import BidiStream, Call, CallRefused, Method, ServerStream, Unary
+from sds.server.secrets.stream import SecretStreams
 from sds.server.watch import Update, WatchEnded, Watcher
 
 SERVICE = "sds.node.v1.Node"
@@ -66,6 +67,7 @@ class NodeApi:
         downstream: DownstreamApi,
         staples: Staples,
         reports: Reports,
+        secrets: SecretStreams,
         refusals: RefusalLog,
         clock: Clock,
         observer: NodeObserver,
@@ -84,6 +86,7 @@ class NodeApi:
         self._downstream = downstream
         self._staples = staples
         self._reports = reports
+        self._secrets = secrets
         self._refusals = refusals
         self._clock = clock
         self._observer = observer
@@ -93,7 +96,7 @@ class NodeApi:
         self._log = get_logger(__name__)
 
     @property
-    def methods(self) -> Mapping[str, Unary[Any, Any] | ServerStream[Any, Any]]:
+    def methods(self) -> Mapping[str, Method]:
         return {
             "Renew": Unary(node_pb2.RenewRequest, self.renew),
             "WatchAuthorized": ServerStream(node_pb2.WatchAuthorizedRequest, self.watch),
@@ -101,6 +104,7 @@ class NodeApi:
             "SignJwtSvids": Unary(node_pb2.SignJwtSvidsRequest, self.sign_jwt),
             "SignIntermediate": Unary(node_pb2.SignIntermediateRequest, self.sign_intermediate),
             "OcspStaples": Unary(node_pb2.OcspStaplesRequest, self.ocsp_staples),
+            "WatchSecrets": BidiStream(node_pb2.WatchSecretsRequest, self.watch_secrets),
             "ReportDelivery": Unary(node_pb2.ReportDeliveryRequest, self.report),
         }
 
@@ -193,6 +197,14 @@ class NodeApi:
                 if not first and not update.snapshot:
                     self._observer.pushed(update)
                 first = False
+
+    async def watch_secrets(
+        self, requests: AsyncIterator[node_pb2.WatchSecretsRequest], call: Call
+    ) -> AsyncGenerator[node_pb2.WatchSecretsResponse, None]:
+        caller = await self._identify(call)
+        async with aclosing(self._secrets.serve(requests, caller, self._check, self._seen)) as responses:
+            async for response in responses:
+                yield response
 
     @contextmanager
     def _watching(self, caller: AgentCaller, request: node_pb2.WatchAuthorizedRequest) -> Iterator[Watcher]:

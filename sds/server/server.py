@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,6 +76,7 @@ class Parts:
     node: Endpoint
     attest: Endpoint
     poller: Poller
+    secrets: Secrets
     public: Sequence[PublicListener]
     http: Sequence[HttpServer]
     reconfigure: Reconfigure
@@ -90,6 +91,17 @@ class Reconfigure(Protocol):
     async def settled(self) -> None:
         """Wait until nothing is under way that it has started."""
         ...
+
+
+class Secrets(Protocol):
+    """The engine of secrets."""
+
+    @property
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]: ...
+
+    def end_watches(self, reason: str) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class BackgroundTaskEnded(Exception):
@@ -116,6 +128,8 @@ class Server:
         self._run(parts.follower.run(), "follower")
         self._run(parts.own_svid.run(), "own certificate")
         self._run(parts.poller.run(), "federation")
+        for name, loop in parts.secrets.loops.items():
+            self._run(loop(), name)
         if parts.upstream.task is not None:
             self._background.append(parts.upstream.task)
         for endpoint in (parts.node, parts.attest):
@@ -162,7 +176,8 @@ class Server:
         for public in parts.public:
             public.drain()
         await asyncio.gather(*(listener.drain() for listener in listeners))
-        parts.registry.end_watches("the server is shutting down; connect again")
+        for watched in (parts.registry, parts.secrets):
+            watched.end_watches("the server is shutting down; connect again")
         await asyncio.gather(*(listener.stop(self._drain_timeout) for listener in listeners))
         await asyncio.gather(*(public.stop(self._drain_timeout) for public in parts.public))
         await asyncio.gather(parts.signer.close(), parts.tokens.close())
@@ -176,6 +191,7 @@ class Server:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await parts.secrets.close()
         await parts.upstream.close()
         with suppress(CaError):
             await parts.keys.close()

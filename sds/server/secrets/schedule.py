@@ -47,7 +47,7 @@ def next_look(interval: float, failures: int, jitter: float, policy: PollPolicy)
 
 def retry_pause(failures: int, policy: PollPolicy) -> float:
     """The longest pause after this many failures in a row."""
-    return min(policy.retry * 2 ** (min(failures, _LONGEST_BACKOFF) - 1), policy.patience)
+    return min(policy.retry * 2.0 ** (min(failures, _LONGEST_BACKOFF) - 1), policy.patience)
 
 
 def first_look(interval: float, jitter: float) -> float:

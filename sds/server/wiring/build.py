@@ -38,6 +38,7 @@ from sds.server.wiring.node import certificate_signer, listeners, token_signer
 from sds.server.wiring.public import public_listeners
 from sds.server.wiring.reconfiguration import Reconfiguration
 from sds.server.wiring.revocation import public_revocation
+from sds.server.wiring.secrets import open_secrets
 
 
 async def build(
@@ -81,7 +82,8 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     tokens = token_signer(core, executor)
     refusals = RefusalLog(_append(store), core.telemetry, clock, core.events)
     seen = LastSeen(clock)
-    node, attest, rates = listeners(core, data_dir, issuance, signer, tokens, refusals, seen, own_svid)
+    secrets = await open_secrets(core, refusals)
+    node, attest, rates = listeners(core, data_dir, issuance, signer, tokens, secrets.streams, refusals, seen, own_svid)
     core.follower.on_authorities(lambda: _authorities_changed(core, own_svid))
     key_watch = KeyWatch(
         core.keys,
@@ -125,6 +127,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         node=Endpoint(node, config.listen),
         attest=Endpoint(attest, config.attest_listen),
         poller=poller,
+        secrets=secrets,
         public=public_listeners(core, data_dir, own_svid, public_revocation(core)),
         http=http_servers(core, health, collectors, entries, poller),
         reconfigure=reconfigure,

@@ -33,6 +33,7 @@ from sds.server.refusals import RefusalLog
 from sds.server.reports import Reports
 from sds.server.revocation.staples import Staples
 from sds.server.rpc import Service
+from sds.server.secrets.stream import SecretStreams
 from sds.server.signing import BatchSigner, Craft, IntentT, JobT, SignedT
 from sds.server.telemetry import ConnectionTelemetry
 from sds.server.tls import RotatingTls
@@ -69,6 +70,7 @@ def listeners(
     issuance: Issuance,
     signer: CertificateSigner,
     tokens: TokenSigner,
+    secrets: SecretStreams,
     refusals: RefusalLog,
     seen: LastSeen,
     own_svid: OwnSvid,
@@ -92,7 +94,7 @@ def listeners(
     core.registry.on_agent(connections.agent_changed)
     enrolment = Enrolment(issuance, core.events, clock, config.trust_domain, limits.max_csr_bytes)
     attest_api = _attest_api(core, enrolment, refusals, address_of)
-    node_api = _node_api(core, enrolment, signer, tokens, refusals, note, seen.note_version, address_of)
+    node_api = _node_api(core, enrolment, signer, tokens, secrets, refusals, note, seen.note_version, address_of)
     for name, service, methods in (
         ("main", NODE_SERVICE, node_api.methods),
         ("attest", ATTEST_SERVICE, attest_api.methods),
@@ -145,6 +147,7 @@ def _node_api(
     enrolment: Enrolment,
     signer: CertificateSigner,
     tokens: TokenSigner,
+    secrets: SecretStreams,
     refusals: RefusalLog,
     note: Callable[[AgentCaller], None],
     note_version: Callable[[AgentCaller, str], None],
@@ -162,6 +165,7 @@ def _node_api(
         _downstream_api(core, refusals),
         Staples(core.store, core.ocsp),
         Reports(core.store, core.events, core.telemetry),
+        secrets,
         refusals,
         core.clock,
         core.telemetry,

@@ -1,0 +1,143 @@
+"""The engine of secrets, put together: what is defined, what is wanted, where values come from, who is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attestation.entry import RegistrationEntry
+from sds.config.secrets import SecretsSection
+from sds.net.limits import Caps
+from sds.secrets.backend import SecretBackend
+from sds.secrets.judge import Limits
+from sds.secrets.secret import TICKETS, Secret
+from sds.server.refusals import RefusalLog
+from sds.server.secrets.backends import DATABASE, EMBEDDED, SecretBackends, TicketBackend
+from sds.server.secrets.catalog import SecretCatalog
+from sds.server.secrets.desk import DeskParts, SecretDesk
+from sds.server.secrets.embedded import EmbeddedBackend, EmbeddedValues, ValueGenerator
+from sds.server.secrets.mirror import CatalogMirror
+from sds.server.secrets.record import DeliveryRecord
+from sds.server.secrets.schedule import PollPolicy
+from sds.server.secrets.sealing import Sealer
+from sds.server.secrets.shelf import Shelf
+from sds.server.secrets.states import States
+from sds.server.secrets.stream import SecretStreams, StreamParts
+from sds.server.secrets.telemetry import SecretTelemetry
+from sds.server.secrets.ticket_loop import TicketLoop
+from sds.server.secrets.tickets import TicketKeys
+from sds.server.secrets.upkeep import Upkeep
+from sds.server.secrets.versions import SealedVersions
+from sds.server.secrets.watches import SecretWatches
+from sds.server.wiring.core import Core
+from sds.server.wiring.leases import open_leases
+from sds.store.records import ChangeKind
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretEngine:
+    """What the rest of the server knows of secrets. `loops` run for as long as it serves."""
+
+    catalog: SecretCatalog
+    backends: SecretBackends
+    shelf: Shelf
+    states: States
+    watches: SecretWatches
+    record: DeliveryRecord
+    streams: SecretStreams
+    desk: SecretDesk
+    sealer: Sealer
+    values: EmbeddedValues
+    loops: Mapping[str, Loop]
+
+    def end_watches(self, reason: str) -> None:
+        self.watches.end(reason)
+
+    async def close(self) -> None:
+        """Once nobody watches any more: values leave memory, and what is known of their sources is written."""
+        await self.record.close()
+        await self.shelf.close()
+        await self.states.close()
+
+
+async def open_secrets(core: Core, refusals: RefusalLog) -> SecretEngine:
+    """Loads what is defined and follows its changes. Raises StoreError."""
+    section, clock = core.config.secrets, core.clock
+    observer = SecretTelemetry(core.telemetry.metrics.secrets)
+    sealer = Sealer(lambda: core.custody.manager.ring, core.config.trust_domain, os.urandom)
+    versions = SealedVersions(sealer, section.max_versions)
+    tickets = TicketKeys(core.store, sealer, core.events, clock, section.tickets.rotate_every, os.urandom)
+    catalog = SecretCatalog()
+    leases = await open_leases(core, sealer)
+    table = _table(core, versions, tickets)
+    if leases is not None:
+        table[DATABASE] = leases.backend
+    backends = SecretBackends(table)
+    states = States(core.store, core.events, clock)
+    shelf = Shelf(backends, states, clock, limits(section), poll_policy(core), observer, section.linger.total_seconds())
+    enabled = section.tickets.enabled
+    watches = SecretWatches(_live_entry(core), catalog, shelf, max_wanted=section.max_wanted, tickets=enabled)
+    record = DeliveryRecord(core.store, core.events, clock)
+    caps = Caps(section.max_streams, section.max_streams_per_agent)
+    streams = SecretStreams(StreamParts(watches, record, refusals, clock, observer, core.config.grpc.heartbeat, caps))
+    desk = SecretDesk(
+        DeskParts(core.store, core.events, catalog, backends, shelf, states, watches, record, refusals, clock)
+    )
+    generator = ValueGenerator(core.store, versions, core.events, os.urandom)
+    upkeep = Upkeep(core.store, catalog, shelf, states, generator, clock)
+    ticket_loop = TicketLoop(tickets, clock)
+
+    def changed(secret_id: str, secret: Secret | None) -> None:
+        upkeep.wake()
+        if secret is None:
+            states.forget(secret_id)
+        else:
+            shelf.changed(secret)
+
+    mirror = CatalogMirror(catalog, changed, watches.names_changed, observer)
+    await core.follower.mirror(ChangeKind.SECRET, mirror.reread)
+    await core.follower.mirror(ChangeKind.TICKETS, ticket_loop.reread)
+    tickets.on_change(lambda: shelf.look_again(TICKETS))
+    core.registry.on_entry(watches.entry_changed)
+    core.registry.on_agent(lambda agent_id, _: watches.agent_changed(agent_id))
+    loops: dict[str, Loop] = {"states of secrets": states.run, "upkeep of secrets": upkeep.run}
+    if enabled:
+        loops["session tickets"] = ticket_loop.run
+    if leases is not None:
+        loops["leases of secrets"] = leases.run
+    values = EmbeddedValues(versions, limits(section))
+    return SecretEngine(
+        catalog, backends, shelf, states, watches, record, streams, desk, sealer, values, loops
+    )  # fmt: skip
+
+
+def limits(section: SecretsSection) -> Limits:
+    """How large values may be."""
+    return Limits(section.max_value_bytes, section.max_total_bytes, section.max_fields)
+
+
+def poll_policy(core: Core) -> PollPolicy:
+    section = core.config.secrets
+    return PollPolicy(
+        budget=core.config.vault.requests_per_second,
+        shortest=section.min_interval.total_seconds(),
+        longest=section.max_interval.total_seconds(),
+        retry=section.retry.total_seconds(),
+        patience=section.retry_max.total_seconds(),
+    )
+
+
+def _table(core: Core, versions: SealedVersions, tickets: TicketKeys) -> dict[str, SecretBackend]:
+    return {EMBEDDED: EmbeddedBackend(core.store, versions), TICKETS: TicketBackend(tickets)}
+
+
+def _live_entry(core: Core) -> Callable[[str], RegistrationEntry | None]:
+    def entry(entry_id: str) -> RegistrationEntry | None:
+        found = core.registry.entry(entry_id)
+        return found if found is not None and found.live(core.clock.now()) else None
+
+    return entry
