@@ -165,7 +165,7 @@ class Session:
 
     def _hold(self, held: HeldToken) -> None:
         now = self._clock.monotonic()
-        self._held, self._trusted_until = held, now + TRUSTED_FOR
+        self._held = held
         self._failures, self._next_try = 0, 0.0
         if self._problem is not None:
             self._log.info("there is a token for Vault again", method=self._method.name)
