@@ -8,6 +8,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests.fakes.pki import Holder
 from tests.fakes.vault_server import VaultServer
 
 LONGEST = "87600h"
@@ -43,6 +44,13 @@ class PkiEngines:
         self.vault.write_blocking(
             f"{path}/intermediate/set-signed", {"certificate": signed["certificate"] + "\n" + above}
         )
+        return path
+
+    def imported(self, holder: Holder) -> str:
+        """An engine with an issuer that was made elsewhere."""
+        path = self._engine()
+        bundle = (holder.key_pem + holder.pem).decode()
+        self.vault.write_blocking(f"{path}/issuers/import/bundle", {"pem_bundle": bundle})
         return path
 
     def certificate(self, path: str, issuer: str = "default") -> str:
