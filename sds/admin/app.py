@@ -23,11 +23,23 @@ from sds.admin.routes.audit import AuditRoutes
 from sds.admin.routes.authorities import AuthorityRoutes
 from sds.admin.routes.entries import EntryRoutes
 from sds.admin.routes.federations import FederationRoutes
+from sds.admin.routes.grants import GrantRoutes
 from sds.admin.routes.jwt import JwtRoutes
 from sds.admin.routes.revocations import RevocationRoutes
+from sds.admin.routes.secrets import SecretRoutes
 from sds.admin.routes.trust import TrustRoutes
 from sds.admin.services import AdminServices, AuditAdmin
-from sds.admin.wire import authorities, entries, federations, jwt, revocations, views
+from sds.admin.wire import (
+    authorities,
+    entries,
+    federations,
+    grants,
+    jwt,
+    revocations,
+    secret_values,
+    secrets,
+    views,
+)
 from sds.clock import Clock, SystemClock
 from sds.logs import get_logger
 
@@ -53,6 +65,12 @@ _BODIES = (
     federations.FederationIn,
     federations.SourceIn,
     federations.BundleIn,
+    secrets.SecretIn,
+    secrets.SecretAgain,
+    secrets.RollbackIn,
+    secret_values.ValueIn,
+    grants.GrantIn,
+    grants.CheckIn,
 )
 
 log = get_logger(__name__)
@@ -85,6 +103,8 @@ def create_app(
     JwtRoutes(services.jwt).mount(app)
     RevocationRoutes(services.revocations).mount(app)
     FederationRoutes(services.federations).mount(app)
+    SecretRoutes(services.secrets).mount(app)
+    GrantRoutes(services.grants).mount(app)
     AuditRoutes(services.audit, limits.waiting).mount(app)
     app.router.routes.extend(ops)
     refuse = _Refuse(services.audit)

@@ -61,9 +61,9 @@ class AdminClient:
         headers = {} if revision is None else {"If-Match": f'"{revision}"'}
         return self._json(self._send("PUT", path, body=body, headers=headers))
 
-    def delete(self, path: str, *, revision: int | None = None) -> Any:
+    def delete(self, path: str, query: Query = None, *, revision: int | None = None) -> Any:
         headers = {} if revision is None else {"If-Match": f'"{revision}"'}
-        return self._json(self._send("DELETE", path, headers=headers))
+        return self._json(self._send("DELETE", path, query=query, headers=headers))
 
     def pages(self, path: str, items: str, query: Query = None, *, limit: int | None = None) -> Iterator[Any]:
         """Every item of a listing (at most `limit`), page after page."""
@@ -155,7 +155,8 @@ class AdminClient:
         ]
         kind = str(problem.get("type", "")).removeprefix("urn:sds:problem:")
         code = _KINDS.get(kind) or _CODES.get(answer.status_code, ExitCode.FAILED)
-        return CliError(code, problem["detail"], problems=problems, problem=problem, advice=_ADVICE.get(kind, ""))
+        advice = _ADVICE.get(kind, "").format(show=_SHOW.get(answer.request.url.path.split("/")[2], _SHOW["entries"]))
+        return CliError(code, problem["detail"], problems=problems, problem=problem, advice=advice)
 
     def _knock(self) -> None:
         """Connect once ourselves: httpx hides why it could not, and leaves the failed socket open."""
@@ -186,10 +187,13 @@ class AdminClient:
 
 _KINDS = {"gate-closed": ExitCode.GATE_CLOSED}
 _ADVICE = {
-    "conflict": "Look at what stands now (`sds entry show ID`) and repeat.",
-    "already-exists": "Look at what stands now (`sds entry show ID`) and repeat.",
+    "conflict": "Look at what stands now (`{show}`) and repeat.",
+    "already-exists": "Look at what stands now (`{show}`) and repeat.",
     "rotation-refused": "`sds ca show` says what stands now.",
 }
+
+_SHOW = {"entries": "sds entry show ID", "secrets": "sds secret show NAME", "grants": "sds grant list"}
+"""How to look at what the call was about."""
 
 _REASONS = {
     errno.ENOENT: "there is no such socket",

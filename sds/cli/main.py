@@ -10,7 +10,23 @@ import typer
 from typer.core import TyperGroup
 
 from sds import __version__
-from sds.cli import agent, audit, bundle, ca, config, db, demo, entry, federation, jwt, kek, server, token
+from sds.cli import (
+    agent,
+    audit,
+    bundle,
+    ca,
+    config,
+    db,
+    demo,
+    entry,
+    federation,
+    grant,
+    jwt,
+    kek,
+    secret,
+    server,
+    token,
+)
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format, Output
 from sds.cli.revocation import block, revoke
@@ -49,6 +65,8 @@ app.add_typer(bundle.app, name="bundle")
 app.add_typer(federation.app, name="federation")
 app.add_typer(ca.app, name="ca")
 app.add_typer(jwt.app, name="jwt")
+app.add_typer(secret.app, name="secret")
+app.add_typer(grant.app, name="grant")
 app.add_typer(audit.app, name="audit")
 app.add_typer(kek.app, name="kek")
 app.add_typer(config.app, name="config")

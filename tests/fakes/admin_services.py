@@ -50,6 +50,7 @@ from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.fakes.admin_authorities import FakeAuthorities
 from tests.fakes.admin_federations import FakeFederations
 from tests.fakes.admin_revocations import FakeRevocations
+from tests.fakes.admin_secrets import FakeGrants, FakeSecrets
 from tests.fakes.jwt import bundles_of, issue_jwt, make_jwt_authority
 
 T = TypeVar("T")
@@ -364,6 +365,8 @@ class FakeServices:
         self.jwt = FakeJwt(now, self.audit)
         self.federations = FakeFederations(now, self.audit.append, TD)
         self.revocations = FakeRevocations(now, self.audit.append, TD)
+        self.secrets = FakeSecrets(now, self.audit.append, self.entries.rows.values)
+        self.grants = FakeGrants(now, self.audit.append, self.secrets, TD)
         self.services = AdminServices(
             entries=self.entries,
             agents=self.agents,
@@ -375,5 +378,7 @@ class FakeServices:
             jwt=self.jwt,
             federations=self.federations,
             revocations=self.revocations,
+            secrets=self.secrets,
+            grants=self.grants,
             audit=self.audit,
         )

@@ -3,7 +3,8 @@
 Errors that every method may raise, and what `problems.py` makes of them:
 `sds.store.errors`: NotFound 404, AlreadyExists 409, Conflict 412, StoreUnavailable 503;
 `sds.admin.errors`: InvalidInput 422, TooManyRequests 429; `attestation.errors`: Invalid... 422;
-`ca.errors`: AuthorityUnavailable 503, IssuanceRefused and RotationRefused 409, KeyUnwrapFailed 503.
+`ca.errors`: AuthorityUnavailable 503, IssuanceRefused and RotationRefused 409, KeyUnwrapFailed 503;
+`sds.secrets.errors`: InvalidSecret 422, SecretUnavailable 503, other errors of a source 409.
 Anything else is a 500 without detail.
 
 Methods that change something take an `AdminCall` first: its actor and request id belong into the audit event, which is
@@ -29,8 +30,10 @@ from sds.admin.services.entries import (
     PruneScope,
 )
 from sds.admin.services.federations import CreatedFederation, FederationAdmin, FederationInfo
+from sds.admin.services.grants import GrantAdmin
 from sds.admin.services.jwt import JwtAdmin, MintedToken, MintOrder
 from sds.admin.services.revocations import Revocation, RevocationAdmin, RevocationOrder
+from sds.admin.services.secrets import SecretAdmin
 from sds.admin.services.streams import ProcessInfo, StreamAdmin, StreamInfo, StreamQuery
 from sds.admin.services.trust import BundleAdmin, IssuedToken, KekAdmin, KekRotation, TokenAdmin
 
@@ -57,6 +60,7 @@ __all__ = [
     "EntryQuery",
     "FederationAdmin",
     "FederationInfo",
+    "GrantAdmin",
     "IssuedToken",
     "JwtAdmin",
     "KekAdmin",
@@ -69,6 +73,7 @@ __all__ = [
     "Revocation",
     "RevocationAdmin",
     "RevocationOrder",
+    "SecretAdmin",
     "StreamAdmin",
     "StreamInfo",
     "StreamQuery",
@@ -90,4 +95,6 @@ class AdminServices:
     jwt: JwtAdmin
     federations: FederationAdmin
     revocations: RevocationAdmin
+    secrets: SecretAdmin
+    grants: GrantAdmin
     audit: AuditAdmin

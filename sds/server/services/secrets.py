@@ -32,7 +32,7 @@ from sds.store.secrets.records import SecretFilter, WrappedDataKey
 from sds.store.unit_of_work import UnitOfWork
 
 
-class SecretEngine(Protocol):
+class Engine(Protocol):
     """sds.server.secrets.desk.SecretDesk."""
 
     def watchers(self, secret_id: str) -> int: ...
@@ -60,14 +60,10 @@ class DataKeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SecretPolicy:
-    """How many secrets there may be, and how large the value of one.
-
-    `delivery_names`: what certificates and bundles are called in SDS here, beside the usual names.
-    """
+    """How many secrets there may be, and how large the value of one."""
 
     limits: Limits
     max_secrets: int = 20_000
-    delivery_names: frozenset[str] = frozenset()
 
 
 class SecretService:
@@ -76,7 +72,7 @@ class SecretService:
     def __init__(
         self,
         desk: Desk,
-        engine: SecretEngine,
+        engine: Engine,
         backends: Backends,
         sealer: DataKeys,
         values: Values,
@@ -96,7 +92,7 @@ class SecretService:
         return self._policy.limits.max_total_bytes
 
     def problems(self, spec: SecretSpec) -> Sequence[FieldProblem]:
-        return [FieldProblem(each.field, each.problem) for each in rules.validate(spec, self._policy.delivery_names)]
+        return [FieldProblem(each.field, each.problem) for each in rules.validate(spec)]
 
     async def create(self, call: AdminCall, spec: SecretSpec) -> CreatedSecret:
         wanted, secret_id = self._checked(spec), self._new_id()

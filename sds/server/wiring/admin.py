@@ -24,10 +24,13 @@ from sds.server.services.audit import AuditService
 from sds.server.services.authorities import AuthorityService
 from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
+from sds.server.services.grants import GrantService
+from sds.server.services.secrets import SecretPolicy, SecretService
 from sds.server.services.trust import BundleService, KekService, TokenService
 from sds.server.wiring.core import Core
 from sds.server.wiring.federation import federation_service
 from sds.server.wiring.revocation import revocation_service
+from sds.server.wiring.secrets import SecretEngine, limits
 
 
 def entry_service(core: Core) -> EntryService:
@@ -35,14 +38,19 @@ def entry_service(core: Core) -> EntryService:
 
 
 def http_servers(
-    core: Core, health: Health, collectors: CollectorRegistry, entries: EntryService, poller: Poller
+    core: Core,
+    health: Health,
+    collectors: CollectorRegistry,
+    entries: EntryService,
+    poller: Poller,
+    secrets: SecretEngine,
 ) -> list[HttpServer]:
     """The admin API on its Unix socket, and the probes' TCP listener where there is one."""
     config = core.config
     ops = ops_routes(live=health.live, ready=health.ready, degraded=health.degraded, registry=collectors)
     body_bytes = config.limits.max_admin_body_bytes
     app = create_app(
-        _services(core, entries, poller),
+        _services(core, entries, poller, secrets),
         allowed_uids={0, os.geteuid()},
         observer=core.telemetry,
         ops=ops,
@@ -76,7 +84,20 @@ def _desk(core: Core) -> Desk:
     return Desk(core.store, core.events, core.follower.caught_up)
 
 
-def _services(core: Core, entries: EntryService, poller: Poller) -> AdminServices:
+def _secrets(core: Core, desk: Desk, engine: SecretEngine) -> SecretService:
+    section = core.config.secrets
+    return SecretService(
+        desk,
+        engine.desk,
+        engine.backends,
+        engine.sealer,
+        engine.values,
+        SecretPolicy(limits(section), section.max_secrets),
+        lambda: uuid4().hex,
+    )
+
+
+def _services(core: Core, entries: EntryService, poller: Poller, secrets: SecretEngine) -> AdminServices:
     desk = _desk(core)
     return AdminServices(
         entries=entries,
@@ -89,5 +110,7 @@ def _services(core: Core, entries: EntryService, poller: Poller) -> AdminService
         jwt=_tokens(core),
         revocations=revocation_service(core, desk),
         federations=federation_service(core, desk, poller),
+        secrets=_secrets(core, desk, secrets),
+        grants=GrantService(desk, core.config.trust_domain, core.config.secrets.max_grants, lambda: uuid4().hex),
         audit=AuditService(desk, core.clock),
     )

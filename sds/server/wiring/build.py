@@ -129,7 +129,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         poller=poller,
         secrets=secrets,
         public=public_listeners(core, data_dir, own_svid, public_revocation(core)),
-        http=http_servers(core, health, collectors, entries, poller),
+        http=http_servers(core, health, collectors, entries, poller, secrets),
         reconfigure=reconfigure,
         executor=executor,
     )

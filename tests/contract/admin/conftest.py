@@ -20,8 +20,11 @@ from ca.bundle import TrustBundle
 from ca.gate import Holder
 from ca.jwt_svid import JwtIssuer, JwtPolicy
 from sds.admin.services import AdminServices, AgentInfo, ProcessInfo, StreamInfo
+from sds.audit.event import Actor, Target
+from sds.secrets.judge import Limits
+from sds.secrets.secret import SecretState
 from sds.server.authority.authorities import Authorities
-from sds.server.authority.custody import open_custody
+from sds.server.authority.custody import Custody, open_custody
 from sds.server.authority.kek_file import KekFile
 from sds.server.events import Events
 from sds.server.federation.poller import Caller
@@ -29,12 +32,18 @@ from sds.server.federation.service import FederationService
 from sds.server.jwt.mint import JwtService
 from sds.server.revocation.publisher import CrlPublisher
 from sds.server.revocation.service import RevocationParts, RevocationService
+from sds.server.secrets.backends import EMBEDDED, SecretBackends
+from sds.server.secrets.embedded import EmbeddedBackend, EmbeddedValues
+from sds.server.secrets.sealing import Sealer
+from sds.server.secrets.versions import SealedVersions
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
 from sds.server.services.authorities import AuthorityService
 from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
 from sds.server.services.entry_policy import EntryPolicy
+from sds.server.services.grants import GrantService
+from sds.server.services.secrets import SecretPolicy, SecretService
 from sds.server.services.trust import BundleService, KekService, TokenPolicy, TokenService
 from sds.store.federations import FederationRecord
 from sds.store.records import ProcessRecord, ResourceRecord, StreamRecord
@@ -163,6 +172,43 @@ class NobodyPolls:
         raise NotImplementedError
 
 
+class NobodyWatchesSecrets:
+    """No agent is connected here, and sources are asked by tests of their own."""
+
+    def __init__(self, store: Store, desk: Desk) -> None:
+        self._store = store
+        self._desk = desk
+
+    def watchers(self, secret_id: str) -> int:
+        return 0
+
+    async def refresh(self, secret_id: str, actor: Actor | None = None, request_id: str = "") -> SecretState:
+        assert actor is not None, "who wished it is audited"
+
+        def work(uow: samples.UnitOfWork) -> SecretState:
+            event = self._desk.events.make(uow.now, "secret.refresh", actor, Target("secret", secret_id))
+            uow.audit.append(event)
+            uow.secrets.note_state(secret_id, SecretState(checked_at=uow.now))
+            return uow.secrets.state(secret_id)
+
+        return await self._store.write(work)
+
+
+def secret_service(store: Store, desk: Desk, custody: Custody) -> SecretService:
+    numbers = count(1)
+    sealer = Sealer(lambda: custody.manager.ring, TD, os.urandom)
+    versions = SealedVersions(sealer, 3)
+    return SecretService(
+        desk,
+        NobodyWatchesSecrets(store, desk),
+        SecretBackends({EMBEDDED: EmbeddedBackend(store, versions)}),
+        sealer,
+        EmbeddedValues(versions, Limits()),
+        SecretPolicy(Limits()),
+        lambda: f"s{next(numbers):08}",
+    )
+
+
 def jwt_service(store: Store, events: Events, clock: FakeClock) -> JwtService:
     authority = make_jwt_authority(TD)
     policy, bundles = JwtPolicy(), bundles_of(authority)
@@ -208,6 +254,7 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
     desk = Desk(store, events, _settled)
     numbers = count(1)
     custody = await open_custody(store, KekFile(folder / "kek", os.urandom), TD, events, os.urandom)
+    grants = count(1)
     policy = EntryPolicy(TD, PROFILES)
     tokens = TokenPolicy(TD, timedelta(minutes=10), timedelta(days=1))
     authorities = make_authorities(store, custody.manager, events, clock)
@@ -222,6 +269,8 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
         jwt=jwt_service(store, events, clock),
         federations=FederationService(desk, NobodyPolls(), TD, Counter),
         revocations=revocation_service(store, desk, authorities, events, clock),
+        secrets=secret_service(store, desk, custody),
+        grants=GrantService(desk, TD, 100, lambda: f"g{next(grants):08}"),
         audit=AuditService(desk, clock),
     )
     return Real(store, services, authorities)
