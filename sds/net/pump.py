@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 
 RECEIVE_BYTES = 65536
+_ZEROS = memoryview(bytes(RECEIVE_BYTES))
 
 
 class Flow:
@@ -70,10 +71,13 @@ class Flow:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
+            self._buffer[:count] = _ZEROS[:count]
             self.owner.broken(error)
             return
         if sent < count:
             self._pending = bytes(self._buffer[sent:count])
+        self._buffer[:count] = _ZEROS[:count]  # keys and secrets pass here and are not to stay
+        if sent < count:
             self._loop.remove_reader(self._source.fileno())
             self._loop.add_writer(self._sink.fileno(), self._writable)
             self._writing = True
