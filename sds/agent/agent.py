@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import grpc
 
+from sds.agent.api.listener import ApiListener
 from sds.agent.datadir import DataFolder
 from sds.agent.memory import Subscriptions
 from sds.agent.upstream import UpstreamStatus
@@ -49,6 +50,7 @@ class Parts:
     workload_api: WorkloadApi
     relay: Relay[LocalProcess]
     listener: UnixListener
+    api: ApiListener | None
     http: Sequence[HttpServer]
     loops: Sequence[tuple[str, Coroutine[Any, Any, None]]]
     streams: Streams
@@ -74,6 +76,8 @@ class Agent:
             self._tasks.append(asyncio.create_task(loop, name=name))
         for http in self._parts.http:
             await http.start()
+        if self._parts.api is not None:
+            await self._parts.api.start()
         self._parts.relay.start()
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -89,10 +93,14 @@ class Agent:
         parts = self._parts
         parts.listener.unlink()
         parts.relay.stop_accepting()
+        if parts.api is not None:
+            parts.api.stop_accepting()
         await self._drain()
         parts.workload_api.close()
         await parts.backend.stop(0.2)
         parts.relay.close()
+        if parts.api is not None:
+            await parts.api.stop(1.0)
         await asyncio.gather(*(http.stop(1.0) for http in parts.http))
         for _, loop in parts.loops[len(self._tasks) :]:
             loop.close()  # never started

@@ -75,7 +75,7 @@ class _Tracked:
     def __init__(self, process: LocalProcess, memory: Memory, streams: Caps, wants: Wants) -> None:
         self.process = process
         self.workload = Workload(process.identity, memory, streams, wants)
-        self.connections: set[int] = set()
+        self.connections: set[str] = set()  # by name: each relay counts for itself
         self.attested_at: float | None = None  # monotonic seconds
         self.refused_at: float | None = None
         self.task: asyncio.Task[None] | None = None
@@ -107,7 +107,7 @@ class LocalCallers:
         self._streams = Caps(total=sys.maxsize, per_key=options.streams_per_uid)  # by user
         self._slots = asyncio.Semaphore(options.concurrency)
         self._tracked: OrderedDict[Process, _Tracked] = OrderedDict()  # the longest ago attested first
-        self._by_connection: dict[int, _Tracked] = {}
+        self._by_connection: dict[str, _Tracked] = {}
         self._arrived = asyncio.Event()
 
     @property
@@ -182,21 +182,21 @@ class LocalCallers:
         tracked = self._tracked.get(process.identity)
         if tracked is None or (tracked.refused_at is not None and self._stale(tracked.refused_at)):
             tracked = self._tracked[process.identity] = _Tracked(process, self._memory, self._streams, self._cache)
-        former = self._by_connection.get(connection.id)
+        former = self._by_connection.get(connection.name)
         if former is not tracked:
-            self._by_connection[connection.id] = tracked
-            tracked.connections.add(connection.id)
+            self._by_connection[connection.name] = tracked
+            tracked.connections.add(connection.name)
             if former is None:
-                connection.on_close(partial(self._left, connection.id))
+                connection.on_close(partial(self._left, connection.name))
             else:
-                self._drop(former, connection.id)
+                self._drop(former, connection.name)
         return tracked
 
-    def _left(self, connection_id: int) -> None:
-        self._drop(self._by_connection.pop(connection_id), connection_id)
+    def _left(self, connection_name: str) -> None:
+        self._drop(self._by_connection.pop(connection_name), connection_name)
 
-    def _drop(self, tracked: _Tracked, connection_id: int) -> None:
-        tracked.connections.discard(connection_id)
+    def _drop(self, tracked: _Tracked, connection_name: str) -> None:
+        tracked.connections.discard(connection_name)
         if not tracked.connections:
             if self._tracked.get(tracked.process.identity) is tracked:
                 del self._tracked[tracked.process.identity]

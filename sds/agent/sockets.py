@@ -19,12 +19,15 @@ class Sockets:
 
     public: UnixListener
     admin: UnixListener
+    api: UnixListener | None
     health: Sequence[socket.socket]
 
     def close(self) -> None:
         """Give all addresses up."""
         self.public.close()
         self.admin.close()
+        if self.api is not None:
+            self.api.close()
         for listening in self.health:
             listening.close()
 
@@ -36,10 +39,14 @@ def open_sockets(config: AgentConfig) -> Sockets:
         undo.callback(public.close)
         admin = listen_unix(config.admin_socket, mode=0o600)
         undo.callback(admin.close)
+        api = None
+        if config.api_socket is not None:
+            api = listen_unix(config.api_socket, mode=config.socket_mode)
+            undo.callback(api.close)
         address = config.health.listen
         health = listen_tcp(address.host, address.port) if address else []
         undo.pop_all()
-        return Sockets(public, admin, health)
+        return Sockets(public, admin, api, health)
 
 
 def closed_folder(path: Path, mode: int) -> Path | None:

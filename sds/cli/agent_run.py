@@ -44,6 +44,12 @@ def run(
             "--admin-socket", help="Its own admin socket (0600). Default: in the data folder.", metavar="PATH"
         ),
     ] = None,
+    api_socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--api-socket", help="The Unix socket by which applications read secrets over HTTP.", metavar="PATH"
+        ),
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option("--log-level", help="debug, info, warning or error.", metavar="LEVEL")
     ] = None,
@@ -60,6 +66,7 @@ def run(
         "data_dir": data_dir,
         "socket": socket,
         "admin_socket": admin_socket,
+        "api_socket": api_socket,
         "log.level": log_level,
     }
 

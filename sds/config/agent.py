@@ -188,6 +188,11 @@ class AgentConfig(Section):
         default=0o666,
         shown='"0666"',
     )
+    api_socket: SocketPath | None = key(
+        "Unix socket of the HTTP API by which applications read secrets without a sidecar; its mode is `socket_mode`.",
+        default=None,
+        shown="none",
+    )
     admin_socket: SocketPath = key("Unix socket (0600) of the agent's own admin API.", shown="DATA_DIR/admin.sock")
     drain_timeout: Duration = key("How long SIGTERM waits for streams to end.", default=5 * _SECOND, le=_HOUR)
     nofile: Count = key("Open files asked for at start (RLIMIT_NOFILE).", default=131_072, ge=256)
@@ -220,6 +225,12 @@ class AgentConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.socket == self.admin_socket:
-            cross_check([Problem("admin_socket", "is the same path as socket", "give each socket its own path")])
+        paths = {"socket": self.socket, "admin_socket": self.admin_socket, "api_socket": self.api_socket}
+        problems, taken = [], dict[Path, str]()
+        for name, path in paths.items():
+            if path is not None and path in taken:
+                problems.append(Problem(name, f"is the same path as {taken[path]}", "give each socket its own path"))
+            elif path is not None:
+                taken[path] = name
+        cross_check(problems)
         return self

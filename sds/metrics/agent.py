@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from sds.hot_metrics import HotCounter, HotHistogram
 from sds.metrics.kinds import (
+    API_OUTCOMES,
     IGNORED,
     OUTCOMES,
     PROTOCOLS,
@@ -100,6 +101,9 @@ class AgentMetrics:
         self.secrets_expired = counter(
             "sds_agent_secrets_expired", "Values that ended before there was another one.", r
         ).inc
+        self.api_requests = Counters(
+            "sds_agent_api_requests", "Requests of applications for secrets.", r, outcome=API_OUTCOMES
+        )
         self.secrets_connected = gauge(
             "sds_agent_secrets_connected",
             "1 while the server tells changes of secrets; 0 also if none is wanted.",

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from sds.agent.agent import Agent, Parts
+from sds.agent.api.listener import BACKEND
 from sds.agent.datadir import DataFolder
 from sds.agent.sockets import Sockets, closed_folder, open_sockets
+from sds.agent.wiring.api import api_listener
 from sds.agent.wiring.core import Core, open_core, open_identity
 from sds.agent.wiring.issuing import issuing
-from sds.agent.wiring.local import http_servers, local_backend, local_callers, local_relay, remembered_subscriptions
+from sds.agent.wiring.local import (
+    GRPC_SOCKET,
+    http_servers,
+    local_backend,
+    local_callers,
+    local_relay,
+    remembered_subscriptions,
+)
 from sds.agent.wiring.secrets import local_secrets
 from sds.clock import Clock
 from sds.config import AgentConfig
@@ -42,14 +51,19 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
     requests, secrets = issuing(core), local_secrets(core)
     subscriptions = remembered_subscriptions(core)
     private = private_folder(core.folder.path)
-    relay = local_relay(core, sockets.public.socket, private, descriptors)
-    callers = local_callers(core, relay, subscriptions)
+    relay = local_relay(core, sockets.public.socket, private / GRPC_SOCKET, descriptors)
+    api_relay = local_relay(core, sockets.api.socket, private / BACKEND, descriptors) if sockets.api else None
+    callers = local_callers(core, [one for one in (relay, api_relay) if one is not None], subscriptions)
+    api = None
+    if sockets.api is not None and api_relay is not None:
+        api = api_listener(core, sockets.api, api_relay, callers, secrets.local, private)
     backend, workload_api = local_backend(core, callers, private, requests.tokens)
     parts = Parts(
         backend=backend,
         workload_api=workload_api,
         relay=relay,
         listener=sockets.public,
+        api=api,
         http=http_servers(core, sockets, requests.own, callers, secrets.local),
         loops=[
             ("the connection to the server", core.upstream.run()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -32,12 +33,14 @@ from sds.http.unix import HttpServer
 from sds.net.admission import DESCRIPTORS_PER_CONNECTION, LocalAdmission
 from sds.net.limits import Rate, TokenBuckets
 from sds.net.process import LocalProcess, ProcessTable, find_process, read_start_time
-from sds.net.relay import Relay
+from sds.net.relay import Connection, Relay
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+GRPC_SOCKET = "grpc.sock"
 
 
-def local_relay(core: Core, listening: socket.socket, private: Path, descriptors: int) -> Relay[LocalProcess]:
+def local_relay(core: Core, listening: socket.socket, backend: Path, descriptors: int) -> Relay[LocalProcess]:
+    """In front of `backend`, a socket in the private folder."""
     limits = core.config.limits
     left = options.connection_descriptors(descriptors)
     possible = left // DESCRIPTORS_PER_CONNECTION
@@ -49,7 +52,7 @@ def local_relay(core: Core, listening: socket.socket, private: Path, descriptors
         )
     return Relay(
         listening,
-        private / "grpc.sock",
+        backend,
         peers=ProcessTable(asyncio.get_running_loop()),
         admission=LocalAdmission(
             total=limits.max_connections,
@@ -75,9 +78,12 @@ def remembered_subscriptions(core: Core) -> Subscriptions:
     return subscriptions
 
 
-def local_callers(core: Core, relay: Relay[LocalProcess], subscriptions: Subscriptions) -> LocalCallers:
+def local_callers(core: Core, relays: Sequence[Relay[LocalProcess]], subscriptions: Subscriptions) -> LocalCallers:
+    def lookup(name: str) -> Connection[LocalProcess] | None:
+        return next((found for relay in relays if (found := relay.lookup(name)) is not None), None)
+
     return LocalCallers(
-        relay.lookup,
+        lookup,
         workload_attestor(WorkloadParts(log=core.log, now=core.clock.now, unix=options.unix_attestor(core.config))),
         core.cache,
         subscriptions,
@@ -103,7 +109,7 @@ def local_backend(
     server.add_generic_rpc_handlers(service.handlers())
     if core.config.workload_api.enabled:
         server.add_generic_rpc_handlers(workload_api.handlers())
-    server.add_insecure_port(f"unix:{private / 'grpc.sock'}")
+    server.add_insecure_port(f"unix:{private / GRPC_SOCKET}")
     return server, workload_api
 
 

@@ -40,6 +40,7 @@ class FakeConnection:
 
     def __init__(self, number: int, peer: FakeProcess) -> None:
         self.id = number
+        self.name = f"c-{number}"
         self.peer = peer
         self.closed = False
         self.callbacks: list[Callable[[], None]] = []

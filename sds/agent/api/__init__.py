@@ -1,0 +1,1 @@
+"""HTTP on a Unix socket for applications that read secrets themselves, without a sidecar."""
