@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,17 +68,13 @@ class AgentConnections:
         self._by_agent.setdefault(agent_id, set()).add(connection)
         connection.on_close(lambda: self._forget(agent_id, connection))
 
-    def cut(self, agent_id: SpiffeId, reason: str) -> int:
-        """Close all connections of `agent_id`; how many that were."""
-        connections = tuple(self._by_agent.get(agent_id, ()))
-        for connection in connections:
-            connection.close(reason)
-        return len(connections)
-
     def agent_changed(self, agent_id: SpiffeId, record: AgentRecord | None) -> None:
-        """Cut off an agent that was banned or deleted; a moment later, so that its streams can be told why first."""
+        """Cut off an agent that was banned or deleted; a moment later, so that its streams can be told why first.
+
+        What it opens meanwhile stays: it is only seen if the agent has been let in again.
+        """
         if agent_id in self._by_agent and (record is None or record.banned):
-            asyncio.get_running_loop().call_later(_LAST_WORD, self.cut, agent_id, "banned")
+            asyncio.get_running_loop().call_later(_LAST_WORD, _close_all, tuple(self._by_agent[agent_id]), "banned")
 
     def _forget(self, agent_id: SpiffeId, connection: Connection[TcpPeer]) -> None:
         self._known.discard(id(connection))
@@ -87,6 +83,11 @@ class AgentConnections:
             connections.discard(connection)
             if not connections:
                 del self._by_agent[agent_id]
+
+
+def _close_all(connections: Iterable[Connection[TcpPeer]], reason: str) -> None:
+    for connection in connections:
+        connection.close(reason)
 
 
 class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health has no types
