@@ -1,4 +1,4 @@
-"""What all tests share: no silent skips in CI, and how many rounds a long test runs."""
+"""What all tests share: no silent skips in CI, how many rounds a long test runs, and that properties have no deadline."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.fakes.vault_server import vault_binary, vault_on_disk, vault_own, vault_shared, vaults
 
@@ -16,6 +17,10 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 CI = os.environ.get("CI") == "true"
 KERNEL = "kernel: "
 """A skip whose reason starts so is about what this kernel or these privileges cannot do, and is allowed in CI."""
+
+# Hypothesis fails a property if one of its examples takes 200 ms: on a busy machine any may.
+settings.register_profile("sds", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sds")
 
 
 def refuse_skip(report: Report) -> Report:
