@@ -132,7 +132,7 @@ def poll_policy(core: Core) -> PollPolicy:
 
 
 def _table(core: Core, versions: SealedVersions, tickets: TicketKeys) -> dict[str, SecretBackend]:
-    return {EMBEDDED: EmbeddedBackend(core.store, versions), TICKETS: TicketBackend(tickets)}
+    return {EMBEDDED: EmbeddedBackend(core.store, versions, core.custody.learn), TICKETS: TicketBackend(tickets)}
 
 
 def _live_entry(core: Core) -> Callable[[str], RegistrationEntry | None]:
