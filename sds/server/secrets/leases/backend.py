@@ -38,6 +38,7 @@ class DatabaseBackend:
         self._users = users
         self._wake = wake
         self._locks: dict[Receiver, asyncio.Lock] = {}
+        self._making: set[asyncio.Task[bool]] = set()
 
     async def fetch(self, secret: Secret, receiver: SpiffeId | None = None) -> Fetched:
         if receiver is None:
@@ -83,23 +84,36 @@ class DatabaseBackend:
     async def _fetch(self, secret: Secret, receiver: Receiver) -> Fetched:
         """Raises SecretError, StoreError."""
         await self._users.use(receiver)
-        found = await self._parts.store.read(lambda uow: self._read(uow, secret, receiver))
-        if found is None:
-            await self._maker.make(secret, receiver)
-            found = await self._await_other(secret, receiver)
-            self._wake()
-        return found
-
-    async def _await_other(self, secret: Secret, receiver: Receiver) -> Fetched:
-        """What was made here, or by another replica that has begun before. Raises SecretUnavailable, StoreError."""
         clock, until = self._parts.clock, self._parts.clock.monotonic() + self._parts.limits.patience
+        made = False
         while True:
             found = await self._parts.store.read(lambda uow: self._read(uow, secret, receiver))
             if found is not None:
                 return found
+            if made:
+                raise SecretUnavailable("the credentials had ended before they could be used")
             if clock.monotonic() >= until:
                 raise SecretUnavailable("another server has begun to make the credentials and is not done yet")
-            await asyncio.sleep(_LOOK)
+            made = await self._make(secret, receiver)
+            if made:
+                self._wake()
+            else:
+                await asyncio.sleep(_LOOK)
+
+    async def _make(self, secret: Secret, receiver: Receiver) -> bool:
+        """Whether there is one now; else somebody else makes it. Goes on if the caller gives up, for it has begun.
+
+        Raises SecretError, StoreError.
+        """
+        making = asyncio.create_task(self._maker.make(secret, receiver), name="making of a lease")
+        self._making.add(making)
+        making.add_done_callback(self._forget)
+        return await asyncio.shield(making)
+
+    def _forget(self, making: asyncio.Task[bool]) -> None:
+        self._making.discard(making)
+        if not making.cancelled():
+            making.exception()  # told to the caller, if there still is one, and to the observer
 
     def _read(self, uow: UnitOfWork, secret: Secret, receiver: Receiver) -> Fetched | None:
         """The newest lease that is good. Raises SecretError."""

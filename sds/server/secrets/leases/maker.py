@@ -36,8 +36,8 @@ class LeaseMaker:
         self._parts = parts
         self._log = get_logger(__name__)
 
-    async def make(self, secret: Secret, receiver: Receiver, *, replaces: Lease | None = None) -> None:
-        """A live lease for the receiver; that another replica makes one at this moment is no error.
+    async def make(self, secret: Secret, receiver: Receiver, *, replaces: Lease | None = None) -> bool:
+        """A live lease for the receiver. False if somebody else makes one at this moment, or has.
 
         Raises SecretError, StoreError.
         """
@@ -48,12 +48,13 @@ class LeaseMaker:
         try:
             begun = await self._begin(secret, receiver, operation, 0 if replaces is None else replaces.generation)
             if begun is None:
-                return
+                return False
             await self._fill(begun, source)
         except VaultError as error:
             self._parts.observer.lease_operation(operation, "failure")
             raise as_secret_error(error) from error
         self._parts.observer.lease_operation(operation, "success")
+        return True
 
     async def _begin(self, secret: Secret, receiver: Receiver, operation: str, older: int) -> _Begun | None:
         """The row, and the token that it knows. Raises VaultError, SecretError, StoreError."""
@@ -85,7 +86,7 @@ class LeaseMaker:
         if uow.leases.count() >= parts.limits.leases:
             raise SecretUnavailable(f"there are {parts.limits.leases} leases already (secrets.leases.max_leases)")
         standing = uow.leases.of(lease.receiver)
-        if any(one.state is LeaseState.PENDING or _newer(one, older, source, uow.now) for one in standing):
+        if any(self._under_way(one) or _newer(one, older, source, uow.now) for one in standing):
             return None
         numbered = replace(lease, generation=standing[0].generation + 1 if standing else 1, created_at=uow.now)
         uow.leases.use(lease.receiver, parts.replica)
@@ -93,6 +94,11 @@ class LeaseMaker:
             return None
         uow.audit.append(parts.event(uow, f"lease.{operation}", numbered))
         return numbered
+
+    def _under_way(self, lease: Lease) -> bool:
+        """Not if this replica has begun it and left it behind."""
+        ours = lease.holder == self._parts.replica
+        return lease.state is LeaseState.PENDING and (not ours or lease.id in self._parts.making)
 
     async def _fill(self, begun: _Begun, source: DatabaseSource) -> None:
         """Raises VaultError, SecretError, StoreError."""
