@@ -40,8 +40,11 @@ def create(
     verbose: Verbose = False,
 ) -> None:
     """Define a secret. Nobody has it before `sds grant create`. Repeating it changes nothing and succeeds."""
-    from sds.cli.client import AdminClient  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.secret.display import show_one  # noqa: PLC0415
+    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from sds.cli.output import note  # noqa: PLC0415
+    from sds.cli.secret.display import path_of, show_one  # noqa: PLC0415
+    from sds.cli.secret.models import Secret  # noqa: PLC0415
 
     options.refuse_surplus(surplus, f"Write it with `sds secret put {name}`.")
     body: dict[str, Any] = {"name": name, "kind": options.kind_of(kind, from_)}
@@ -50,7 +53,12 @@ def create(
         body["source"] = source
     body |= options.about(owner, label, refresh, rotate_every, generate)
     with AdminClient(admin_socket, verbose=verbose) as client:
-        show_one(client.post("/v1/secrets", body), output)
+        answer = client.post("/v1/secrets", body)
+        if not models.read(Secret, answer).embedded:
+            answer = client.post(path_of(name) + ":refresh", timeout=_PATIENCE)
+    secret = show_one(answer, output)
+    if secret.state.problem:
+        note(f"The first look at its source failed: {secret.state.problem}. See `sds secret refresh`.")
 
 
 @app.command()

@@ -30,7 +30,7 @@ _MOUNTS = {Backend.KV: "secret", Backend.DATABASE: "database", Backend.PKI: "pki
 _KINDS = {Backend.DATABASE: Kind.MAP, Backend.PKI: Kind.CERTIFICATE}
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The secret's name.", show_default=False)]
-Surplus = Annotated[list[str] | None, typer.Argument(hidden=True)]
+Surplus = Annotated[list[str] | None, typer.Argument(hidden=True, metavar=" ")]
 KindOption = Annotated[
     Kind | None,
     typer.Option("--kind", help="What Envoy is sent.", show_default="generic; of database map, of pki certificate"),

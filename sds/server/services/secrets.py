@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,7 +28,7 @@ from sds.secrets.secret import DatabaseSource, EmbeddedSource, PkiSource, Secret
 from sds.server.services.common import Desk, actor_of
 from sds.server.services.granted import reached
 from sds.server.services.secret_values import Values, write
-from sds.store.errors import NameTaken, NotFound
+from sds.store.errors import NameTaken, NotFound, StoreError
 from sds.store.secrets.records import SecretFilter, WrappedDataKey
 from sds.store.unit_of_work import UnitOfWork
 
@@ -38,7 +39,7 @@ class Engine(Protocol):
     def watchers(self, secret_id: str) -> int: ...
 
     async def refresh(self, secret_id: str, actor: Actor | None = None, request_id: str = "") -> SecretState:
-        """Asks the source now, and audits who wished it. Raises NotFound, StoreError."""
+        """Asks the source now, and audits who wished it, if anybody. Raises NotFound, StoreError."""
         ...
 
 
@@ -174,15 +175,17 @@ class SecretService:
         return await (self._desk.store.read(work) if dry_run else self._desk.change(work))
 
     async def put(self, call: AdminCall, name: str, order: PutOrder) -> VersionInfo:
-        def work(uow: UnitOfWork) -> VersionInfo:
+        def work(uow: UnitOfWork) -> tuple[str, VersionInfo]:
             uow.changes.lock()
             secret = named(uow, name)
             record = write(uow, self._values, secret, order, actor_of(call).id)
             details: dict[str, Json] = {"version": str(record.version)}
             uow.audit.append(self._event(uow, call, "secret.put", secret, details))
-            return VersionInfo(str(record.version), record.created_at, record.created_by)
+            return secret.id, VersionInfo(str(record.version), record.created_at, record.created_by)
 
-        return await self._desk.change(work)
+        secret_id, written = await self._desk.change(work)
+        await self._look(secret_id)
+        return written
 
     async def refresh(self, call: AdminCall, name: str) -> SecretInfo:
         secret = await self._desk.store.read(lambda uow: named(uow, name))
@@ -198,7 +201,7 @@ class SecretService:
         if version is not None:
             await self._check_version(secret, version)
 
-        def work(uow: UnitOfWork) -> SecretInfo:
+        def work(uow: UnitOfWork) -> None:
             uow.changes.lock()
             before = named(uow, name)
             if before.id != secret.id or before.spec.source != secret.spec.source:
@@ -207,9 +210,15 @@ class SecretService:
             if after.revision != before.revision:
                 details: dict[str, Json] = {"before": before.pinned, "after": after.pinned}
                 uow.audit.append(self._event(uow, call, "secret.rollback", after, details))
-            return self._info(uow, after)
 
-        return await self._desk.change(work)
+        await self._desk.change(work)
+        await self._look(secret.id)
+        return (await self.get(name)).info
+
+    async def _look(self, secret_id: str) -> None:
+        """So that what is shown next is how it stands after the change; the change is done whatever comes of this."""
+        with suppress(StoreError):
+            await self._engine.refresh(secret_id)
 
     async def _check_version(self, secret: Secret, version: int) -> None:
         """Raises InvalidInput unless the source has this very version."""
