@@ -96,12 +96,11 @@ async def test_killed_at_any_moment(database_url: str) -> None:
     for turn in range(3):
         writer = run_writer(database_url, f"turn{turn}")
         assert writer.stdout is not None
-        acknowledged = {writer.stdout.readline().strip()}
+        acknowledged = {writer.stdout.readline().strip() for _ in range(3)}
         threading.Timer(random.uniform(0.05, 0.3), lambda it=writer: os.kill(it.pid, signal.SIGKILL)).start()
         acknowledged |= {line.strip() for line in writer.stdout if line.endswith("\n")}
         writer.stdout.close()
         assert writer.wait(30) == -signal.SIGKILL
-        assert len(acknowledged) > 1
         assert await check(database_url, acknowledged) >= 3
 
 
@@ -110,8 +109,7 @@ async def test_the_server_crashes(own_cluster: Cluster) -> None:
     migrate(url)
     writer = run_writer(url, "endless")
     assert writer.stdout is not None
-    acknowledged = {writer.stdout.readline().strip()}
-    time.sleep(0.3)
+    acknowledged = {writer.stdout.readline().strip() for _ in range(10)}
     own_cluster.stop(immediately=True)  # as in a crash: recovery replays the log
     time.sleep(0.1)
     writer.kill()
@@ -119,5 +117,4 @@ async def test_the_server_crashes(own_cluster: Cluster) -> None:
     writer.stdout.close()
     writer.wait(30)
     own_cluster.start()
-    assert len(acknowledged) > 3
     await check(url, acknowledged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from sds.store.feed import ChangeFeed
 from sds.store.records import Change, ChangeBatch, ChangeKind, FeedState
 from sds.store.wakeups import Wakeups
 from sds.store.worker import Done, Job, settle
+from tests.fakes.wait import until
 
 
 def job() -> Job[Any]:
@@ -127,10 +129,11 @@ async def test_a_follower_outlives_a_database_that_is_away() -> None:
     store, wakeups = FakeStore(), Wakeups()
     store.trouble = StoreUnavailable(Reason.LOST)
     batches = ChangeFeed(store.read, wakeups, 0.01).follow(0)
+    started = time.monotonic()
     waiting = asyncio.create_task(anext(batches))
-    await asyncio.sleep(0.05)
+    await until(lambda: store.reads >= 3)
     assert not waiting.done()
-    assert 2 <= store.reads < 20
+    assert store.reads <= 1 + (time.monotonic() - started) / 0.01, "no more often than it polls"
     store.keys.append("a")
     store.trouble = None
     assert (await asyncio.wait_for(waiting, 5)).last == 1
