@@ -11,6 +11,8 @@ import grpc
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
+from tests.fakes.wait import PATIENCE
+
 SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 ELSEWHERE = 0.02
 """Seconds after which a condition is looked at again although this client was sent nothing."""
@@ -83,7 +85,7 @@ class Client:
         await self.disconnect()
         self._raise()
 
-    async def until(self, happened: Callable[[], bool], within: float = 10.0) -> None:
+    async def until(self, happened: Callable[[], bool], within: float = PATIENCE) -> None:
         """Wait until `happened()`, here or at the server. Raises TimeoutError, or AssertionError for a bad server."""
         async with asyncio.timeout(within):
             while not happened():

@@ -371,7 +371,7 @@ async def test_a_follower_is_woken(services: AdminServices) -> None:
     await asyncio.sleep(0.05)
     assert not waiting.done()
     await services.audit.refused(CALL, "entry.create", "t", "because")
-    (row,) = await asyncio.wait_for(waiting, 5)
+    (row,) = await asyncio.wait_for(waiting, 25)
     assert row.event.target.id == "t"
 
 

@@ -34,6 +34,7 @@ from sds.clock import SystemClock
 from sds.config import load_agent_config
 from sds.net.errors import AddressUnusable
 from tests.fakes.node_server import AGENT_ID, TOKEN, FakeNodeServer
+from tests.fakes.wait import PATIENCE
 
 TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 ME = f"unix:uid:{os.getuid()}"
@@ -74,7 +75,7 @@ class Sidecar:
 
     async def get(self, *names: str) -> Any:
         """The next answer, ACKed."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             answer = await self.call.read()
         assert answer is not grpc.aio.EOF
         await self.ask(*names, last=answer)
@@ -131,7 +132,7 @@ class World:
             return await client.get(path)
 
     async def ready(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (await self.ask("/ready")).status_code != 200:
                 await asyncio.sleep(0.01)
 
@@ -204,7 +205,7 @@ async def test_the_server_hears_what_the_sidecar_holds(world: World) -> None:
         sidecar = Sidecar(world.socket)
         await sidecar.ask("default", "nobody-has-this")
         answer = await sidecar.get("default", "nobody-has-this")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not any(
                 resource.acked_version == answer.version_info
                 for report in world.server.seen.reports
@@ -225,7 +226,7 @@ async def test_operators_see_what_is_going_on(world: World) -> None:
         await sidecar.ask("default")
         await sidecar.get("default")
         await world.server.put("near", "/near", ME, "unix:path:/nowhere")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (status := (await world.ask("/v1/status")).json())["entries"] != 2:
                 await asyncio.sleep(0.01)
         assert status["agent"]["spiffe_id"] == AGENT_ID
@@ -275,7 +276,7 @@ async def test_permissions_of_everything_it_makes(world: World) -> None:
 
 
 async def test_a_stop_waits_for_answers_but_not_for_ever(world: World) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async with world.running():
             sidecar = Sidecar(world.socket)
             await sidecar.ask("default")
@@ -335,7 +336,7 @@ async def test_a_ban_takes_everything_away(world: World) -> None:
     async with world.running():
         await world.ready()
         await world.server.cut_watches(grpc.StatusCode.PERMISSION_DENIED, "this agent is banned")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (answer := await world.ask("/ready")).status_code == 200:
                 await asyncio.sleep(0.01)
         assert "banned" in answer.json()["checks"]["server"]["reason"]

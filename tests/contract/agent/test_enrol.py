@@ -14,6 +14,7 @@ from sds.agent.errors import CannotStart, IdentityUnusable
 from tests.contract.agent.conftest import Node
 from tests.fakes.ca import make_authority, make_bundle_of
 from tests.fakes.node_server import AGENT_ID, TOKEN
+from tests.fakes.wait import PATIENCE
 
 
 async def test_a_token_becomes_an_identity(node: Node) -> None:
@@ -92,11 +93,11 @@ async def test_a_server_that_is_away_is_waited_for(node: Node) -> None:
     await node.server.stop()
     with capture_logs() as lines:
         attesting = asyncio.create_task(node.enroller().first())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(lines) < 2:
                 await asyncio.sleep(0.01)
         await node.server.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert str((await attesting).svid.spiffe_id) == AGENT_ID
     assert "cannot be reached" in lines[0]["event"]
     assert "--attest-listen" not in lines[0]["reason"]
@@ -108,7 +109,7 @@ async def test_a_server_that_is_too_busy_is_asked_again(node: Node) -> None:
     node.write_token()
     node.server.mishaps.attest = (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many attestations from this address")
     attesting = asyncio.create_task(node.enroller().first())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(node.server.seen.attests) < 2:
             await asyncio.sleep(0.01)
         node.server.mishaps.attest = None
@@ -165,7 +166,7 @@ async def test_the_other_port_of_the_server_is_told_from_a_server_that_is_away(n
     node.write_token()
     with capture_logs() as lines:
         attesting = asyncio.create_task(node.enroller(address=node.server.address).first())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not lines:
                 await asyncio.sleep(0.01)
         attesting.cancel()
@@ -196,7 +197,7 @@ async def test_after_expiry_a_new_token_is_waited_for_and_an_old_one_not_tried_a
     enroller = node.enroller()
     with capture_logs() as lines:
         attesting = asyncio.create_task(enroller.again())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not lines:
                 await asyncio.sleep(0.01)
     assert "unknown, used or expired" in lines[0]["reason"]
@@ -206,6 +207,6 @@ async def test_after_expiry_a_new_token_is_waited_for_and_an_old_one_not_tried_a
     await asyncio.wait({attesting})
     node.server.tokens["new"] = AGENT_ID
     node.write_token("new")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert str((await enroller.again()).svid.spiffe_id) == AGENT_ID
     assert len(node.server.seen.attests) == asked + 1

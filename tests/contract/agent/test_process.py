@@ -19,6 +19,7 @@ import pytest
 
 from tests.contract.agent.test_agent import ME, Sidecar
 from tests.fakes.node_server import TOKEN, FakeNodeServer
+from tests.fakes.wait import PATIENCE
 
 
 @pytest.fixture
@@ -59,13 +60,13 @@ class AgentProcess:
     async def told(self, word: bytes) -> None:
         """Until systemd would have heard this."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not any(word in message for message in self.notified):
                 self.notified.append(await loop.sock_recv(self._notify, 4096))
 
     async def ended(self) -> int:
         assert self.process is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
 
     def signal(self, number: signal.Signals) -> None:
@@ -77,7 +78,7 @@ class AgentProcess:
         return (self.folder / "log").read_text()
 
     async def logged(self, text: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while text not in self.log:
                 await asyncio.sleep(0.01)
 

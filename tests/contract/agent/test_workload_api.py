@@ -18,6 +18,7 @@ from ca.svid import parse_svid
 from ca.verify import verify_svid
 from tests.contract.agent.test_agent import ME, Sidecar, World
 from tests.fakes.node_server import FakeNodeServer
+from tests.fakes.wait import PATIENCE
 from tests.fakes.workload_api import BUNDLES, SVIDS, Stream
 
 WEB = "spiffe://example.org/web"
@@ -103,7 +104,7 @@ async def test_an_identity_goes_and_comes_back(world: World, method: str) -> Non
             assert (await stream.ending())[0] is DENIED
         assert (await Stream(opened, method).ending())[0] is DENIED
         await world.server.put("e1", "/web", ME)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 async with Stream(opened, method) as again:
                     try:
@@ -179,7 +180,7 @@ async def test_operators_and_the_server_see_these_streams(world: World) -> None:
             metrics = (await world.ask("/metrics")).text
             assert 'sds_agent_streams{protocol="workload-api"} 1.0' in metrics
             assert "sds_agent_pushes_total 2.0" in metrics
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while not any(
                     resource.sent_serial and reported.protocol == "workload-api"
                     for report in world.server.seen.reports

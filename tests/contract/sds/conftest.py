@@ -20,6 +20,7 @@ from sds.delivery.workload_api import WorkloadApi
 from tests.fakes.delivery import FakeCaller, FakeCallers, RecordingObserver
 from tests.fakes.secrets import view
 from tests.fakes.tokens import FakeTokens
+from tests.fakes.wait import PATIENCE
 
 SETTINGS = DeliverySettings(silent_grace=0.1, message_bytes=64 * 1024)
 
@@ -48,7 +49,7 @@ class Running:
 
     async def settled(self, streams: int = 0) -> None:
         """Until the server has only this many streams left."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(self.registry) != streams:
                 await asyncio.sleep(0.01)
 
