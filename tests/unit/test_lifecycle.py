@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sds.lifecycle import Systemd, private_umask, raise_nofile, signals
+from tests.fakes.wait import until
 
 
 def run(program: str, *, timeout: float = 30) -> str:
@@ -141,7 +142,7 @@ class TestSignals:
         stop, reloads = asyncio.Event(), []
         with signals(stop, lambda: reloads.append(1)):
             os.kill(os.getpid(), signal.SIGHUP)
-            await asyncio.sleep(0.01)
+            await until(lambda: reloads)
             assert (reloads, stop.is_set()) == ([1], False)
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(stop.wait(), 5)

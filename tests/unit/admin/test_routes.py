@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from sds.store.records import ResourceRecord
 from tests.fakes.admin_server import AUTHORITY, Running
 from tests.fakes.admin_services import TD
 from tests.fakes.clock import EPOCH
+from tests.fakes.wait import PATIENCE
 
 AGENT = SpiffeId.parse("spiffe://example.org/sds/agent/one")
 ENCODED = "spiffe%3A%2F%2Fexample.org%2Fsds%2Fagent%2Fone"
@@ -197,7 +197,7 @@ async def test_audit_follows(http: httpx.AsyncClient) -> None:
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await http.post("/v1/kek:rotate")
-    answer = await asyncio.wait_for(waiting, 5)
+    answer = await asyncio.wait_for(waiting, 25)
     assert [each["action"] for each in answer.json()["events"]] == ["kek.rotate"]
 
 
@@ -205,11 +205,9 @@ async def test_a_follower_that_leaves_is_let_go(http: httpx.AsyncClient, running
     """64 long polls fit; if leaving did not free them, the 65th would be refused."""
     for _ in range(70):
         with pytest.raises(httpx.ReadTimeout):
-            await http.get("/v1/audit", params={"after": 99, "wait": 60}, timeout=0.02)
-    started = time.monotonic()
-    answer = await http.get("/v1/audit", params={"after": 99, "wait": 1})
+            await http.get("/v1/audit", params={"after": 99, "wait": 60}, timeout=httpx.Timeout(60, read=0.02))
+    answer = await http.get("/v1/audit", params={"after": 99, "wait": 1}, timeout=PATIENCE)
     assert answer.status_code == 200
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -188,10 +188,10 @@ def test_an_unknown_signature_algorithm_is_refused(key: PrivateKey) -> None:
     ],
 )
 def test_bad_keys_are_refused_quickly(what: str, spki: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(CsrRefused):
         parse_csr(der.unsigned_request(spki))
-    assert time.perf_counter() - started < 1, what
+    assert time.thread_time() - started < 1, what
 
 
 def test_a_compressed_point_is_refused() -> None:

@@ -20,6 +20,7 @@ from sds.net.limits import TokenBuckets
 from sds.net.listen import UnixListener, listen_unix
 from sds.net.process import LocalProcess, ProcessTable
 from sds.net.relay import Relay, RelayOptions
+from tests.fakes.wait import PATIENCE
 
 
 def on_each_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -65,7 +66,7 @@ class Seen:
         self.changed.set()
 
     async def until(self, condition: object) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not condition():  # type: ignore[operator]
                 self.changed.clear()
                 await self.changed.wait()
@@ -93,7 +94,7 @@ class Kit:
     async def pair(self) -> tuple[socket.socket, socket.socket, str]:
         """A client, the backend's end of its connection, and the name that the backend sees."""
         client = await self.connect()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             accepted, name = await asyncio.get_running_loop().sock_accept(self.backend)
         assert name[:1] == b"\0", "an abstract name"
         return client, accepted, f"unix-abstract:{name[1:].decode()}"
@@ -139,7 +140,7 @@ async def relay_kit(
 async def receive(sock: socket.socket, count: int) -> bytes:
     """Exactly `count` bytes, or what came before the end."""
     data = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(data) < count:
             piece = await asyncio.get_running_loop().sock_recv(sock, count - len(data))
             if not piece:
@@ -153,7 +154,7 @@ async def receive_peek(sock: socket.socket) -> bytes:
     readable = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(sock.fileno(), readable.set)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await readable.wait()
     loop.remove_reader(sock.fileno())
     return sock.recv(65536, socket.MSG_PEEK)

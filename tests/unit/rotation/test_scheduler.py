@@ -6,27 +6,28 @@ from datetime import timedelta
 import pytest
 
 from sds.rotation.scheduler import Scheduler
+from tests.fakes.wait import until
 
 OFTEN = timedelta(milliseconds=20)
 
 
 class Job:
-    def __init__(self, *, seconds: float = 0, fails: bool = False) -> None:
-        self.seconds, self.fails = seconds, fails
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
         self.begun = self.ended = 0
+        self.go_on = asyncio.Event()
+        self.go_on.set()
 
     async def __call__(self) -> None:
         self.begun += 1
-        await asyncio.sleep(self.seconds)
+        await self.go_on.wait()
         self.ended += 1
         if self.fails:
             raise ValueError("s3cret")
 
 
 async def wait_for(job: Job, begun: int) -> None:
-    async with asyncio.timeout(5):
-        while job.begun < begun:
-            await asyncio.sleep(0.005)
+    await until(lambda: job.begun >= begun)
 
 
 async def test_jobs_are_called_again_and_again() -> None:
@@ -56,13 +57,19 @@ async def test_a_job_that_fails_is_tried_again_and_disturbs_nobody(capsys: pytes
 
 
 async def test_a_slow_job_never_runs_twice_at_once_and_is_finished_at_the_end() -> None:
-    scheduler, slow = Scheduler(), Job(seconds=0.15)
+    scheduler, slow, other = Scheduler(), Job(), Job()
+    slow.go_on.clear()
     scheduler.every("slow", OFTEN, slow)
+    scheduler.every("other", OFTEN, other)
     scheduler.start()
     await wait_for(slow, 1)
-    await asyncio.sleep(0.08)
+    await wait_for(other, other.begun + 4)
     assert slow.begun == 1
-    await scheduler.stop()
+    stopping = asyncio.create_task(scheduler.stop())
+    await asyncio.sleep(0.05)
+    assert not stopping.done()
+    slow.go_on.set()
+    await stopping
     assert slow.ended == slow.begun == 1
 
 

@@ -29,6 +29,7 @@ from sds.store.unit_of_work import UnitOfWork
 from tests.fakes.ca import TRUST_DOMAIN, make_authority
 from tests.fakes.clock import FakeClock
 from tests.fakes.slots import slot
+from tests.fakes.wait import PATIENCE, until
 
 AGENT = SpiffeId(TRUST_DOMAIN, "/sds/agent/a")
 BUNDLES = Bundles(TRUST_DOMAIN, timedelta(minutes=5))
@@ -172,9 +173,7 @@ async def test_an_outage_is_waited_for(store: Store, events: Events, clock: Fake
     task = asyncio.create_task(follower.run())
     flaky.down = 3
     await world.entry("one")
-    async with asyncio.timeout(5):
-        while world.names() != {"one"}:
-            await asyncio.sleep(0.02)
+    await until(lambda: world.names() == {"one"})
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -184,7 +183,7 @@ async def test_it_ends_with_the_store(store: Store, events: Events, clock: FakeC
     task = asyncio.create_task(Follower(store, registry, BUNDLES, clock).run())
     await asyncio.sleep(0.05)
     await store.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await task
     with pytest.raises(StoreUnavailable):
         await load_facts(store, BUNDLES)

@@ -22,6 +22,7 @@ from sds.store.store import Store
 from tests.fakes.authorities import install
 from tests.fakes.ca import TRUST_DOMAIN, make_authority, serial_source
 from tests.fakes.clock import EPOCH, FakeClock
+from tests.fakes.wait import until
 
 TTL = timedelta(hours=1)
 
@@ -55,9 +56,7 @@ class World:
         return parse_svid_pem(self.own.current().chain_pem).serial
 
     async def settled(self, before: TlsMaterial) -> TlsMaterial:
-        async with asyncio.timeout(3):
-            while self.own.current() is before:
-                await asyncio.sleep(0.01)
+        await until(lambda: self.own.current() is not before)
         return self.own.current()
 
 
@@ -152,6 +151,4 @@ async def test_without_an_authority_what_stands_is_used_on(running: World) -> No
     await asyncio.sleep(0.1)
     assert running.own.current() is first
     running.authorities.current = authority
-    async with asyncio.timeout(6):
-        while running.own.current() is first:
-            await asyncio.sleep(0.05)
+    await running.settled(first)

@@ -87,10 +87,10 @@ def test_the_generator_makes_sound_authorities(read: Callable[[bytes], object]) 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
 def test_hostile_authorities_are_refused_quickly(read: Callable[[bytes], object], make: Callable[[], bytes]) -> None:
     made = make()
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(InvalidBundle):
         read(made)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_one_bad_authority_is_no_reason_to_trust_the_others() -> None:

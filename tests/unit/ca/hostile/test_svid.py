@@ -125,10 +125,10 @@ def test_the_generator_makes_sound_leaves() -> None:
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
 def test_hostile_leaves_are_refused_quickly(make: Callable[[], bytes]) -> None:
     made = make()
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(InvalidSvid):
         parse_svid([made])
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("text", URIS.values(), ids=URIS)

@@ -26,6 +26,7 @@ from sds.store.store import Store
 from tests.fakes.bundle_endpoint import FakeEndpoints
 from tests.fakes.ca import make_authority
 from tests.fakes.clock import FakeClock
+from tests.fakes.wait import until
 
 OWN = TrustDomain("example.org")
 OTHER = TrustDomain("other.example")
@@ -226,7 +227,7 @@ async def test_a_change_of_source_during_a_poll_discards_its_answer(bench: Bench
     await bench.add()
     bench.endpoints.open.clear()
     await bench.poller.tick()
-    await asyncio.sleep(0.05)
+    await until(lambda: bench.endpoints.waiting)
     moved = BundleSource(EndpointProfile.HTTPS_WEB, "https://moved.example/")
     await bench.change(lambda uow: uow.federations.use_source(OTHER, moved))
     bench.endpoints.open.set()
@@ -272,8 +273,7 @@ async def test_polls_at_once_are_bounded(bench: Bench) -> None:
         bench.endpoints.answers[domain] = replace(bundle(), trust_domain=domain)
         await bench.add(domain)
     await bench.poller.tick()
-    await asyncio.sleep(0.2)
-    assert bench.endpoints.waiting == CONCURRENCY
+    await until(lambda: bench.endpoints.waiting == CONCURRENCY)
     bench.endpoints.open.set()
     await bench.poller.idle()
     assert bench.endpoints.most_waiting == CONCURRENCY
@@ -285,7 +285,7 @@ async def test_a_deleted_relationship_is_forgotten_even_in_the_middle_of_a_poll(
     await bench.add()
     bench.endpoints.open.clear()
     await bench.poller.tick()
-    await asyncio.sleep(0.05)
+    await until(lambda: bench.endpoints.waiting)
     await bench.change(lambda uow: uow.federations.delete(OTHER))
     bench.endpoints.open.set()
     await bench.poller.idle()
