@@ -31,7 +31,7 @@ from sds.server.wiring.build import build
 TD = TrustDomain("example.org")
 AGENT = "spiffe://example.org/sds/agent/test/1"
 OTHER_AGENT = "spiffe://example.org/sds/agent/test/2"
-DEADLINE = 10.0
+DEADLINE = 60.0
 SERVER_DNS = "server.sds.internal"
 
 

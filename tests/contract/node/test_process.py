@@ -27,7 +27,7 @@ class Running:
     process: asyncio.subprocess.Process
     lines: list[dict[str, Any]] = field(default_factory=list)
 
-    async def said(self, event: str, seconds: float = 15) -> dict[str, Any]:
+    async def said(self, event: str, seconds: float = 60) -> dict[str, Any]:
         """The next line with this event."""
         assert self.process.stderr is not None
         async with asyncio.timeout(seconds):
@@ -38,7 +38,7 @@ class Running:
                     return dict(line)
         raise AssertionError(f"it ended without saying {event!r}: {self.lines}")
 
-    async def ended(self, seconds: float = 15) -> int:
+    async def ended(self, seconds: float = 60) -> int:
         assert self.process.stderr is not None
         async with asyncio.timeout(seconds):
             self.lines += [json.loads(raw) for raw in (await self.process.stderr.read()).splitlines()]

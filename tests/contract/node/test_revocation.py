@@ -20,7 +20,17 @@ from ca.keys import KeyType, PrivateKey, generate, key_hash
 from ca.revocation import Crl, parse_crl
 from ca.svid import X509Svid, parse_svid
 from sds._pb.sds.node.v1 import node_pb2
-from tests.contract.node.harness import AGENT, OTHER_AGENT, Identity, Node, csr, next_message, running, status_of
+from tests.contract.node.harness import (
+    AGENT,
+    DEADLINE,
+    OTHER_AGENT,
+    Identity,
+    Node,
+    csr,
+    next_message,
+    running,
+    status_of,
+)
 from tests.contract.node.test_sign import codes, sign
 from tests.contract.node.test_watch import ids, watch
 
@@ -172,7 +182,7 @@ async def test_the_servers_own_certificate_is_replaced_when_it_is_revoked(node: 
     agent = await node.attest()
     serial = await _server_serial(node)
     await revoke(node, "serial", serial)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         while await _server_serial(node) == serial:
             await asyncio.sleep(0.05)
     await next_message(watch(node, agent))
@@ -201,7 +211,7 @@ async def test_what_races_with_a_block_is_refused_or_revoked(node: Node) -> None
     while len(serials) < 40:
         await asyncio.sleep(0.01)
     await revoke(node, "entry", made["id"])
-    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    await asyncio.wait_for(asyncio.gather(*tasks), DEADLINE)
     listed = {serial for crl in await crls_of(node, agent) for serial in crl.serials}
     assert set(serials) <= listed
 

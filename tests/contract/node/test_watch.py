@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from sds._pb.sds.node.v1 import node_pb2, node_pb2_grpc
+from sds.server import node_api
 from tests.contract.node.harness import (
     AGENT,
+    DEADLINE,
     OTHER_AGENT,
     Identity,
     Node,
@@ -54,21 +57,17 @@ async def test_the_first_message_is_a_snapshot(node: Node) -> None:
     assert "team" not in str(entry)
 
 
-async def test_changes_are_pushed_at_once(node: Node) -> None:
+async def test_changes_are_pushed_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_api, "IDENTITY_CHECK", 3600.0)  # the change itself wakes the stream, no look now and then
     agent = await node.attest()
     stream = watch(node, agent)
     revision = (await next_message(stream)).revision
-    loop = asyncio.get_running_loop()
-    took = []
     for number in range(10):
-        started = loop.time()
         made = await node.entry(f"/w{number}")
-        update = await next_message(stream)
-        took.append(loop.time() - started)
+        update = await next_message(stream, 12)  # before a heartbeat would bring it
         assert (ids(update), update.snapshot, update.HasField("bundle")) == ([f"w{number}"], False, False)
         assert update.revision > revision
         revision = update.revision
-    assert sorted(took)[5] < 0.1
 
     body = {"spiffe_id": "spiffe://example.org/renamed", "parent_id": AGENT, "selectors": ["unix:uid:1"], "revision": 1}
     await node.api("PUT", f"/v1/entries/{made['id']}", body)
@@ -158,17 +157,15 @@ async def test_a_watch_resumes_across_a_restart_of_the_server(folder: Path) -> N
 
 async def test_an_entry_goes_when_it_expires(node: Node) -> None:
     agent = await node.attest()
-    soon = (node.clock.now() + timedelta(seconds=1.5)).isoformat()
-    made = await node.entry("/short", expires_at=soon)
+    soon = node.clock.now() + timedelta(seconds=3)
+    made = await node.entry("/short", expires_at=soon.isoformat())
     await node.entry("/long")
     stream = watch(node, agent)
     first = await next_message(stream)
     assert sorted(ids(first)) == ["long", "short"]
-    loop = asyncio.get_running_loop()
-    started = loop.time()
     message = await next_message(stream)
     assert list(message.removed_entry_ids) == [made["id"]]
-    assert loop.time() - started < 2.5
+    assert node.clock.now() >= soon
     # Also told to who was away meanwhile, and left out of snapshots.
     resumed = await next_message(watch(node, agent, first.revision, first.epoch))
     assert list(resumed.removed_entry_ids) == [made["id"]]
@@ -177,7 +174,7 @@ async def test_an_entry_goes_when_it_expires(node: Node) -> None:
 
 async def test_an_expiry_that_is_put_off_brings_the_entry_back(node: Node) -> None:
     agent = await node.attest()
-    made = await node.entry("/short", expires_at=(node.clock.now() + timedelta(seconds=1)).isoformat())
+    made = await node.entry("/short", expires_at=(node.clock.now() + timedelta(seconds=3)).isoformat())
     stream = watch(node, agent)
     await next_message(stream)
     assert list((await next_message(stream)).removed_entry_ids) == [made["id"]]
@@ -220,7 +217,7 @@ async def test_a_silent_stream_has_a_heartbeat() -> None:
         agent = await node.attest()
         stream = watch(node, agent)
         first = await next_message(stream)
-        beat = await next_message(stream, 3)
+        beat = await next_message(stream)
         assert beat.revision == first.revision
         assert beat.epoch == first.epoch
         assert beat.HasField("server_time")
@@ -239,12 +236,14 @@ async def test_streams_are_limited_for_each_agent() -> None:
         assert await node.metric("sds_server_watch_streams") == 3
         assert await node.metric("sds_server_agents_connected") == 2
         streams[0].cancel()
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(DEADLINE):
+            while await node.metric("sds_server_watch_streams") == 3:
+                await asyncio.sleep(0.02)
         await next_message(watch(node, agent))
 
 
 async def test_a_shutdown_ends_streams_with_a_reason_to_come_back() -> None:
-    async with running() as node:
+    async with running(grpc__drain_timeout="60s") as node:
         stream = watch(node, await node.attest())
         await next_message(stream)
         stopping = asyncio.create_task(node.server.stop())
@@ -253,4 +252,4 @@ async def test_a_shutdown_ends_streams_with_a_reason_to_come_back() -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         await stopping
-        assert loop.time() - started < 1.5
+        assert loop.time() - started < 30, "streams are not waited for"
