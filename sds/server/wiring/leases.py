@@ -46,6 +46,7 @@ async def open_leases(core: Core, sealer: Sealer) -> RunningLeases | None:
         new_id=lambda: uuid4().hex,
         policy=LeasePolicy(overlap=section.overlap),
         limits=limits,
+        learn=core.custody.learn,
     )
     maker = LeaseMaker(parts)
     users = Users(core.store, parts.replica, core.clock, limits.linger.total_seconds())

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from attestation.spiffe_id import SpiffeId
+from ca.errors import CaError
 from ca.masked import Masked
 from sds.secrets.backend import Fetched
 from sds.secrets.errors import SecretError, SecretMalformed, SecretMissing, SecretUnavailable
@@ -50,7 +51,7 @@ class DatabaseBackend:
         try:
             async with lock:
                 return await self._fetch(secret, whose)
-        except StoreError as error:
+        except (StoreError, CaError) as error:
             raise SecretUnavailable(str(error)) from error
 
     async def newest(self, secrets: Sequence[Secret]) -> Mapping[str, str | SecretError]:
@@ -84,15 +85,15 @@ class DatabaseBackend:
     async def _fetch(self, secret: Secret, receiver: Receiver) -> Fetched:
         """Raises SecretError, StoreError."""
         await self._users.use(receiver)
-        clock, until = self._parts.clock, self._parts.clock.monotonic() + self._parts.limits.patience
+        parts, until = self._parts, self._parts.clock.monotonic() + self._parts.limits.patience
         made = False
         while True:
-            found = await self._parts.store.read(lambda uow: self._read(uow, secret, receiver))
+            found = await parts.knowing(lambda: parts.store.read(lambda uow: self._read(uow, secret, receiver)))
             if found is not None:
                 return found
             if made:
                 raise SecretUnavailable("the credentials had ended before they could be used")
-            if clock.monotonic() >= until:
+            if parts.clock.monotonic() >= until:
                 raise SecretUnavailable("another server has begun to make the credentials and is not done yet")
             made = await self._make(secret, receiver)
             if made:

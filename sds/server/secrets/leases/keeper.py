@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from ca.errors import CaError
 from sds.logs import get_logger
 from sds.secrets.errors import SecretError
 from sds.secrets.leasing.lease import Lease, LeaseState
@@ -141,7 +142,7 @@ class LeaseKeeper:
                         await self._end(step)
                     case Revoke(lease):
                         await self._revoke(lease)
-            except (VaultError, SecretError, StoreError) as error:
+            except (VaultError, SecretError, StoreError, CaError) as error:
                 self._failed(step, error)
                 return False
         self._failures.pop(step.lease.id, None)

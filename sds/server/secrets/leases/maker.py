@@ -108,7 +108,7 @@ class LeaseMaker:
             made = await parts.engine.credentials(source, begun.child)
             parts.passing(LeaseStage.ANSWERED)
             live = _live(lease, made, asked_at)
-            done = await parts.store.write(lambda uow: self._activate(uow, live, made))
+            done = await parts.knowing(lambda: parts.store.write(lambda uow: self._activate(uow, live, made)))
             if not done:
                 raise SecretUnavailable("the lease was given up before Vault had answered")
             parts.passing(LeaseStage.LIVE)

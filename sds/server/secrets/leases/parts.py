@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sds.audit.event import AuditEvent, Outcome, Target
 from sds.clock import Clock
@@ -15,11 +15,13 @@ from sds.secrets.leasing.plan import LeasePolicy
 from sds.secrets.secret import DatabaseSource, Source
 from sds.server.events import Events, system_actor
 from sds.server.secrets.leases.stages import LeasePassing, unwatched
-from sds.server.secrets.sealing import Sealer
+from sds.server.secrets.sealing import Sealer, UnknownKek
 from sds.server.transactions import Transactions
 from sds.store.unit_of_work import UnitOfWork
 from sds.vault.database import DatabaseEngine, lease_prefix
 from sds.vault.errors import VaultDenied, VaultError, VaultNotFound, VaultRefused
+
+T = TypeVar("T")
 
 
 class LeaseObserver(Protocol):
@@ -49,7 +51,10 @@ class LeaseLimits:
 
 @dataclass(frozen=True, slots=True)
 class LeaseParts:
-    """`replica` names this server, the same after a restart. `making`: IDs of leases under way in this process."""
+    """`replica` names this server, the same after a restart. `making`: IDs of leases under way in this process.
+
+    `learn` is told of a key-encryption key that is missing: where replicas share a ring, it fetches that.
+    """
 
     store: Transactions
     engine: DatabaseEngine
@@ -63,6 +68,17 @@ class LeaseParts:
     limits: LeaseLimits = field(default_factory=LeaseLimits)
     passing: LeasePassing = unwatched
     making: set[str] = field(default_factory=set)
+    learn: Callable[[str], Awaitable[None]] | None = None
+
+    async def knowing(self, transaction: Callable[[], Awaitable[T]]) -> T:
+        """The transaction, once more if another replica has rotated the key-encryption key that it needs."""
+        try:
+            return await transaction()
+        except UnknownKek as unknown:
+            if self.learn is None:
+                raise
+            await self.learn(unknown.kek_id)
+            return await transaction()
 
     def event(
         self, uow: UnitOfWork, action: str, lease: Lease, *, reason: str = "", outcome: Outcome = Outcome.SUCCESS
