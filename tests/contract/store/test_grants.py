@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -13,12 +14,15 @@ from sds.store.store import Store
 from tests.contract.store.samples import change, spiffe
 from tests.fakes.clock import EPOCH, FakeClock
 
-LONG = SpiffeId.parse("spiffe://example.org/" + "x" * 2000)
+# As long as can be, and nothing that a database could compress to fit its index.
+LONG = SpiffeId.parse("spiffe://example.org/" + random.Random(5).randbytes(1010).hex())
+WIDE = Labelled({f"k{n}": random.Random(n).randbytes(120).hex() for n in range(8)})
 SUBJECTS: tuple[Subject, ...] = (
     Exactly(spiffe("/web")),
     Below(spiffe("/web")),
     Below(SpiffeId.parse("spiffe://example.org")),
     Exactly(LONG),
+    WIDE,
     Labelled({"env": "prod", "team": "ä"}),
 )
 
