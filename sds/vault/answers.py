@@ -32,6 +32,8 @@ _UNAVAILABLE = {
     504: "it took too long",
 }
 _NOT_ACTED_ON = frozenset({412, 429, 472, 473, 501, 503})
+_UPGRADING = "Upgrading from non-versioned to versioned data"
+"""KV v2 says so, with a status of 400, for a moment after it was mounted or its server was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def refusal(reply: Reply, call: Call) -> VaultError:
             retry_after=reply.retry_after,
             replay=replay,
         )
+    if status == 400 and _UPGRADING in told:
+        return VaultUnavailable(f"Vault cannot answer yet (400){because}", status=status, replay=Replay.ALWAYS)
     if status < 400:
         return VaultUnavailable(
             f"Vault points to another server ({status}), which is not followed: "

@@ -20,7 +20,7 @@ _OUTCOMES: dict[type[VaultError], str] = {
     VaultRefused: "refused",
     VaultUnavailable: "unavailable",
 }
-_ALIVE = frozenset({200, 412, 429, 500})
+_ALIVE = frozenset({200, 400, 412, 429, 500})
 """One engine that fails (500), or a quota that is used up (429), says nothing against all the others."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 
 from sds.vault.answers import VaultAuth
-from sds.vault.auth.files import file_stamp
+from sds.vault.auth.files import check_private, file_stamp
 from sds.vault.auth.method import Exchange, log_in_at
 
 
@@ -27,5 +27,6 @@ class ClientCertificate:
         return tuple(map(file_stamp, self._files))
 
     def login(self, exchange: Exchange) -> VaultAuth:
+        check_private(self._files[1], "the client certificate's key file")
         self._renew()
         return log_in_at(exchange, self._mount, {"name": self._role} if self._role else {})

@@ -40,13 +40,22 @@ def read_secret(path: Path, what: str, *, private: bool = True) -> Masked[str]:
     return Masked(text)
 
 
+def check_private(path: Path, what: str) -> None:
+    """The same demands on a file that somebody else will read. Blocks. Raises CredentialUnusable."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise CredentialUnusable(f"{what} {path} cannot be read: {error.strerror}") from None
+    _judge(path, what, found, private=True)
+
+
 def file_stamp(path: Path) -> Hashable:
-    """Another value when the file has been written, replaced, or taken away."""
+    """Another value when the file has been written, replaced, taken away, or closed to others."""
     try:
         found = path.stat()
     except OSError:
         return ()
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _judge(path: Path, what: str, found: os.stat_result, *, private: bool) -> None:

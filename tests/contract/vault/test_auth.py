@@ -364,11 +364,15 @@ def test_a_certificate_that_does_not_fit_its_key(vault_on_disk: VaultServer, tmp
     now = datetime.now(UTC)
     issuer = make("Clients", before=now - timedelta(hours=1), after=now + timedelta(days=1))
     cert, key = client_certificate(issuer, tmp_path, "one")
+    key.chmod(0o640)
     key.write_bytes(issuer.key_pem)
     parts = put_together(
         replace(http_options(vault_on_disk), cert_file=cert, key_file=key),
         ClientCertificate("cert", "", cert, key, int),
     )
     with pytest.raises(VaultUnavailable, match="cannot be used"):
+        parts.session.send(SELF)
+    key.chmod(0o644)
+    with pytest.raises(VaultUnavailable, match=r"others may use .* \(mode 0644\)"):
         parts.session.send(SELF)
     parts.line.close()

@@ -256,6 +256,21 @@ async def test_more_than_the_budget_bears_is_refused_at_once(vault_shared: Vault
         assert sum(not isinstance(one, BaseException) for one in found) >= 1
 
 
+async def test_a_signature_does_not_wait_for_those_who_ask_for_secrets(
+    vault_shared: VaultServer, tmp_path: Path
+) -> None:
+    """Requests of worker threads, as keys in Vault make them, have a budget of their own."""
+    options = {"requests_per_second": 0.05, "burst": 2.0, "longest_wait": 1000.0}
+    async with running(http_options(vault_shared), root(vault_shared, tmp_path), **options) as parts:
+        waiting = [asyncio.create_task(parts.client.request("GET", "sys/mounts")) for _ in range(10)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        async with asyncio.timeout(60):  # the last of those would wait for 160 seconds
+            await asyncio.to_thread(parts.client.request_blocking, "GET", "sys/mounts")
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
 def through(relay: SlowRelay, timeout: float = 20.0) -> HttpOptions:
     return HttpOptions(f"http://127.0.0.1:{relay.port}", timeout=timeout)
 

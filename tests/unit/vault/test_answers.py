@@ -126,6 +126,13 @@ def test_whether_it_may_be_sent_again() -> None:
     assert replay(307) is Replay.NEVER
 
 
+def test_an_engine_that_is_being_upgraded_comes_back() -> None:
+    told = "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period"
+    error = refused(400, {"errors": [told]})
+    assert isinstance(error, VaultUnavailable)
+    assert error.replay is Replay.ALWAYS
+
+
 def test_when_to_come_back() -> None:
     error = refused(429, after=3.0)
     assert isinstance(error, VaultUnavailable)
