@@ -113,9 +113,9 @@ class Cache:
 
     def leave(self, group: Group, member: Member) -> None:
         """`member` is gone, or has other selectors now."""
+        self._secrets.left(group, member)
         if group.members.get(member.process) is member:
             del group.members[member.process]
-            self._secrets.left(group, member)
         if not group.members and self._groups.get(group.selectors) is group:
             self._assign(group, ())
             self._groups.remove(group)
