@@ -28,4 +28,7 @@ def rotate(
         print_json(answer)
         return
     say(f"Wrapped {count(rotation.rewrapped, 'key')} under {rotation.new_id} instead of {rotation.old_id}.")
-    say("Copy the new key file off the host; backups of the database from now on need it.")
+    if rotation.shared:
+        say("It rests in the database, encrypted by Vault; all replicas use it within seconds.")
+    else:
+        say("Copy the new key file off the host; backups of the database from now on need it.")

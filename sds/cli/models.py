@@ -148,6 +148,7 @@ class Rotation:
     old_id: str
     new_id: str
     rewrapped: int
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

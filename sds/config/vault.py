@@ -150,7 +150,9 @@ class VaultSection(Section):
         ge=0,
         le=10,
     )
-    requests_per_second: Number = key("Most requests a second.", default=50.0, gt=0, le=10_000)
+    requests_per_second: Number = key(
+        "Most requests a second. Signatures by keys in Vault have as many of their own.", default=50.0, gt=0, le=10_000
+    )
     burst: Count = key("Requests at once after a time of silence.", default=50, ge=1, le=10_000)
     max_connections: Count = key("Requests under way at once.", default=8, ge=1, le=64)
     max_response_bytes: Count = key("Size of one answer.", default=8 * _MEBIBYTE, ge=64 * 1024, le=256 * _MEBIBYTE)

@@ -39,11 +39,15 @@ class BundleAdmin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KekRotation:
-    """`old_id` == `new_id` never happens; `rewrapped` keys now lie under `new_id`."""
+    """`old_id` == `new_id` never happens; `rewrapped` keys now lie under `new_id`.
+
+    `shared`: it rests in the database, encrypted by Vault, and not in a file of the server that was asked.
+    """
 
     old_id: str
     new_id: str
     rewrapped: int
+    shared: bool = False
 
 
 class KekAdmin(Protocol):

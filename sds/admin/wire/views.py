@@ -93,6 +93,7 @@ class KekOut(Output):
     old_id: str
     new_id: str
     rewrapped: int
+    shared: bool
 
 
 class ActorOut(Output):
@@ -185,7 +186,7 @@ def _resource_out(resource: ResourceRecord) -> ResourceOut:
 
 
 def kek_out(rotation: KekRotation) -> KekOut:
-    return KekOut(old_id=rotation.old_id, new_id=rotation.new_id, rewrapped=rotation.rewrapped)
+    return KekOut(old_id=rotation.old_id, new_id=rotation.new_id, rewrapped=rotation.rewrapped, shared=rotation.shared)
 
 
 def audit_out(row: AuditRow) -> AuditOut:

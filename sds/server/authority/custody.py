@@ -91,6 +91,11 @@ class Custody:
         )
         """All that the ring wraps, wrapped anew in one transaction."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether all replicas have one ring, so that nothing has to be copied to them."""
+        return self._place.shared
+
     async def rotate(self, actor: Actor, request_id: str) -> tuple[str, str, int]:
         """A new key-encryption key: the old one's id, the new one's, and how many keys were wrapped anew.
 
@@ -124,10 +129,10 @@ class Custody:
                 f"{self._place.where} is gone; this process has what it held, the next one will not: restore it from "
                 "your copy before a restart"
             )
-        ours = self.manager.ring
-        if ours.current.id not in {kek.id for kek in (ring.current, *ring.previous)} and not self._place.shared:
+        ours = self.manager.ring.current.id
+        if ours not in ids_of(ring) and not self._place.shared and not await self._copied(ring):
             raise KekUnusable(
-                f"{self._place.where} holds another key-encryption key than the one in use ({ours.current.id}): "
+                f"{self._place.where} holds another key-encryption key than the one in use ({ours}): "
                 "restore the right one before a restart"
             )
         if self._place.shared:
@@ -149,6 +154,16 @@ class Custody:
             return
         async with self._one_at_a_time:
             await self._adopt()
+
+    async def _copied(self, ring: KeyRing) -> bool:
+        """Whether it is the ring of a replica that rotated and wrapped all by it; then it is used. Raises StoreError."""
+        async with self._one_at_a_time:
+            wrapped = await self._store.read(_wrapped_by)
+            if not wrapped or not wrapped <= set(ids_of(ring)):
+                return False
+            self.manager.use(ring)
+            self._log.info("the key-encryption key is another one now", kek_id=ring.current.id)
+            return True
 
     async def _tend(self) -> None:
         await self._adopt()
@@ -209,7 +224,7 @@ async def open_custody(
     the other place. Starting with the wrong one would end in a server that cannot sign, so it is refused here.
     """
     place, ring = await settle_in(store, file, transit, events, in_file=in_file)
-    wrapped = await store.read(lambda uow: frozenset(key.kek_id for key in uow.keys.all()) | data_kek_ids(uow))
+    wrapped = await store.read(_wrapped_by)
     if ring is None:
         if wrapped:
             raise KekUnusable(
@@ -231,3 +246,8 @@ async def open_custody(
     keys.on_unknown = custody.learn
     await custody.resume()
     return custody
+
+
+def _wrapped_by(uow: UnitOfWork) -> frozenset[str]:
+    """The key-encryption keys without which something does not open."""
+    return frozenset(key.kek_id for key in uow.keys.all()) | data_kek_ids(uow)

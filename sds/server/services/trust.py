@@ -103,4 +103,4 @@ class KekService:
 
     async def rotate(self, call: AdminCall) -> KekRotation:
         old_id, new_id, rewrapped = await self._custody.rotate(actor_of(call), call.request_id)
-        return KekRotation(old_id, new_id, rewrapped)
+        return KekRotation(old_id, new_id, rewrapped, self._custody.shared)

@@ -206,7 +206,12 @@ def test_streams(sds: Sds, running: Running) -> None:
 
 def test_kek(sds: Sds) -> None:
     assert "Wrapped 3 keys under 00000002 instead of 00000001." in sds("kek", "rotate").stdout
-    assert sds.json("kek", "rotate") == {"old_id": "00000002", "new_id": "00000003", "rewrapped": 3}
+    assert sds.json("kek", "rotate") == {
+        "old_id": "00000002",
+        "new_id": "00000003",
+        "rewrapped": 3,
+        "shared": False,
+    }
 
 
 def test_who_was_refused_without_a_name_is_told_by_address(capsys: pytest.CaptureFixture[str]) -> None:
