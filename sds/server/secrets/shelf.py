@@ -17,7 +17,7 @@ from sds.logs import get_logger
 from sds.secrets.backend import Fetched
 from sds.secrets.errors import SecretError, SecretMalformed, SecretUnavailable
 from sds.secrets.judge import Limits, judge
-from sds.secrets.secret import Secret, SecretState
+from sds.secrets.secret import Secret, SecretState, SecretValue
 from sds.server.secrets.backends import BACKENDS, SecretBackends, backend_name
 from sds.server.secrets.schedule import PollPolicy, next_look
 from sds.server.secrets.slot import Held, Key, Problem, Slot, SlotUser, wire_version
@@ -226,7 +226,8 @@ class Shelf:
         except SecretMalformed as error:
             self._failed(slot, Problem.of(error), now)
             return
-        named = type(value)(value.kind, wire_version(secret, fetched.version), value.fields, value.not_after)
+        version = wire_version(secret, fetched.version, fetched.changed_at)
+        named = SecretValue(value.kind, version, value.fields, value.not_after)
         self._took(slot, Held(named, fetched.version, fetched.changed_at or now), now)
 
     def _took(self, slot: Slot, held: Held, now: datetime) -> None:

@@ -102,10 +102,14 @@ class Slot:
         )
 
 
-def wire_version(secret: Secret, version: str) -> str:
-    """What receivers know a source's version by: another secret, or another reading of the same source, has another."""
+def wire_version(secret: Secret, version: str, changed_at: datetime | None) -> str:
+    """What receivers know a source's version by.
+
+    Another secret, another reading of the same source, and what was written anew under an old number have another.
+    """
     spec = secret.spec
     source = {name: str(value) for name, value in asdict(spec.source).items() if name != "fields"}
     fields = sorted(getattr(spec.source, "fields", {}).items())
-    meant = json.dumps([secret.id, spec.kind, type(spec.source).__name__, source, fields], sort_keys=True)
+    written = None if changed_at is None else changed_at.isoformat()
+    meant = json.dumps([secret.id, spec.kind, type(spec.source).__name__, source, fields, written], sort_keys=True)
     return f"{version}.{hashlib.sha256(meant.encode()).hexdigest()[:8]}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.secrets.ageing import too_old
 from sds.secrets.errors import SecretError
-from sds.secrets.secret import EmbeddedSource, Secret
+from sds.secrets.secret import EmbeddedSource, PkiSource, Secret
 from sds.server.secrets.catalog import SecretCatalog
 from sds.server.secrets.shelf import Shelf
 from sds.server.secrets.states import States
@@ -30,6 +30,12 @@ class Generator(Protocol):
         ...
 
 
+class Ending(Protocol):
+    """A backend whose values are to be replaced before they end."""
+
+    def due(self, secret: Secret, now: datetime) -> bool: ...
+
+
 class Upkeep:
     """`run` beside the listeners."""
 
@@ -41,6 +47,7 @@ class Upkeep:
         states: States,
         generator: Generator,
         clock: Clock,
+        ending: Ending | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -48,6 +55,7 @@ class Upkeep:
         self._states = states
         self._generator = generator
         self._clock = clock
+        self._ending = ending
         self._aged: float | None = None
         self._changed = True
         self._log = get_logger(__name__)
@@ -61,6 +69,7 @@ class Upkeep:
         while True:
             self._shelf.expire(self._clock.now())
             self._shelf.observe()
+            self.renew()
             now = self._clock.monotonic()
             if self._changed or self._aged is None or now - self._aged >= AGES.total_seconds():
                 self._aged, self._changed = now, False
@@ -70,6 +79,16 @@ class Upkeep:
                 except StoreError as error:
                     self._log.warning("the age of secrets could not be looked at", reason=str(error))
             await asyncio.sleep(TICK.total_seconds() * (0.5 + self._clock.jitter()))
+
+    def renew(self) -> None:
+        """Have what is wanted and about to end replaced."""
+        now, ending = self._clock.now(), self._ending
+        if ending is None:
+            return
+        for slot in self._shelf.slots():
+            waits = slot.timer is not None or slot.task is not None
+            if isinstance(slot.secret.spec.source, PkiSource) and not waits and ending.due(slot.secret, now):
+                self._shelf.fetch(slot)
 
     async def generate(self) -> None:
         """Make the values that are due. Raises StoreError."""

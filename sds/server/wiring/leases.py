@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from sds.config.leases import LeasesSection
@@ -26,7 +27,7 @@ class RunningLeases:
     """`run` for as long as the server serves."""
 
     backend: DatabaseBackend
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[], Coroutine[Any, Any, None]]
 
 
 async def open_leases(core: Core, sealer: Sealer) -> RunningLeases | None:

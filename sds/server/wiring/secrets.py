@@ -14,11 +14,13 @@ from sds.secrets.backend import SecretBackend
 from sds.secrets.judge import Limits
 from sds.secrets.secret import TICKETS, Secret
 from sds.server.refusals import RefusalLog
-from sds.server.secrets.backends import DATABASE, EMBEDDED, SecretBackends, TicketBackend
+from sds.server.secrets.backends import DATABASE, EMBEDDED, KV, PKI, SecretBackends, TicketBackend
 from sds.server.secrets.catalog import SecretCatalog
 from sds.server.secrets.desk import DeskParts, SecretDesk
 from sds.server.secrets.embedded import EmbeddedBackend, EmbeddedValues, ValueGenerator
 from sds.server.secrets.mirror import CatalogMirror
+from sds.server.secrets.pki import PkiBackend
+from sds.server.secrets.poller import SecretPoller
 from sds.server.secrets.record import DeliveryRecord
 from sds.server.secrets.schedule import PollPolicy
 from sds.server.secrets.sealing import Sealer
@@ -34,6 +36,8 @@ from sds.server.secrets.watches import SecretWatches
 from sds.server.wiring.core import Core
 from sds.server.wiring.leases import open_leases
 from sds.store.records import ChangeKind
+from sds.vault.kv import KvBackend
+from sds.vault.pki import PkiEngine
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -88,8 +92,11 @@ async def open_secrets(core: Core, refusals: RefusalLog) -> SecretEngine:
         DeskParts(core.store, core.events, catalog, backends, shelf, states, watches, record, refusals, clock)
     )
     generator = ValueGenerator(core.store, versions, core.events, os.urandom)
-    upkeep = Upkeep(core.store, catalog, shelf, states, generator, clock)
+    pki = table.get(PKI)
+    ending = pki if isinstance(pki, PkiBackend) else None
+    upkeep = Upkeep(core.store, catalog, shelf, states, generator, clock, ending)
     ticket_loop = TicketLoop(tickets, clock)
+    poller = SecretPoller(shelf, backends, clock, poll_policy(core), observer)
 
     def changed(secret_id: str, secret: Secret | None) -> None:
         upkeep.wake()
@@ -104,7 +111,11 @@ async def open_secrets(core: Core, refusals: RefusalLog) -> SecretEngine:
     tickets.on_change(lambda: shelf.look_again(TICKETS))
     core.registry.on_entry(watches.entry_changed)
     core.registry.on_agent(lambda agent_id, _: watches.agent_changed(agent_id))
-    loops: dict[str, Loop] = {"states of secrets": states.run, "upkeep of secrets": upkeep.run}
+    loops: dict[str, Loop] = {
+        "states of secrets": states.run,
+        "upkeep of secrets": upkeep.run,
+        "looks at secrets": poller.run,
+    }
     if enabled:
         loops["session tickets"] = ticket_loop.run
     if leases is not None:
@@ -132,7 +143,14 @@ def poll_policy(core: Core) -> PollPolicy:
 
 
 def _table(core: Core, versions: SealedVersions, tickets: TicketKeys) -> dict[str, SecretBackend]:
-    return {EMBEDDED: EmbeddedBackend(core.store, versions, core.custody.learn), TICKETS: TicketBackend(tickets)}
+    table: dict[str, SecretBackend] = {
+        EMBEDDED: EmbeddedBackend(core.store, versions, core.custody.learn),
+        TICKETS: TicketBackend(tickets),
+    }
+    if core.vault is not None:
+        table[KV] = KvBackend(core.vault, core.clock)
+        table[PKI] = PkiBackend(core.store, versions, PkiEngine(core.vault), core.events, core.clock)
+    return table
 
 
 def _live_entry(core: Core) -> Callable[[str], RegistrationEntry | None]:

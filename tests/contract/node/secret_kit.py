@@ -98,6 +98,7 @@ class Stream:
         self.call: Any = node.node(identity).WatchSecrets()
         self.state: dict[tuple[str, str], Any] = {}
         self.updates: list[Any] = []
+        self._reading: asyncio.Task[Any] | None = None
 
     async def say(self, *, wanted: Any = (), unwanted: Any = ()) -> None:
         """Wants are (entry, name) or (entry, name, held version)."""
@@ -115,7 +116,11 @@ class Stream:
         await self.say(wanted=wants)
 
     async def read(self) -> Any:
-        message = await self.call.read()
+        """Whoever gives up waiting must not cancel the read, which would cancel the call."""
+        reading = self._reading or asyncio.create_task(self.call.read())
+        self._reading = reading
+        message = await asyncio.shield(reading)
+        self._reading = None
         for update in message.updates:
             self.updates.append(update)
             for entry_id in update.entry_ids:
@@ -134,7 +139,7 @@ class Stream:
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    message = await self.call.read()
+                    message = await self.read()
                     assert not message.updates, [update.name for update in message.updates]
         except TimeoutError:
             return
