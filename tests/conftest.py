@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.fakes.vault_server import vault_binary, vault_on_disk, vault_own, vault_shared, vaults
+from tests.fakes.vault_fixtures import vault_binary, vault_on_disk, vault_own, vault_shared, vaults
 
 __all__ = ["vault_binary", "vault_on_disk", "vault_own", "vault_shared", "vaults"]
 

@@ -11,8 +11,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from cryptography import x509
 
 from sds.demo.ports import LOOPBACK, free_ports
@@ -94,8 +93,6 @@ class VaultServer:
         assert self._process is not None, "it does not run"
         return self._process.pid
 
-    # How it runs
-
     def start(self) -> None:
         """Until it answers; one on disk is initialised the first time, and unsealed."""
         self._launch()
@@ -145,8 +142,6 @@ class VaultServer:
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
-
-    # What it is told
 
     def call_blocking(
         self,
@@ -213,8 +208,6 @@ class VaultServer:
         """A new token; `more` as in auth/token/create."""
         body = {"policies": list(policies) or ["default"], "no_parent": True, **more}
         return str(self.write_blocking("auth/token/create", body)["auth"]["client_token"])
-
-    # Below
 
     def _launch(self) -> None:
         argv = [str(self.binary.path), "server"]
@@ -303,47 +296,3 @@ def vault_server(binary: VaultBinary, folder: Path, storage: str = DEV) -> Itera
         yield server
     finally:
         server.close()
-
-
-# Fixtures, known to all tests by tests/conftest.py.
-
-
-@pytest.fixture(scope="session", params=vault_binaries(), ids=str)
-def vault_binary(request: pytest.FixtureRequest) -> VaultBinary:
-    """OpenBao, and Vault where SDS_TEST_VAULT names one."""
-    return request.param  # type: ignore[no-any-return]
-
-
-@pytest.fixture(scope="session")
-def vaults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[VaultBinary], VaultServer]]:
-    """The shared servers, each started when it is first asked for: for suites that Vault is one parameter of many in."""
-    with ExitStack() as running:
-        started: dict[str, VaultServer] = {}
-
-        def shared(binary: VaultBinary) -> VaultServer:
-            if binary.name not in started:
-                folder = tmp_path_factory.mktemp(f"shared-{binary}")
-                started[binary.name] = running.enter_context(vault_server(binary, folder))
-            return started[binary.name]
-
-        yield shared
-
-
-@pytest.fixture(scope="session")
-def vault_shared(vault_binary: VaultBinary, vaults: Callable[[VaultBinary], VaultServer]) -> VaultServer:
-    """One in dev mode for all tests that keep to mounts, policies and tokens of their own and never stop it."""
-    return vaults(vault_binary)
-
-
-@pytest.fixture
-def vault_own(vault_binary: VaultBinary, tmp_path: Path) -> Iterator[VaultServer]:
-    """One in dev mode for this test alone."""
-    with vault_server(vault_binary, tmp_path / "vault") as server:
-        yield server
-
-
-@pytest.fixture
-def vault_on_disk(vault_binary: VaultBinary, tmp_path: Path) -> Iterator[VaultServer]:
-    """One with TLS and storage on disk for this test alone: it can be sealed, killed and started again."""
-    with vault_server(vault_binary, tmp_path / "vault", RAFT) as server:
-        yield server
