@@ -172,7 +172,7 @@ async def test_the_kek_rotates_under_load(node: Node) -> None:
     first = await node.api("POST", "/v1/kek:rotate")
     second = await node.api("POST", "/v1/kek:rotate")
     assert first["new_id"] == second["old_id"] != second["new_id"]
-    assert first["rewrapped"] == second["rewrapped"] == 2  # an authority of each kind
+    assert first["rewrapped"] == second["rewrapped"] >= 2  # an authority of each kind, and masters of ticket keys
     await issue(node, agent, entry["id"])
     assert len(await node.events("kek.rotate")) == 2
 

@@ -171,7 +171,7 @@ async def test_bundle(http: httpx.AsyncClient) -> None:
 
 async def test_kek_rotation(http: httpx.AsyncClient, running: Running) -> None:
     answer = await http.post("/v1/kek:rotate")
-    assert answer.json() == {"old_id": "00000001", "new_id": "00000002", "rewrapped": 3}
+    assert answer.json() == {"old_id": "00000001", "new_id": "00000002", "rewrapped": 3, "shared": False}
     assert (await http.post("/v1/kek:rotate", params={"force": "1"})).status_code == 422
     assert running.fakes.kek.number == 2
 
