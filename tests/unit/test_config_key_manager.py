@@ -9,10 +9,12 @@ from typing import get_args
 import pytest
 
 from ca.catalog import KEY_MANAGERS
+from ca.key_managers import transit_keys
 from ca.key_managers.objects import KEY_TYPES
 from ca.keys import POST_QUANTUM
 from sds.config import ConfigError, ServerConfig, load_agent_config, load_server_config
 from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerName
+from sds.config.vault_uses import TRANSIT_KEY_TYPES
 
 TOKEN = "[ca.key_manager.pkcs11]\nmodule = '/usr/lib/hsm.so'\ntoken = 'sds'\npin_file = '/run/pin'\n"
 
@@ -32,6 +34,7 @@ def problems(tmp_path: Path, toml: str) -> set[str]:
 def test_the_names_are_those_of_the_catalogue() -> None:
     assert set(get_args(KeyManagerName)) == set(KEY_MANAGERS)
     assert {str(key_type) for key_type in KEY_TYPES} == TOKEN_KEY_TYPES
+    assert {str(key_type) for key_type in transit_keys.KEY_TYPES} == TRANSIT_KEY_TYPES
 
 
 def test_the_default_is_wrapped(tmp_path: Path) -> None:
@@ -85,9 +88,53 @@ def test_a_workload_cannot_have_a_post_quantum_key(tmp_path: Path) -> None:
     assert "svid.key_type" in {problem.key for problem in caught.value.problems}
 
 
-@pytest.mark.parametrize("page", ["docs/key-managers/pkcs11.md", "docs/key-types.md"])
+VAULT = "[vault]\naddress = 'https://vault.example.org:8200'\n[vault.auth]\ntoken_file = '/run/token'\n"
+KEYS = "[ca.key_manager]\nplugin = 'vault_transit'\n[ca.key_manager.vault_transit]\nmount = 'transit'\n"
+KEK = "[kek]\nplugin = 'vault_transit'\n[kek.vault_transit]\nmount = 'transit'\n"
+PKI = "[ca.upstream]\nplugin = 'vault_pki'\n[ca.upstream.vault_pki]\nmount = 'pki'\n"
+OWN_TOKEN = (
+    VAULT.replace("token_file = '/run/token'", "method = 'jwt'\nrole = 'sds'\naudience = 'vault'")
+    + "[jwt]\nissuer = 'https://oidc.example.org'\n"
+)
+
+
+@pytest.mark.parametrize("use", [KEYS, KEK, PKI])
+def test_what_is_in_vault_needs_a_vault_and_a_mount(tmp_path: Path, use: str) -> None:
+    load(tmp_path, VAULT + use)
+    assert problems(tmp_path, use) == {"vault.address"}
+    (missing,) = problems(tmp_path, VAULT + use.replace("'transit'", "''").replace("'pki'", "''"))
+    assert missing.endswith(".mount")
+
+
+@pytest.mark.parametrize("use", [KEYS, KEK])
+def test_a_token_cannot_be_signed_by_the_key_that_it_is_to_reach(tmp_path: Path, use: str) -> None:
+    assert "vault.auth.method" in problems(tmp_path, OWN_TOKEN + use)
+
+
+def test_keys_that_transit_does_not_make(tmp_path: Path) -> None:
+    toml = VAULT + "[ca]\nkey_type = 'mldsa-65'\npost_quantum = true\n" + KEYS
+    assert problems(tmp_path, toml) == {"ca.key_type"}
+    assert load(tmp_path, toml.replace("mldsa-65", "ed25519")).ca.key_type == "ed25519"
+
+
+@pytest.mark.parametrize("prefix", ["", "-x", "a/b", "../x", "x" * 33, "a b"])
+def test_prefixes_that_no_key_may_have(tmp_path: Path, prefix: str) -> None:
+    toml = f"{VAULT}{KEYS}key_prefix = '{prefix}'\n"
+    assert problems(tmp_path, toml) == {"ca.key_manager.vault_transit.key_prefix"}
+
+
+PAGES = [
+    "docs/key-managers/pkcs11.md",
+    "docs/key-managers/vault-transit.md",
+    "docs/key-types.md",
+    "docs/upstreams/vault-pki.md",
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_what_the_documentation_shows_is_accepted(tmp_path: Path, page: str) -> None:
     text = (Path(__file__).parents[2] / page).read_text()
     for block in re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
         shown = load(tmp_path, block).ca
-        assert (shown.key_manager.plugin, shown.key_type) != ("wrapped", "ecdsa-p256")
+        chosen = (shown.key_manager.plugin, shown.upstream.plugin, shown.key_type)
+        assert chosen != ("wrapped", "self_signed", "ecdsa-p256")
