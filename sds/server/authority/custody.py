@@ -156,7 +156,7 @@ class Custody:
             await self._adopt()
 
     async def _copied(self, ring: KeyRing) -> bool:
-        """Whether it is the ring of a replica that rotated and wrapped all by it; then it is used. Raises StoreError."""
+        """Whether it is that of a replica that rotated, and wrapped all by it: then it is used. Raises StoreError."""
         async with self._one_at_a_time:
             wrapped = await self._store.read(_wrapped_by)
             if not wrapped or not wrapped <= set(ids_of(ring)):

@@ -89,7 +89,7 @@ class Sealer:
         if unknown:
             raise SecretUnavailable(
                 f"this server's key file lacks key-encryption key {', '.join(sorted(unknown))}, under which "
-                "secrets lie: copy the file of the replica that rotated it here and restart"
+                "secrets lie: copy the file of the replica that rotated it here"
             )
         return key
 

@@ -160,9 +160,27 @@ async def test_a_replica_whose_file_is_from_before_wraps_nothing(
     secret = await store.read(lambda uow: uow.secrets.get("s"))
     with pytest.raises(SecretUnavailable, match="does not open"):
         await late.backend.fetch(secret)
+    await late.custody.check()  # its own file is as it was
     copy.write_bytes(path.read_bytes())
-    again = await Replica.start(store, copy)
-    await again.create("t")
+    await late.custody.check()  # and now it is that of the one that rotated: no restart is needed
+    await late.create("t")
+    await late.opens_all()
+    await replica.opens_all()
+
+
+async def test_a_foreign_file_is_not_taken_for_a_copied_one(store: Store, replica: Replica, path: Path) -> None:
+    ours = path.read_bytes()
+    for names in ((), ("s",)):  # also while nothing is wrapped by it yet
+        for name in names:
+            await replica.create(name)
+        path.unlink()
+        KekFile(path, os.urandom).create()
+        with pytest.raises(KekUnusable, match="another key-encryption key"):
+            await replica.custody.check()
+        path.unlink()
+        path.write_bytes(ours)
+        path.chmod(0o600)
+        await replica.custody.check()
     await replica.opens_all()
 
 
