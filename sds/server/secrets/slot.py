@@ -108,7 +108,8 @@ def wire_version(secret: Secret, version: str, changed_at: datetime | None) -> s
     Another secret, another reading of the same source, and what was written anew under an old number have another.
     """
     spec = secret.spec
-    source = {name: str(value) for name, value in asdict(spec.source).items() if name != "fields"}
+    names = [each.name for each in dataclass_fields(spec.source) if each.name != "fields"]
+    source = {name: str(getattr(spec.source, name)) for name in names}
     fields = sorted(getattr(spec.source, "fields", {}).items())
     written = None if changed_at is None else changed_at.isoformat()
     meant = json.dumps([secret.id, spec.kind, type(spec.source).__name__, source, fields, written], sort_keys=True)
