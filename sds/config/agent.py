@@ -10,10 +10,11 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from sds.config.agent_secrets import AgentSecretsSection
-from sds.config.common import HealthSection, LogSection, cross_check, with_default
+from sds.config.common import HealthSection, LogSection, below, cross_check, with_default
 from sds.config.jwt import AgentJwtSection
 from sds.config.problems import Problem
 from sds.config.profile_values import ProfileNames
+from sds.config.sinks import SinkSection, sink_problems
 from sds.config.types import (
     Address,
     Count,
@@ -203,6 +204,9 @@ class AgentConfig(Section):
     svid: SvidSection = SvidSection()
     jwt: AgentJwtSection = AgentJwtSection()
     secrets: AgentSecretsSection = AgentSecretsSection()
+    sinks: dict[str, SinkSection] = key(
+        "Files that are kept up to date with secrets.", default_factory=dict, shown="none"
+    )
     upstream: UpstreamSection = UpstreamSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
@@ -232,5 +236,5 @@ class AgentConfig(Section):
                 problems.append(Problem(name, f"is the same path as {taken[path]}", "give each socket its own path"))
             elif path is not None:
                 taken[path] = name
-        cross_check(problems)
+        cross_check([*problems, *below("sinks", sink_problems(self.sinks))])
         return self

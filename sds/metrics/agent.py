@@ -16,6 +16,7 @@ from sds.metrics.kinds import (
     PUSH_BUCKETS,
     REFUSED_CONNECTIONS,
     SECRET_STATES,
+    SINK_OUTCOMES,
     Counters,
     counter,
     gauge,
@@ -103,6 +104,14 @@ class AgentMetrics:
         ).inc
         self.api_requests = Counters(
             "sds_agent_api_requests", "Requests of applications for secrets.", r, outcome=API_OUTCOMES
+        )
+        self.sinks_waiting = gauge(
+            "sds_agent_sinks_waiting",
+            "Files of secrets that are not as they should be, or whose reader does not know.",
+            r,
+        )
+        self.sink_writes = Counters(
+            "sds_agent_sink_writes", "What became of files of secrets.", r, outcome=SINK_OUTCOMES
         )
         self.secrets_connected = gauge(
             "sds_agent_secrets_connected",

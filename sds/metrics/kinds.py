@@ -45,6 +45,8 @@ BLOCK_KINDS = ("serial", "spiffe_id", "key", "entry", "agent", "authority")
 """What a revocation names (sds.store.revocation.records)."""
 SECRET_STATES = ("asked", "given", "expired", "not_granted", "unavailable")
 """What an agent knows of a secret that is wanted (sds.agent.secrets.shelf.Standing)."""
+SINK_OUTCOMES = ("written", "unchanged", "removed", "failed")
+"""What becomes of a file of secrets (sds.agent.sinks.sink)."""
 API_OUTCOMES = ("served", "unchanged", "absent", "unavailable", "refused", "invalid")
 """How an agent answers an application's request (sds.agent.api.routes)."""
 IGNORED = ("unknown_type", "not_granted", "other")

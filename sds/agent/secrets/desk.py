@@ -150,6 +150,8 @@ class LocalSecrets:
         It is known only while somebody with the process's entries wants the name. Do not keep the value for longer
         than it is needed: it is to leave memory with the last interest.
         """
+        if not self._cache.synced:
+            return None
         if not workload.group.view:
             return Absence(NO_CERTIFICATE if workload.group.entries else NO_IDENTITY)
         return self._shelf.value(workload.group.key, name)
@@ -157,7 +159,7 @@ class LocalSecrets:
     def stand_in(self, selectors: Selectors, wake: Callable[[], None], uid: int = 0, gid: int = 0) -> StandIn:
         """Act for workloads with `selectors`; `wake` is called when what they match has changed."""
         self._stand_ins += 1
-        return StandIn(self._cache, selectors, Process(-self._stand_ins, uid, gid, 0), wake)
+        return StandIn(self._cache, selectors, Process(0, uid, gid, self._stand_ins), wake)
 
     # For the connection to the server
 

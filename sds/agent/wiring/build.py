@@ -5,6 +5,7 @@ from __future__ import annotations
 from sds.agent.agent import Agent, Parts
 from sds.agent.api.listener import BACKEND
 from sds.agent.datadir import DataFolder
+from sds.agent.sinks.sink import SinkPlan
 from sds.agent.sockets import Sockets, closed_folder, open_sockets
 from sds.agent.wiring.api import api_listener
 from sds.agent.wiring.core import Core, open_core, open_identity
@@ -18,6 +19,7 @@ from sds.agent.wiring.local import (
     remembered_subscriptions,
 )
 from sds.agent.wiring.secrets import local_secrets
+from sds.agent.wiring.sinks import sink_loops, sink_plans
 from sds.clock import Clock
 from sds.config import AgentConfig
 from sds.logs import get_logger
@@ -30,6 +32,7 @@ async def build(config: AgentConfig, clock: Clock, folder: DataFolder, descripto
     Raises AgentError, NetError, OSError. The sockets come first: a token must not be spent on a start that then fails.
     """
     log = get_logger("sds.agent")
+    plans = sink_plans(config)
     sockets = open_sockets(config)
     try:
         if (closed := closed_folder(config.socket, config.socket_mode)) is not None:
@@ -41,13 +44,13 @@ async def build(config: AgentConfig, clock: Clock, folder: DataFolder, descripto
             )
         enroller, identity, returning = await open_identity(config, clock, folder, log)
         core = open_core(config, clock, folder, log, enroller, identity, returning=returning)
-        return _assemble(core, sockets, descriptors)
+        return _assemble(core, sockets, plans, descriptors)
     except BaseException:
         sockets.close()
         raise
 
 
-def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
+def _assemble(core: Core, sockets: Sockets, plans: list[SinkPlan], descriptors: int) -> Agent:
     requests, secrets = issuing(core), local_secrets(core)
     subscriptions = remembered_subscriptions(core)
     private = private_folder(core.folder.path)
@@ -69,6 +72,7 @@ def _assemble(core: Core, sockets: Sockets, descriptors: int) -> Agent:
             ("the connection to the server", core.upstream.run()),
             *requests.loops(),
             *secrets.loops(),
+            *sink_loops(core, plans, secrets.local),
             ("attestation again", callers.run()),
             ("delivery reports", core.reporter.run()),
             ("remembered subscriptions", subscriptions.run()),
