@@ -49,7 +49,7 @@ async def test_the_shell_blocks_of_a_page_work(page: Path, folder: Path) -> None
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    out, _ = await asyncio.wait_for(process.communicate(), 150)
     assert process.returncode == 0, out.decode()
     if page.name == "README.md":
         assert b"spiffe://example.org/orders" in out
