@@ -1,6 +1,6 @@
 """Certificates with their key, and certificates to trust, as sources hold them: judged, and written anew. Pure.
 
-Takes milliseconds, and tens of them for large RSA keys, whose numbers are checked.
+Takes milliseconds, and for RSA keys, whose numbers are checked, tens to hundreds of them.
 """
 
 from __future__ import annotations

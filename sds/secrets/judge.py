@@ -21,6 +21,8 @@ from sds.secrets.tickets import KEY_BYTES
 
 FIELD_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_./-]{0,127})", re.ASCII)
 """The name of a value among several."""
+SLOW = frozenset({SecretKind.CERTIFICATE, SecretKind.CA_BUNDLE})
+"""Kinds that take milliseconds to judge, and a large RSA key hundreds: in a worker thread where others wait."""
 MAX_TICKET_KEYS = 16
 MAX_VERSION = 256
 

@@ -16,9 +16,10 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.secrets.backend import Fetched
 from sds.secrets.errors import SecretError, SecretMalformed, SecretUnavailable
-from sds.secrets.judge import Limits, judge
+from sds.secrets.judge import Limits
 from sds.secrets.secret import Secret, SecretState, SecretValue
 from sds.server.secrets.backends import BACKENDS, SecretBackends, backend_name
+from sds.server.secrets.judging import judge_aside
 from sds.server.secrets.schedule import PollPolicy, next_look
 from sds.server.secrets.slot import Held, Key, Problem, Slot, SlotUser, wire_version
 
@@ -206,7 +207,7 @@ class Shelf:
         try:
             async with self._gates[name]:
                 fetched = await self._backends.of(secret).fetch(secret, slot.receiver)
-            self._judge(slot, secret, fetched)
+            await self._judge(slot, secret, fetched)
             outcome = "success" if slot.problem is None else slot.problem.code
         except SecretError as error:
             outcome = error.code
@@ -218,11 +219,11 @@ class Shelf:
         finally:
             self._observer.secret_fetched(name, outcome, self._clock.monotonic() - started)
 
-    def _judge(self, slot: Slot, secret: Secret, fetched: Fetched) -> None:
+    async def _judge(self, slot: Slot, secret: Secret, fetched: Fetched) -> None:
         now = self._clock.now()
         slot.seen = fetched.version
         try:
-            value = judge(secret.spec.kind, fetched, now, self._limits)
+            value = await judge_aside(secret.spec.kind, fetched, now, self._limits)
         except SecretMalformed as error:
             self._failed(slot, Problem.of(error), now)
             return
