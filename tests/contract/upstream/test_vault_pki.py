@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from sds.clock import SystemClock
 from sds.server.upstream.pki import WatchedMount
 from sds.server.upstream.watch import UpstreamWatch
 from sds.vault.pki_upstream import VaultPki
+from tests.contract.node.harness import running
 from tests.contract.upstream.test_upstreams import signing
 from tests.e2e.harness.vault_ca import documented_policy
 from tests.fakes.ca import TRUST_DOMAIN
@@ -213,6 +215,47 @@ async def test_sealed_killed_and_back(vault_on_disk: VaultServer) -> None:
         await until(lambda: below.watch.problem is None)
         await below.mint()
     running.cancel()
+
+
+async def test_a_first_start_waits_for_vault_and_later_ones_do_not_need_it(
+    vault_on_disk: VaultServer, tmp_path: Path
+) -> None:
+    engine = await asyncio.to_thread(PkiEngines(vault_on_disk).root)
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(vault_on_disk.root)
+    settings = {
+        "vault.address": vault_on_disk.url,
+        "vault.ca_file": str(vault_on_disk.ca_file),
+        "vault.auth.token_file": str(token),
+        "ca.upstream.plugin": "vault_pki",
+        "ca.upstream.vault_pki.mount": engine,
+        "ca.upstream.vault_pki.poll_interval": "100ms",
+    }
+    with tempfile.TemporaryDirectory(prefix="sds-p-") as made:
+        folder = Path(made)
+        await asyncio.to_thread(vault_on_disk.seal)
+        up, done = asyncio.Event(), asyncio.Event()
+
+        async def serve() -> None:
+            async with running(folder, **settings):
+                up.set()
+                await done.wait()
+
+        serving = asyncio.create_task(serve())
+        await asyncio.sleep(5)
+        assert not up.is_set()
+        assert not serving.done()
+        await asyncio.to_thread(vault_on_disk.unseal)
+        async with asyncio.timeout(60):
+            await up.wait()
+        done.set()
+        await serving
+        await asyncio.to_thread(vault_on_disk.seal)
+        async with running(folder, **settings) as again:
+            root = parse_pem(TRUST_DOMAIN, again.roots).x509_authorities
+        await asyncio.to_thread(vault_on_disk.unseal)
+        assert root == (await asyncio.to_thread(PkiEngines(vault_on_disk).der, engine),)
 
 
 def remember(told: list[Published]) -> Callable[[Published], Awaitable[object]]:
