@@ -164,6 +164,44 @@ async def test_an_outage_of_the_server_harms_nobody(world: World) -> None:
     assert seen.values == ["canary-key-1", "canary-key-2"]
 
 
+async def test_another_workload_on_the_same_socket_gets_it_by_a_grant_only(world: World) -> None:
+    """Two Envoys ask one agent for one name. What takes a grant away takes nothing from the other."""
+    secrets, (port, back_port, other_port, other_back) = Secrets(world), free_ports(4)
+    for name in ("web", "other"):
+        await world.entry(name)
+    await secrets.define("upstream/key", "web")
+    await secrets.put("upstream/key", "canary-key-1")
+    source = world.source(SdsProtocol.DELTA)
+    config = injector("web", str(world.folder / "web.sock"), port, back_port, source, "upstream/key")
+    web = await world.envoy("web", config)
+    config = injector("other", str(world.folder / "other.sock"), other_port, other_back, source, "upstream/key")
+    other = await world.envoy("other", config)
+    async with requests(port) as seen, httpx.AsyncClient(trust_env=False) as client:
+        await until(lambda: seen.values == ["canary-key-1"])
+
+        async def injected() -> str | None:
+            answer = await client.get(f"http://{LOOPBACK}:{other_port}/")
+            return answer.headers.get(ECHO) if answer.status_code == 200 else None
+
+        assert await injected() is None
+        ran = await world.cli("grant", "create", "upstream/key", "--to", world.id("other"))
+        assert await eventually(injected, within=30) == "canary-key-1"
+        await world.cli("grant", "delete", ran.json["id"], "--yes")
+
+        async def refused() -> bool:
+            attention = (await world.agent_call("/v1/status")).json()["secrets"]["attention"]
+            return [(one["spiffe_id"], one["state"]) for one in attention] == [(world.id("other"), "not_granted")]
+
+        await eventually(refused, within=30)
+        await other.stop()
+        other = await world.envoy("other", config, ready=False)
+        await other.ready()
+        assert await injected() is None
+        await secrets.put("upstream/key", "canary-key-2")
+        await until(lambda: seen.values[-1:] == ["canary-key-2"])
+    await unharmed(web, seen)
+
+
 async def login(port: int) -> tuple[int, dict[str, str]]:
     """As a browser: sent to the provider, and back from it with a code. The last answer's status, and the cookies."""
     async with httpx.AsyncClient(trust_env=False) as browser:
