@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sds.admin.errors import FieldProblem, InvalidInput
@@ -104,7 +104,7 @@ class SecretService:
             if standing is not None:
                 if standing.spec != wanted:
                     raise NameTaken("secret", wanted.name)
-                return self._info(uow, standing), False
+                return _info(uow, standing), False
             if uow.secrets.count() >= self._policy.max_secrets:
                 most = f"is one more than the {self._policy.max_secrets} that there may be (secrets.max_secrets)"
                 raise InvalidInput([FieldProblem("name", most)])
@@ -112,10 +112,10 @@ class SecretService:
             key = self._sealer.fresh(uow, secret_id) if embedded else None
             secret = uow.secrets.create(wanted, secret_id, key)
             uow.audit.append(self._event(uow, call, "secret.create", secret, {"after": _json(as_json(wanted))}))
-            return self._info(uow, secret), True
+            return _info(uow, secret), True
 
         info, created = await self._desk.change(work)
-        return CreatedSecret(info, created)
+        return CreatedSecret(self._watched(info), created)
 
     async def find(self, query: SecretQuery) -> Page[SecretInfo]:
         filters = SecretFilter(
@@ -129,16 +129,16 @@ class SecretService:
 
         def work(uow: UnitOfWork) -> Page[SecretInfo]:
             found = uow.secrets.page(cursor=query.cursor, limit=query.limit, filters=filters)
-            items = tuple(
-                SecretInfo(secret, state, uow.grants.count(secret.id), self._engine.watchers(secret.id))
-                for secret, state in found.items
-            )
+            grants = uow.grants.counts(secret.id for secret, _ in found.items)
+            items = tuple(SecretInfo(one, state, grants.get(one.id, 0), watchers=0) for one, state in found.items)
             return Page(items, found.next_cursor)
 
-        return await self._desk.store.read(work)
+        page = await self._desk.store.read(work)
+        return Page(tuple(map(self._watched, page.items)), page.next_cursor)
 
     async def get(self, name: str) -> SecretDetail:
-        return await self._desk.store.read(lambda uow: self._detail(uow, named(uow, name)))
+        detail = await self._desk.store.read(lambda uow: _detail(uow, named(uow, name)))
+        return replace(detail, info=self._watched(detail.info))
 
     async def update(self, call: AdminCall, name: str, spec: SecretSpec, expected_revision: int | None) -> SecretDetail:
         wanted = self._checked(spec)
@@ -151,9 +151,10 @@ class SecretService:
                 changes = diff(before.spec, wanted)
                 changed = {field: {"before": old, "after": new} for field, (old, new) in changes.items()}
                 uow.audit.append(self._event(uow, call, "secret.update", after, {"changed": _json(changed)}))
-            return self._detail(uow, after)
+            return _detail(uow, after)
 
-        return await self._desk.change(work)
+        detail = await self._desk.change(work)
+        return replace(detail, info=self._watched(detail.info))
 
     async def delete(
         self, call: AdminCall, name: str, expected_revision: int | None, *, dry_run: bool
@@ -162,7 +163,7 @@ class SecretService:
             if not dry_run:
                 uow.changes.lock()
             secret = named(uow, name)
-            info, granted = self._info(uow, secret), uow.grants.of(secret.id)
+            info, granted = _info(uow, secret), uow.grants.of(secret.id)
             losers = reached(uow, granted)
             versions = sum(one.live for one in uow.secrets.versions(secret.id))
             if not dry_run:
@@ -172,7 +173,8 @@ class SecretService:
                 uow.audit.append(self._event(uow, call, "secret.delete", secret, details))
             return DeletedSecret(info, dry_run, granted[:SHOWN], losers[:SHOWN], len(losers), versions)
 
-        return await (self._desk.store.read(work) if dry_run else self._desk.change(work))
+        deleted = await (self._desk.store.read(work) if dry_run else self._desk.change(work))
+        return replace(deleted, info=self._watched(deleted.info))
 
     async def put(self, call: AdminCall, name: str, order: PutOrder) -> VersionInfo:
         def work(uow: UnitOfWork) -> tuple[str, VersionInfo]:
@@ -241,19 +243,24 @@ class SecretService:
             raise InvalidInput(problems)
         return rules.normalise(spec)
 
-    def _info(self, uow: UnitOfWork, secret: Secret) -> SecretInfo:
-        watchers = self._engine.watchers(secret.id)
-        return SecretInfo(secret, uow.secrets.state(secret.id), uow.grants.count(secret.id), watchers)
-
-    def _detail(self, uow: UnitOfWork, secret: Secret) -> SecretDetail:
-        granted = uow.grants.page(secret_id=secret.id, limit=SHOWN)
-        return SecretDetail(self._info(uow, secret), granted.items)
+    def _watched(self, info: SecretInfo) -> SecretInfo:
+        """With who watches; on the event loop, which alone may ask, and so after the transaction."""
+        return replace(info, watchers=self._engine.watchers(info.secret.id))
 
     def _event(
         self, uow: UnitOfWork, call: AdminCall, action: str, secret: Secret, details: Mapping[str, Json]
     ) -> AuditEvent:
         facts: dict[str, Json] = {"name": secret.name, "revision": secret.revision}
         return self._desk.event(uow.now, call, action, Target("secret", secret.id), {**facts, **details})
+
+
+def _info(uow: UnitOfWork, secret: Secret) -> SecretInfo:
+    return SecretInfo(secret, uow.secrets.state(secret.id), uow.grants.count(secret.id), watchers=0)
+
+
+def _detail(uow: UnitOfWork, secret: Secret) -> SecretDetail:
+    granted = uow.grants.page(secret_id=secret.id, limit=SHOWN)
+    return SecretDetail(_info(uow, secret), granted.items)
 
 
 def named(uow: UnitOfWork, name: str) -> Secret:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -180,6 +181,7 @@ class NobodyWatchesSecrets:
         self._desk = desk
 
     def watchers(self, secret_id: str) -> int:
+        asyncio.get_running_loop()  # what is asked here belongs to the event loop's thread
         return 0
 
     async def refresh(self, secret_id: str, actor: Actor | None = None, request_id: str = "") -> SecretState:

@@ -84,6 +84,9 @@ async def test_find(services: AdminServices) -> None:
     ]
     for query, names in wanted:
         assert [each.secret.name for each in (await services.secrets.find(query)).items] == names, query
+    for path in ("/web", "/db"):
+        await services.grants.create(CALL, "orders/token", Exactly(SpiffeId(TD, path)))
+    assert [each.grants for each in (await services.secrets.find(SecretQuery())).items] == [0, 2]
     first = await services.secrets.find(SecretQuery(limit=1))
     rest = await services.secrets.find(SecretQuery(limit=1, cursor=first.next_cursor))
     assert [each.secret.name for each in (*first.items, *rest.items)] == ["from-vault", "orders/token"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,10 +13,10 @@ from tests.fakes.admin_server import Running, admin_server
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """The server is a thread of this process: its log would be in what a test captures."""
-    with capture_logs():
-        yield
+def logs() -> Iterator[list[Any]]:
+    """What the server has logged. It is a thread of this process: its log would be in what a test captures."""
+    with capture_logs() as captured:
+        yield captured
 
 
 @pytest.fixture(scope="session")

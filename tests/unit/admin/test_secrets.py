@@ -11,7 +11,6 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from sds.admin.gate import Limits
 from sds.secrets.secret import KvSource, SecretKind, SecretState, VersionInfo
@@ -168,20 +167,19 @@ async def test_a_name_stands_for_one_secret(http: httpx.AsyncClient, made: dict[
 
 
 async def test_a_value_goes_in_and_never_comes_out(
-    http: httpx.AsyncClient, running: Running, made: dict[str, Any]
+    http: httpx.AsyncClient, running: Running, made: dict[str, Any], logs: list[Any]
 ) -> None:
-    with capture_logs() as logs:
-        answers = [
-            await http.put(f"{ONE}:value", json=value()),
-            await http.put(f"{ONE}:value", json=value(CANARY + b"-2")),
-            await http.get(ONE),
-            await http.get("/v1/secrets"),
-            await http.get(f"{ONE}:versions"),
-            await http.post(f"{ONE}:refresh"),
-            await http.post(f"{ONE}:rollback", json={"version": 1}),
-            await http.request("DELETE", ONE, params={"dry_run": "true"}),
-            await http.delete(ONE),
-        ]
+    answers = [
+        await http.put(f"{ONE}:value", json=value()),
+        await http.put(f"{ONE}:value", json=value(CANARY + b"-2")),
+        await http.get(ONE),
+        await http.get("/v1/secrets"),
+        await http.get(f"{ONE}:versions"),
+        await http.post(f"{ONE}:refresh"),
+        await http.post(f"{ONE}:rollback", json={"version": 1}),
+        await http.request("DELETE", ONE, params={"dry_run": "true"}),
+        await http.delete(ONE),
+    ]
     assert [each.status_code for each in answers] == [200] * len(answers)
     assert (answers[0].json()["version"], answers[1].json()["version"]) == ("1", "2")
     stored = running.fakes.secrets.values["orders/api-token"]
@@ -219,11 +217,10 @@ BAD_VALUES: list[Any] = [
 
 @pytest.mark.parametrize("body", BAD_VALUES, ids=range(len(BAD_VALUES)))
 async def test_nothing_of_a_refused_value_is_repeated(
-    http: httpx.AsyncClient, running: Running, made: dict[str, Any], body: Any
+    http: httpx.AsyncClient, running: Running, made: dict[str, Any], logs: list[Any], body: Any
 ) -> None:
     """Not even a key: whoever writes the value where the name belongs would find it in the audit log."""
-    with capture_logs() as logs:
-        answer = await http.put(f"{ONE}:value", content=json.dumps(body).encode(), headers=JSON)
+    answer = await http.put(f"{ONE}:value", content=json.dumps(body).encode(), headers=JSON)
     check_problem(answer, 422, "invalid")
     event = running.fakes.audit.rows[-1].event
     assert (event.action, event.outcome.value, event.target.id) == ("secret.put", "refused", "orders/api-token")
