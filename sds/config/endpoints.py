@@ -16,6 +16,7 @@ from sds.config.types import Address, Duration, FilePath, ListenAddress, Section
 
 BundleProfile = Literal["https_spiffe", "https_web", "http"]
 WebProfile = Literal["https_web", "http"]
+SecretsProfile = Literal["https_spiffe", "https_web"]
 
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+|/", re.ASCII)
 _LONGEST_PATH = 255
@@ -73,12 +74,36 @@ class RevocationEndpointSection(Section):
     listen: ListenAddress | None = key("TCP address of the endpoint.", default=None, shown="none")
 
 
+class SecretsEndpointSection(Section):
+    """Secrets over HTTPS for workloads without an agent: they prove themselves by a JWT-SVID."""
+
+    listen: ListenAddress | None = key("TCP address of the endpoint.", default=None, shown="none")
+    profile: SecretsProfile = key(
+        "`https_spiffe`: the server's own X.509-SVID, `spiffe://TRUST_DOMAIN/sds/server`. `https_web`: `cert_file`.",
+        default="https_spiffe",
+    )
+    cert_file: FilePath | None = key("As in `endpoints.bundle`.", default=None, shown="none")
+    key_file: FilePath | None = key("As in `endpoints.bundle`.", default=None, shown="none")
+    audience: str | None = key(
+        "What the audience of the JWT-SVIDs has to be.",
+        default=None,
+        min_length=1,
+        max_length=255,
+        shown="`spiffe://TRUST_DOMAIN/sds/server`",
+    )
+
+
+_WithTls = BundleEndpointSection | OidcSection | SecretsEndpointSection
+_Endpoint = _WithTls | RevocationEndpointSection
+
+
 class EndpointsSection(Section):
     """Public HTTP endpoints. Those with the same `listen` share one listener, and must then have the same TLS."""
 
     bundle: BundleEndpointSection = BundleEndpointSection()
     oidc: OidcSection = OidcSection()
     revocation: RevocationEndpointSection = RevocationEndpointSection()
+    secrets: SecretsEndpointSection = SecretsEndpointSection()
 
     @property
     def addresses(self) -> dict[str, Address]:
@@ -95,12 +120,17 @@ class EndpointsSection(Section):
             return [Problem("oidc.listen", "serves discovery for jwt.issuer, which is not set", "set jwt.issuer")]
         return []
 
-    def _sections(self) -> Iterator[tuple[str, BundleEndpointSection | OidcSection | RevocationEndpointSection]]:
+    def _sections(self) -> Iterator[tuple[str, _Endpoint]]:
         yield from (("bundle", self.bundle), ("oidc", self.oidc), ("revocation", self.revocation))
+        yield ("secrets", self.secrets)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = [*_tls_problems("bundle", self.bundle), *_tls_problems("oidc", self.oidc)]
+        problems = [
+            *_tls_problems("bundle", self.bundle),
+            *_tls_problems("oidc", self.oidc),
+            *_tls_problems("secrets", self.secrets),
+        ]
         first: dict[Address, tuple[str, tuple[object, ...]]] = {}
         for name, section in self._sections():
             if section.listen is None or not section.listen.port:
@@ -118,7 +148,9 @@ class EndpointsSection(Section):
         return self
 
 
-def _tls_problems(name: str, section: BundleEndpointSection | OidcSection) -> Iterator[Problem]:
+def _tls_problems(
+    name: str, section: BundleEndpointSection | OidcSection | SecretsEndpointSection
+) -> Iterator[Problem]:
     if section.listen is None:
         return
     for file in ("cert_file", "key_file"):
@@ -133,7 +165,7 @@ def _tls_problems(name: str, section: BundleEndpointSection | OidcSection) -> It
         )
 
 
-def _tls_of(section: BundleEndpointSection | OidcSection | RevocationEndpointSection) -> tuple[object, ...]:
+def _tls_of(section: _Endpoint) -> tuple[object, ...]:
     if isinstance(section, RevocationEndpointSection):
         return ("http", None, None)
     return (section.profile, section.cert_file, section.key_file)

@@ -40,7 +40,7 @@ REFUSED_CONNECTIONS = ("rate", "total", "per_peer", "no_credentials", "other")
 LISTENERS = ("main", "attest", "public")
 """`main` and `attest` are the node API's; `public` is all of `endpoints`."""
 POLLS = ("success", "unchanged", "refused", "unauthenticated", "unreachable", "failure")
-PUBLIC_ENDPOINTS = ("bundle", "oidc", "jwks", "crl", "ocsp", "other")
+PUBLIC_ENDPOINTS = ("bundle", "oidc", "jwks", "crl", "ocsp", "hook", "secret", "other")
 BLOCK_KINDS = ("serial", "spiffe_id", "key", "entry", "agent", "authority")
 """What a revocation names (sds.store.revocation.records)."""
 SECRET_STATES = ("asked", "given", "expired", "not_granted", "unavailable")

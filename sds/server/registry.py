@@ -88,6 +88,10 @@ class Registry:
     def agents_watching(self) -> int:
         return sum(bool(parent.watchers) for parent in self._parents.values())
 
+    def entries(self) -> Iterable[RegistrationEntry]:
+        """All of them, blocked ones included."""
+        return self._entries.values()
+
     @property
     def entry_count(self) -> int:
         return len(self._entries)

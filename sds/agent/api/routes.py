@@ -16,13 +16,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from attestation.errors import AttestationRefused
-from sds.agent.api.answers import NoSuchField, document, etag, known, one_field
 from sds.agent.api.clients import Client, Clients
 from sds.clock import Clock
 from sds.delivery.errors import LimitExceeded
 from sds.delivery.messages import NO_IDENTITY, NOT_GRANTED
 from sds.delivery.secret_name import may_be_secret
 from sds.delivery.view import Absence
+from sds.http.etag import known
+from sds.secrets.document import NoSuchField, document, etag, one_field
 from sds.secrets.secret import SecretValue
 
 HEADER = "x-sds-request"

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import Message, Receive, Scope, Send
 
+from sds.http.etag import known
 from sds.logs import get_logger
 
 ANSWER_SECONDS = 10.0
@@ -34,8 +35,15 @@ class PublicApp:
     GET and HEAD have no body here; only a route that lists POST may be sent one.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute], observer: PublicObserver, address_of: Callable[[str], str]) -> None:
-        """`address_of`: the caller's address by the name of its connection, for the log."""
+    def __init__(
+        self,
+        routes: Sequence[BaseRoute],
+        observer: PublicObserver,
+        address_of: Callable[[str], str],
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        """`address_of`: the caller's address by the name of its connection. `answer_seconds`: see ANSWER_SECONDS."""
+        self._answer_seconds = answer_seconds
         self._router = Router(routes=routes, redirect_slashes=False)
         self._names = {getattr(route, "endpoint", None): getattr(route, "name", "") for route in routes}
         self._observer = observer
@@ -54,7 +62,7 @@ class PublicApp:
             await send(message)
 
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(self._answer_seconds):
                 await self._answer(scope, receive, note)
         except TimeoutError:
             self._log.warning("a public request took too long", path=scope["path"])
@@ -91,15 +99,9 @@ def cached(
     tag = f'"{etag or hashlib.sha256(body).hexdigest()[:32]}"'
     keep = "no-cache" if max_age is None else f"public, max-age={int(max_age.total_seconds())}"
     headers = {"etag": tag, "cache-control": keep, **_ALWAYS}
-    if _known(request.headers.getlist("if-none-match"), tag):
+    if known(request.headers.getlist("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=media_type, headers=headers)
-
-
-def _known(if_none_match: Sequence[str], tag: str) -> bool:
-    """Weak comparison (RFC 9110 section 8.8.3.2)."""
-    given = [one.strip().removeprefix("W/") for one in ",".join(if_none_match).split(",")]
-    return "*" in given or tag in given
 
 
 def _has_body(request: Request) -> bool:

@@ -25,7 +25,7 @@ from sds.net.relay import Relay
 from sds.net.seams import RelayObserver
 from sds.net.tcp import TcpPeer, TcpPeers
 from sds.server.listener import ListenerOptions
-from sds.server.public.app import PublicApp, PublicObserver
+from sds.server.public.app import ANSWER_SECONDS, PublicApp, PublicObserver
 
 HEADER_BYTES = 16 * 1024
 REQUEST_SECONDS = 10.0
@@ -56,12 +56,13 @@ class PublicListener:
         observer: PublicObserver,
         connections: RelayObserver[TcpPeer],
         clock: Clock,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         """Without a certificate it speaks plain HTTP. `body_bytes`: of a POST, where a route takes one."""
         self.name = name
         self.address = address
         self.certificate = certificate
-        self._app = PublicApp(routes, observer, self._address_of)
+        self._app = PublicApp(routes, observer, self._address_of, answer_seconds)
         self._body_bytes = body_bytes
         self._folder = folder
         self._options = options

@@ -38,7 +38,7 @@ from sds.server.wiring.node import certificate_signer, listeners, token_signer
 from sds.server.wiring.public import public_listeners
 from sds.server.wiring.reconfiguration import Reconfiguration
 from sds.server.wiring.revocation import public_revocation
-from sds.server.wiring.secrets import open_secrets
+from sds.server.wiring.secrets import open_secrets, public_secrets
 
 
 async def build(
@@ -128,7 +128,9 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         attest=Endpoint(attest, config.attest_listen),
         poller=poller,
         secrets=secrets,
-        public=public_listeners(core, data_dir, own_svid, public_revocation(core)),
+        public=public_listeners(
+            core, data_dir, own_svid, public_revocation(core), public_secrets(core, secrets), secrets.hook
+        ),
         http=http_servers(core, health, collectors, entries, poller, secrets),
         reconfigure=reconfigure,
         executor=executor,

@@ -14,10 +14,13 @@ from sds.config import Address
 from sds.server import options
 from sds.server.datadir import DataDir
 from sds.server.own_svid import OwnSvid
+from sds.server.public.app import ANSWER_SECONDS
 from sds.server.public.bundle import bundle_routes
 from sds.server.public.certificates import FileCertificate, SpiffeCertificate
 from sds.server.public.listener import Certificate, PublicListener
 from sds.server.public.oidc import oidc_routes
+from sds.server.secrets.endpoint import MAX_WAIT
+from sds.server.secrets.hook import BODY_BYTES
 from sds.server.telemetry import ConnectionTelemetry
 from sds.server.wiring.core import Core
 
@@ -35,11 +38,17 @@ class _Plan:
     cert_file: Path | None = None
     key_file: Path | None = None
     body_bytes: int = 0
+    answer_seconds: float = ANSWER_SECONDS
     routes: list[BaseRoute] = field(default_factory=list)
 
 
 def public_listeners(
-    core: Core, data_dir: DataDir, own_svid: OwnSvid, revocation: Sequence[BaseRoute] = ()
+    core: Core,
+    data_dir: DataDir,
+    own_svid: OwnSvid,
+    revocation: Sequence[BaseRoute] = (),
+    secrets: Sequence[BaseRoute] = (),
+    hook: Sequence[BaseRoute] = (),
 ) -> list[PublicListener]:
     """None where nothing is configured. Reads certificate files; raises sds.http.tls.TlsUnusable."""
     config = core.config
@@ -70,12 +79,23 @@ def public_listeners(
             observer=observer,
             connections=ConnectionTelemetry(observer.metrics, "public"),
             clock=clock,
+            answer_seconds=plan.answer_seconds,
         )
-        for plan in _plans(core, revocation)
+        for plan in [*_plans(core, revocation, secrets), *_hook_plan(core, hook)]
     ]
 
 
-def _plans(core: Core, revocation: Sequence[BaseRoute]) -> list[_Plan]:
+def _hook_plan(core: Core, routes: Sequence[BaseRoute]) -> list[_Plan]:
+    """The webhook has a listener of its own: it is for sources of secrets and not for everybody."""
+    hook = core.config.secrets.webhook
+    if hook.listen is None:
+        return []
+    where = _Plan("hook", hook.listen, hook.profile, hook.cert_file, hook.key_file, BODY_BYTES)
+    where.routes += routes
+    return [where]
+
+
+def _plans(core: Core, revocation: Sequence[BaseRoute], secrets: Sequence[BaseRoute]) -> list[_Plan]:
     """Endpoints with the same address share a plan; their TLS is the same then (sds.config.endpoints)."""
     endpoints = core.config.endpoints
     plans: list[_Plan] = []
@@ -97,6 +117,11 @@ def _plans(core: Core, revocation: Sequence[BaseRoute]) -> list[_Plan]:
         planned = plan("revocation", endpoints.revocation.listen, "http", None, None)
         planned.body_bytes = REVOCATION_BODY_BYTES
         planned.routes += revocation
+    if endpoints.secrets.listen is not None:
+        own = endpoints.secrets
+        planned = plan("secrets", endpoints.secrets.listen, own.profile, own.cert_file, own.key_file)
+        planned.answer_seconds = ANSWER_SECONDS + MAX_WAIT
+        planned.routes += secrets
     if bundle.listen is not None:
         planned = plan("bundle", bundle.listen, bundle.profile, bundle.cert_file, bundle.key_file)
         planned.routes += bundle_routes(lambda: core.registry.bundle, bundle.path)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
+
+from starlette.routing import BaseRoute
 
 from attestation.entry import RegistrationEntry
+from attestation.spiffe_id import SpiffeId
+from ca.profile import SERVER_PATH
 from sds.config.secrets import SecretsSection
 from sds.net.limits import Caps
 from sds.secrets.backend import SecretBackend
@@ -18,6 +24,9 @@ from sds.server.secrets.backends import DATABASE, EMBEDDED, KV, PKI, SecretBacke
 from sds.server.secrets.catalog import SecretCatalog
 from sds.server.secrets.desk import DeskParts, SecretDesk
 from sds.server.secrets.embedded import EmbeddedBackend, EmbeddedValues, ValueGenerator
+from sds.server.secrets.endpoint import EndpointRules, EntriesById, SecretsEndpoint
+from sds.server.secrets.hook import SecretHook
+from sds.server.secrets.hook_keys import read_hook_keys
 from sds.server.secrets.mirror import CatalogMirror
 from sds.server.secrets.pki import PkiBackend
 from sds.server.secrets.poller import SecretPoller
@@ -39,6 +48,8 @@ from sds.store.records import ChangeKind
 from sds.vault.kv import KvBackend
 from sds.vault.pki import PkiEngine
 
+_WAITING, _WAITING_OF_ONE = 2_000, 20
+"""Requests of workloads without an agent at once, and of one identity."""
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -57,6 +68,7 @@ class SecretEngine:
     sealer: Sealer
     values: EmbeddedValues
     loops: Mapping[str, Loop]
+    hook: Sequence[BaseRoute]
 
     def end_watches(self, reason: str) -> None:
         self.watches.end(reason)
@@ -120,10 +132,30 @@ async def open_secrets(core: Core, refusals: RefusalLog) -> SecretEngine:
         loops["session tickets"] = ticket_loop.run
     if leases is not None:
         loops["leases of secrets"] = leases.run
+    keys = await asyncio.to_thread(read_hook_keys, section.webhook)
+    hook = SecretHook(keys, desk.changed, clock, observer).routes()
     values = EmbeddedValues(versions, limits(section))
     return SecretEngine(
-        catalog, backends, shelf, states, watches, record, streams, desk, sealer, values, loops
+        catalog, backends, shelf, states, watches, record, streams, desk, sealer, values, loops, hook
     )  # fmt: skip
+
+
+def public_secrets(core: Core, engine: SecretEngine) -> list[BaseRoute]:
+    """What serves secrets to those without an agent."""
+    config, registry, clock = core.config, core.registry, core.clock
+    live = _live_entry(core)
+    index = EntriesById(registry.entries, lambda: registry.revision)
+    audience = config.endpoints.secrets.audience or str(SpiffeId(config.trust_domain, SERVER_PATH))
+    rules = EndpointRules(audience, config.jwt.leeway, Caps(_WAITING, _WAITING_OF_ONE))
+    return SecretsEndpoint(
+        engine.desk,
+        engine.catalog,
+        lambda: registry.bundle,
+        lambda spiffe_id: [entry for one in index.of(spiffe_id) if (entry := live(one.id)) is not None],
+        rules,
+        clock,
+        lambda: uuid4().hex,
+    ).routes()
 
 
 def limits(section: SecretsSection) -> Limits:

@@ -1,10 +1,9 @@
-"""How a secret is written into an HTTP answer. Pure."""
+"""A secret as an HTTP answer has it, from agents and from the server alike. Pure."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from hashlib import sha256
 
 from sds.secrets.secret import SecretKind, SecretValue
@@ -18,12 +17,6 @@ def etag(value: SecretValue, field: str | None) -> str:
     """The entity tag of one representation: of the version and the field, never of the value (RFC 9110 8.8.3)."""
     parts = (value.kind.value, value.version, "whole" if field is None else f"field:{field}")
     return '"' + sha256("\0".join(parts).encode()).hexdigest()[:32] + '"'
-
-
-def known(if_none_match: Sequence[str], tag: str) -> bool:
-    """Weak comparison (RFC 9110 section 8.8.3.2)."""
-    given = [one.strip().removeprefix("W/") for one in ",".join(if_none_match).split(",")]
-    return "*" in given or tag in given
 
 
 def document(name: str, value: SecretValue) -> bytes:
