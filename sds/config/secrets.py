@@ -12,6 +12,7 @@ from sds.config.leases import LeasesSection
 from sds.config.problems import Problem
 from sds.config.tickets import TicketsSection
 from sds.config.types import Count, Duration, Section, key
+from sds.config.webhook import WebhookSection
 
 _SECOND = timedelta(seconds=1)
 
@@ -68,6 +69,7 @@ class SecretsSection(Section):
         le=timedelta(hours=1),
     )
     tickets: TicketsSection = TicketsSection()
+    webhook: WebhookSection = WebhookSection()
     leases: LeasesSection = LeasesSection()
 
     @model_validator(mode="after")

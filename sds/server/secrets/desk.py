@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from attestation.entry import RegistrationEntry
@@ -24,9 +24,12 @@ from sds.server.secrets.states import States
 from sds.server.secrets.watch import SecretWatcher
 from sds.server.secrets.watches import SecretWatches
 from sds.server.transactions import Transactions
+from sds.store.errors import NotFound
 from sds.store.records import ChangeKind
 from sds.store.unit_of_work import UnitOfWork
 
+HOOK = "webhook"
+"""Who wished a look, where the webhook was called."""
 LOOK_SECONDS = 15.0
 """The longest that a look on request is waited for."""
 
@@ -78,6 +81,22 @@ class SecretDesk:
             await self._look(secret)
         await parts.states.flush()
         return await self.state(secret_id)
+
+    async def changed(self, names: Sequence[str]) -> None:
+        """The webhook was told of these: all replicas look. Names that there are not are passed over.
+
+        Raises StoreError.
+        """
+        actor = Actor(ActorKind.SYSTEM, HOOK)
+        known = [secret.id for name in names if (secret := self._parts.catalog.named(name)) is not None]
+
+        def work(uow: UnitOfWork) -> None:
+            for secret_id in known:
+                with suppress(NotFound):
+                    self._announce(uow, secret_id, actor, "")
+
+        if known:
+            await self._parts.store.write(work)
 
     async def value_for(
         self, entry: RegistrationEntry, name: str, actor: Actor | None = None, request_id: str = ""

@@ -99,7 +99,8 @@ class KvHarness(Harness):
 def rules(mount: str, without: str = "") -> str:
     """What our server may do there."""
     allowed = [f'path "{mount}/{part}/*" {{ capabilities = ["read", "list"] }}' for part in PARTS]
-    denied = [f'path "{mount}/{part}/{without}" {{ capabilities = ["deny"] }}' for part in PARTS if without]
+    hidden = [without, without.rpartition("/")[0]] if without else []  # who may list a folder sees all that is in it
+    denied = [f'path "{mount}/{part}/{one}" {{ capabilities = ["deny"] }}' for part in PARTS for one in hidden]
     return "\n".join([*allowed, *denied])
 
 
