@@ -16,7 +16,7 @@ from sds.server.secrets.leases.maker import LeaseMaker
 from sds.server.secrets.leases.parts import LeaseLimits, LeaseParts
 from sds.server.secrets.leases.replica import replica_name
 from sds.server.secrets.leases.telemetry import LeaseTelemetry
-from sds.server.secrets.leases.users import Users
+from sds.server.secrets.leases.users import Users, granted_by_entries
 from sds.server.secrets.sealing import Sealer
 from sds.server.wiring.core import Core
 from sds.vault.database import DatabaseEngine
@@ -50,7 +50,7 @@ async def open_leases(core: Core, sealer: Sealer) -> RunningLeases | None:
         learn=core.custody.learn,
     )
     maker = LeaseMaker(parts)
-    users = Users(core.store, parts.replica, core.clock, limits.linger.total_seconds())
+    users = Users(core.store, parts.replica, core.clock, limits.linger.total_seconds(), granted_by_entries)
     keeper = LeaseKeeper(parts, maker, users)
     return RunningLeases(DatabaseBackend(parts, maker, users, keeper.wake), keeper.run)
 
