@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 
 from attestation.spiffe_id import SpiffeId
+from ca.masked import Masked
 from sds._pb.sds.node.v1 import node_pb2
 from sds.secrets.judge import Limits
+from sds.server.secrets.hook import sign
 from tests.contract.node.harness import AGENT, DEADLINE, OTHER_AGENT, Node, agent_path, running, status_of
 from tests.contract.node.secret_kit import ABSENT, Below, Labelled, Operator, Stream
 
@@ -408,3 +411,24 @@ async def test_nobody_without_an_agent_s_certificate_is_heard(node: Node) -> Non
     )
     status, _ = await status_of(call.read())
     assert status is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_the_webhook_has_all_look_at_once(folder: Path) -> None:
+    key = folder / "hook-key"
+    key.touch(mode=0o600)
+    key.write_text("k" * 40 + "\n")
+    settings = {"secrets__webhook__listen": "127.0.0.1:0", "secrets__webhook__profile": "http"}
+    async with running(folder, secrets__webhook__signing_key_file=str(key), **settings) as node:
+        operator = Operator(node)
+        secret = await operator.define("s", WEB)
+        url = f"http://{node.target('hook')}/v1/secrets/changed"
+        body, now = b'{"names": ["s", "there-is-none"]}', str(int(node.clock.now().timestamp()))
+        headers = {"x-sds-time": now, "x-sds-signature": sign(Masked(b"k" * 40), now, body)}
+        async with httpx.AsyncClient(timeout=DEADLINE) as client:
+            assert (await client.post(url, content=body)).status_code == 401
+            assert (await client.post(url, content=body, headers=headers)).status_code == 202
+            assert (await client.post(url, content=body, headers=headers)).status_code == 409
+            assert (await client.post(url, content=b"x" * 20_000, headers=headers)).status_code == 413
+        (event,) = await node.events("secret.refresh")
+        assert (event["actor"]["id"], event["target"]["id"]) == ("webhook", secret.id)
+        assert await node.metric("sds_server_secret_hooks_total", outcome="accepted") == 1
