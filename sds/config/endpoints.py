@@ -87,8 +87,7 @@ class SecretsEndpointSection(Section):
     audience: str | None = key(
         "What the audience of the JWT-SVIDs has to be.",
         default=None,
-        min_length=1,
-        max_length=255,
+        pattern=r"^[!-~]{1,255}$",
         shown="`spiffe://TRUST_DOMAIN/sds/server`",
     )
 
