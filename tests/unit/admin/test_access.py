@@ -213,13 +213,17 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
         "federation.create", "federation.delete", "federation.list", "federation.refresh", "federation.show",
         "federation.update",
         "entry.create", "entry.delete", "entry.list", "entry.show", "entry.update", "kek.rotate",
+        "grant.check", "grant.create", "grant.delete", "grant.list",
         "revocation.create", "revocation.list", "stream.list", "token.create", "token.issue", "token.verify",
+        "secret.create", "secret.delete", "secret.list", "secret.put", "secret.refresh", "secret.rollback",
+        "secret.show", "secret.update", "secret.versions",
     }  # fmt: skip
     schemas = document["components"]["schemas"]
     references = {ref.rsplit("/", 1)[-1] for ref in _references(document)}
     assert references <= set(schemas)
     assert {"EntryIn", "EntryAgain", "ApplyIn", "TokenIn", "BanIn", "MintIn", "VerifyIn"} <= set(schemas)
     assert {"PrepareIn", "ActivateIn", "RevokeIn", "RevocationIn"} <= set(schemas)
+    assert {"SecretIn", "SecretAgain", "ValueIn", "RollbackIn", "GrantIn", "CheckIn"} <= set(schemas)
     assert schemas["EntryIn"]["additionalProperties"] is False
 
 
