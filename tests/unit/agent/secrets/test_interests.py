@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from attestation.attestor import Process
 from attestation.entry import RegistrationEntry
@@ -339,6 +339,7 @@ def test_others_use_the_same_interests(kit: Kit) -> None:
 NAMES = st.sampled_from(["a", "b", "c"])
 ENTRIES = ("e1", "e2", "e3")
 SELECTORS = ("unix:uid:1", "unix:uid:2", "unix:gid:1")
+PROVED = st.sampled_from([frozenset({SELECTORS[0]}), frozenset(SELECTORS[1:]), frozenset(SELECTORS)])
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -365,12 +366,24 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: self.kit.cache.entries)
     @rule(data=st.data())
+    def rename_entry(self, data: st.DataObject) -> None:
+        former = self.kit.cache.entries[data.draw(st.sampled_from(sorted(self.kit.cache.entries)))]
+        (selector,) = former.selectors
+        self.put_entry(former.id, str(selector), "/y" if former.spiffe_id.path == "/x" else "/x")
+
+    @precondition(lambda self: self.kit.cache.entries)
+    @rule(data=st.data())
     def drop_entry(self, data: st.DataObject) -> None:
         entry_id = data.draw(st.sampled_from(sorted(self.kit.cache.entries)))
         self.kit.cache.apply((), [entry_id])
 
-    @rule(texts=st.sets(st.sampled_from(SELECTORS), min_size=1), names=st.lists(NAMES, unique=True))
-    def open(self, texts: set[str], names: list[str]) -> None:
+    @initialize()
+    def begin(self) -> None:
+        for entry_id, text in zip(ENTRIES, SELECTORS, strict=True):
+            self.put_entry(entry_id, text, "/x")
+
+    @rule(texts=PROVED, names=st.lists(NAMES, unique=True))
+    def open(self, texts: frozenset[str], names: list[str]) -> None:
         self.number += 1
         stream = Stream(self.kit.workload(*sorted(texts), pid=self.number))
         stream.want(*names)
@@ -382,8 +395,8 @@ class AnyOrder(RuleBasedStateMachine):
         data.draw(st.sampled_from(self.live)).want(*names)
 
     @precondition(lambda self: self.live)
-    @rule(data=st.data(), texts=st.sets(st.sampled_from(SELECTORS), min_size=1))
-    def move(self, data: st.DataObject, texts: set[str]) -> None:
+    @rule(data=st.data(), texts=PROVED)
+    def move(self, data: st.DataObject, texts: frozenset[str]) -> None:
         workload = data.draw(st.sampled_from(self.live)).workload
         former = workload.group
         workload.move(self.kit.cache.join(selectors(*texts), workload))
