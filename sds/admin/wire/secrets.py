@@ -42,7 +42,7 @@ _REFERENCE: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxy
 """Of each backend: what its reference must have, and what it may."""
 
 
-class SourceIn(Input):
+class SecretSourceIn(Input):
     """Where values come from. A backend has keys of its own: `kv` mount, path, fields; `database` mount, role; `pki`
     mount, role, common_name, dns_names, ttl; `embedded` none.
     """
@@ -58,7 +58,7 @@ class SourceIn(Input):
 
     def misfits(self) -> Iterator[FieldProblem]:
         needed, possible = _REFERENCE[self.backend]
-        for name in SourceIn.model_fields:
+        for name in SecretSourceIn.model_fields:
             given = getattr(self, name) is not None
             if name in needed and not given:
                 yield FieldProblem(f"source.{name}", f"is needed for the backend {self.backend}")
@@ -90,7 +90,7 @@ class SecretIn(Input):
 
     name: str
     kind: Kind
-    source: SourceIn = SourceIn()
+    source: SecretSourceIn = SecretSourceIn()
     owner: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     refresh: DurationField | None = None
