@@ -136,7 +136,7 @@ class FileSink:
         except SinkUnusable as error:
             return self._failed("it should be gone", error)
         if removed:
-            self._log.warning("removed a file of secrets that are not granted any more", secrets=list(refused))
+            self._log.warning("removed a file of secrets that are not granted any more", names=list(refused))
             self._observer.wrote(self._plan.name, "removed")
         return True
 

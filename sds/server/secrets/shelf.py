@@ -259,7 +259,7 @@ class Shelf:
         if before != problem:
             self._log.warning(
                 "a secret cannot be had; the last good value stays",
-                secret=slot.secret.name,
+                name=slot.secret.name,
                 code=problem.code,
                 reason=problem.text,
             )

@@ -97,9 +97,9 @@ class Upkeep:
                 continue
             try:
                 if await self._generator.generate_due(secret):
-                    self._log.info("made a new value", secret=secret.name)
+                    self._log.info("made a new value", name=secret.name)
             except SecretError as error:
-                self._log.warning("a new value could not be made", secret=secret.name, reason=str(error))
+                self._log.warning("a new value could not be made", name=secret.name, reason=str(error))
 
     async def look_at_ages(self) -> None:
         """Note what is too old and has nobody who wants it, for who wants it notes it himself. Raises StoreError."""
