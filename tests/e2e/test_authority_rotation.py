@@ -115,7 +115,7 @@ async def test_three_generations_in_a_row_by_one_command_each_under_traffic() ->
                     front, back = await below(world, pair)
                     return bool(front) and bool(back) and not front & back
 
-                await eventually(apart, within=30, every=0.1)
+                await eventually(apart, every=0.1)
                 before = http1.requests
                 await asyncio.sleep(1.0)
                 assert http1.requests > before, "there is traffic while they differ"
@@ -242,14 +242,14 @@ async def test_tainting_moves_everything_to_the_next_authority_under_traffic() -
                 found = [one["id"] for one in await authorities(world) if one["state"] == "active"]
                 return next((one for one in found if one != first), "")
 
-            second = await eventually(next_one, within=30)
+            second = await eventually(next_one)
             await moved(world, pair, second, http1, http2)
 
             async def own() -> bool:
                 serial = (await world.agent_call("/v1/status")).json()["agent"]["serial"]
                 return issuers(world).get(serial.lstrip("0")) == second
 
-            await eventually(own, within=30)
+            await eventually(own)
         await unharmed(pair, http1, http2)
         (tainted,) = (await world.cli("audit", "tail", "--action", "authority.taint")).json_lines
         assert last_signed(world, first) <= datetime.fromisoformat(tainted["time"]), "it signs nothing any more"
@@ -277,8 +277,8 @@ async def test_revoking_the_active_authority_by_force_moves_a_connected_fleet_wi
             serial = str(status["agent"]["serial"]).lstrip("0")
             return bool(status["server"]["connected"]) and issuers(world).get(serial) == second
 
-        await eventually(all_below, within=15)
-        await eventually(own, within=15)
+        await eventually(all_below)
+        await eventually(own)
         await asyncio.sleep(1.0)  # the pushes are taken
         async with traffic(pair.url) as http1:
             await asyncio.sleep(2.0)

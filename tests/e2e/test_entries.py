@@ -34,12 +34,12 @@ async def test_an_entry_is_added_while_envoy_waits(world: World, protocol: SdsPr
     async def served() -> bool:
         return bool((await front.admin.secrets()).get("default"))
 
-    await eventually(served, within=5)
+    await eventually(served)
 
     async def talks() -> bool:
         return (await one_request(url, Tally())).failed == 0
 
-    await eventually(talks, within=5)
+    await eventually(talks)
 
 
 async def test_an_entry_is_deleted(world: World) -> None:
@@ -62,7 +62,7 @@ async def test_an_entry_is_deleted(world: World) -> None:
     async def expired() -> bool:
         return (await one_request(pair.url, Tally())).failed == 1
 
-    await eventually(expired, within=10)
+    await eventually(expired)
 
 
 async def test_a_new_stream_after_the_deletion_gets_nothing(world: World) -> None:
@@ -77,7 +77,7 @@ async def test_a_new_stream_after_the_deletion_gets_nothing(world: World) -> Non
             return error.code() in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED}
         return False
 
-    await eventually(refused, within=5)
+    await eventually(refused)
 
 
 async def test_an_entry_changed_by_the_command_line_is_a_new_certificate_under_traffic(world: World) -> None:
@@ -92,7 +92,7 @@ async def test_an_entry_changed_by_the_command_line_is_a_new_certificate_under_t
         async def changed() -> bool:
             return not held & await pair.back.admin.serials()
 
-        await eventually(changed, within=5)
+        await eventually(changed)
         names = json.dumps(await pair.back.admin.json("/certs"))
         assert "new.test" in names
         assert "old.test" not in names

@@ -7,13 +7,13 @@ import pytest
 from sds.demo.envoy import Envoy
 from sds.demo.ports import free_ports
 from tests.e2e.harness.sds_client import mosn
-from tests.e2e.harness.wait import eventually
+from tests.e2e.harness.wait import PATIENCE, eventually, here
 from tests.e2e.harness.world import World, traffic
 
 pytestmark = pytest.mark.e2e
 
 
-async def has_new_certificate(envoy: Envoy, than: set[str], within: float = 30.0) -> set[str]:
+async def has_new_certificate(envoy: Envoy, than: set[str], within: float = PATIENCE) -> set[str]:
     """Waits until Envoy holds another leaf than `than`."""
 
     async def new() -> set[str]:
@@ -45,8 +45,9 @@ async def test_the_server_is_killed_and_comes_back(world: World) -> None:
 
 
 async def test_certificates_due_while_the_server_is_away_are_renewed_when_it_is_back(world: World) -> None:
-    await world.entry("front", "--x509-ttl", "12s")
-    await world.entry("back", "--x509-ttl", "12s")
+    lifetime = f"{min(await here(12.0), PATIENCE):.0f}s"  # half of it is there for the server to come back in
+    await world.entry("front", "--x509-ttl", lifetime)
+    await world.entry("back", "--x509-ttl", lifetime)
     pair = await world.pair()
     async with traffic(pair.url) as tally:
         await world.stack.server.kill()

@@ -154,7 +154,7 @@ async def test_two_trust_domains(profile: str, one_trusts: str, two_trusts: str,
                     """Both authorities, old and new, have come over."""
                     return (await other.cli("federation", "show", name)).json["x509_authorities"] >= 2
 
-                await eventually(knows, within=20)
+                await eventually(knows)
 
                 async def renewed(before: tuple[set[str], set[str]] = before) -> bool:
                     """Certificates of the new authority are in use on both sides by now."""
@@ -168,17 +168,17 @@ async def test_two_trust_domains(profile: str, one_trusts: str, two_trusts: str,
         assert tally.client_ids == {scene.one.id("front")}
 
         await scene.one.cli("federation", "delete", TWO, "--yes")
-        await eventually(lambda: cut(pair), within=10)
+        await eventually(lambda: cut(pair))
         await stays(lambda: cut(pair), during=2)
         await scene.federate(scene.one, scene.two)
-        await eventually(lambda: answered(pair), within=20)
+        await eventually(lambda: answered(pair))
 
         (entry,) = (await scene.two.cli("entry", "list")).json["entries"]
         await scene.two.cli("entry", "update", entry["id"], "--federates-with", "")
-        await eventually(lambda: cut(pair), within=10)
+        await eventually(lambda: cut(pair))
         await stays(lambda: cut(pair), during=2)
         await scene.two.cli("entry", "update", entry["id"], "--federates-with", ONE)
-        await eventually(lambda: answered(pair), within=20)
+        await eventually(lambda: answered(pair))
         for envoy in (pair.front, pair.back):
             envoy.child.check()
             assert sum((await envoy.admin.stats("sds[.].*[.]update_rejected")).values()) == 0
@@ -201,14 +201,14 @@ async def test_the_other_side_is_away_and_comes_back() -> None:
         async def failing() -> bool:
             return "cannot connect" in (await scene.one.cli("federation", "show", TWO)).json["problem"]
 
-        await eventually(failing, within=15)
+        await eventually(failing)
         assert await answered(pair)
         await scene.two.stack.start_server()
 
         async def well() -> bool:
             return (await scene.one.cli("federation", "show", TWO)).json["problem"] == ""
 
-        await eventually(well, within=20)
+        await eventually(well)
 
         newer = (await scene.one.stack.call("GET", f"/v1/federations/{TWO}/bundle")).json()
         file = scene.one.folder / "newer.json"
@@ -218,7 +218,7 @@ async def test_the_other_side_is_away_and_comes_back() -> None:
         async def refused() -> bool:
             return "older than" in (await scene.one.cli("federation", "show", TWO)).json["problem"]
 
-        await eventually(refused, within=15)
+        await eventually(refused)
         events = (await sds("audit", "tail", "--action", "federation.", "--output", "json", "--admin-socket",
                             str(scene.one.stack.admin_socket))).ok().json_lines  # fmt: skip
         assert [event["outcome"] for event in events][-1] == "refused"
@@ -255,9 +255,9 @@ async def test_a_relationship_that_ends_while_the_agent_is_away(protocol: SdsPro
         await scene.one.cli("entry", "update", entry["id"], "--federates-with", "")
         assert await answered(pair)
         await scene.one.stack.start_agent()
-        await eventually(lambda: cut(pair), within=30)
+        await eventually(lambda: cut(pair))
         await stays(lambda: cut(pair), during=2)
         await scene.one.cli("entry", "update", entry["id"], "--federates-with", TWO)
-        await eventually(lambda: answered(pair), within=20)
+        await eventually(lambda: answered(pair))
         for envoy in (pair.front, pair.back):
             assert sum((await envoy.admin.stats("sds[.].*[.]update_rejected")).values()) == 0

@@ -191,7 +191,7 @@ def check(mortal: Mortal) -> tuple[int, int]:
     return len(meant), len(recorded)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_killed_at_every_stage_of_issuing(mortal: Mortal) -> None:
     report = await kill_often(mortal, 12)
     assert report["killed"] == dict.fromkeys(Stage, 4)

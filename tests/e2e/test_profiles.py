@@ -67,7 +67,7 @@ async def test_an_entry_and_its_profile_change_under_a_running_agent() -> None:
                 leaf.subject.rfc4514_string()
             )
 
-        await eventually(follows, within=5)
+        await eventually(follows)
         refused = await sds(
             *("entry", "update", entry["id"], "--san", "ip:192.168.0.1"),
             *("--admin-socket", str(world.stack.admin_socket), "--output", "json"),

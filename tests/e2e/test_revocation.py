@@ -24,7 +24,7 @@ from sds.demo.stack import DemoError
 from tests.e2e.harness.cli import sds
 from tests.e2e.harness.sds_client import Svid, fetch, svid_of
 from tests.e2e.harness.thief import Thief
-from tests.e2e.harness.wait import eventually, stays
+from tests.e2e.harness.wait import eventually, here, stays
 from tests.e2e.harness.world import World, traffic
 from tests.e2e.harness.world import world as new_world
 from tests.e2e.test_authority_rotation import QUICK_AGENT, QUICK_SERVER
@@ -63,7 +63,7 @@ class Scene:
     async def refused_soon(self, thief: Thief) -> float:
         """Seconds until the next handshake was refused."""
         started = time.monotonic()
-        await eventually(lambda: thief.refused(self.port), within=WITHIN, every=0.01)
+        await eventually(lambda: thief.refused(self.port), within=await here(WITHIN), every=0.01)
         return time.monotonic() - started
 
     async def crls(self) -> dict[str, frozenset[str]]:
@@ -119,8 +119,8 @@ async def test_a_revoked_certificate_is_refused_within_a_second_and_nobody_else_
         await scene.refused_soon(thief)
         await stays(lambda: thief.refused(scene.port), during=0.5)
         # Who was robbed gets another certificate by itself, with another key, and goes on.
-        fresh = await eventually(lambda: _other(scene, thief), within=5)
-        await eventually(lambda: _served(fresh, scene.port), within=5)
+        fresh = await eventually(lambda: _other(scene, thief))
+        await eventually(lambda: _served(fresh, scene.port))
         assert tally.failed == 0, list(tally.failures)
     ((authority, serials),) = (await scene.crls()).items()
     assert serials == {thief.serial}
@@ -161,15 +161,15 @@ async def test_a_blocked_identity_gets_nothing_until_the_block_is_lifted(scene: 
     async with traffic(scene.url) as tally:
         revoked = await scene.revoke("--spiffe-id", probe, "--reason", "superseded")
         await scene.refused_soon(thief)
-        await eventually(lambda: _gets_nothing(scene), within=5)
+        await eventually(lambda: _gets_nothing(scene))
         with pytest.raises(DemoError, match=r"40[39]"):
             await world.stack.call("POST", "/v1/jwt:mint", {"spiffe_id": probe, "audience": ["x"]})
         listed = (await world.cli("block", "list", "--standing")).json["blocks"]
         assert [block["value"] for block in listed] == [probe]
         lifted = (await world.cli("block", "lift", revoked["block"]["id"], "--yes")).json
         assert lifted["released"] is False
-        fresh = await eventually(lambda: _soon(scene, thief), within=5)
-        await eventually(lambda: _served(fresh, scene.port), within=5)
+        fresh = await eventually(lambda: _soon(scene, thief))
+        await eventually(lambda: _served(fresh, scene.port))
         assert await thief.refused(scene.port), "what was revoked for good stays so"
         assert tally.failed == 0, list(tally.failures)
 
@@ -195,7 +195,7 @@ async def test_a_hold_is_given_back(scene: Scene) -> None:
     await scene.refused_soon(thief)
     lifted = (await scene.world.cli("block", "lift", held["block"]["id"], "--yes")).json
     assert lifted["released"] is True
-    await eventually(lambda: _served(thief, scene.port), within=WITHIN, every=0.01)
+    await eventually(lambda: _served(thief, scene.port), within=await here(WITHIN), every=0.01)
 
 
 async def test_a_revoked_key_is_never_certified_again(scene: Scene) -> None:
@@ -205,8 +205,8 @@ async def test_a_revoked_key_is_never_certified_again(scene: Scene) -> None:
     revoked = await scene.revoke("--key", sha256(spki).hexdigest(), "--reason", "key-compromise")
     assert revoked["blast_radius"]["certificates_total"] == 1
     await scene.refused_soon(thief)
-    fresh = await eventually(lambda: _other(scene, thief), within=5)
-    await eventually(lambda: _served(fresh, scene.port), within=5)
+    fresh = await eventually(lambda: _other(scene, thief))
+    await eventually(lambda: _served(fresh, scene.port))
 
 
 async def test_a_revoked_agent_is_cut_off_with_all_that_its_workloads_hold(scene: Scene) -> None:
@@ -221,7 +221,7 @@ async def test_a_revoked_agent_is_cut_off_with_all_that_its_workloads_hold(scene
         shown = (await scene.world.cli("agent", "show", scene.world.stack.agent_id)).json
         return not shown["connected"]
 
-    await eventually(away, within=5)
+    await eventually(away)
     serials = (await scene.world.cli("block", "show", revoked["block"]["id"])).json["revocations"]
     assert thief.serial in {one["serial"].lstrip("0") for one in serials}
     token = await sds(
@@ -247,8 +247,8 @@ async def test_lists_of_all_authorities_across_a_rotation_under_traffic() -> Non
             second = ran.ok().json_lines[-1]["authority_id"]
             assert (await scene.crls()).keys() == {first, second}
             await asyncio.sleep(1.0)
-            fresh = await eventually(lambda: _other(scene, thief), within=10)
-            await eventually(lambda: _served(fresh, scene.port), within=5)
+            fresh = await eventually(lambda: _other(scene, thief))
+            await eventually(lambda: _served(fresh, scene.port))
             await scene.revoke("--serial", fresh.serial)
             await scene.refused_soon(fresh)
             assert await thief.refused(scene.port)
@@ -270,12 +270,12 @@ async def test_a_revoked_authority_is_out_at_once_with_all_that_it_issued() -> N
         tried = (await world.cli("revoke", "--authority", before)).json
         assert any("active" in note for note in tried["blast_radius"]["notes"])
         await scene.revoke("--authority", before, "--reason", "ca-compromise")
-        await eventually(lambda: thief.refused(scene.port), within=5)
+        await eventually(lambda: thief.refused(scene.port))
         after = (await world.cli("ca", "show", "--kind", "x509")).json["authorities"]
         assert [(one["id"] == before, one["state"]) for one in after if one["state"] == "active"] == [(False, "active")]
-        fresh = await eventually(lambda: _soon(scene, thief), within=20)
-        await eventually(lambda: _served(fresh, scene.port), within=20)
-        await eventually(lambda: _front_works(scene), within=20)
+        fresh = await eventually(lambda: _soon(scene, thief))
+        await eventually(lambda: _served(fresh, scene.port))
+        await eventually(lambda: _front_works(scene))
 
 
 async def _front_works(scene: Scene) -> bool:

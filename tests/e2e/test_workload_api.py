@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness.wait import eventually
+from tests.e2e.harness.wait import PATIENCE, eventually
 from tests.e2e.harness.world import World
 
 pytestmark = pytest.mark.e2e
@@ -28,7 +28,7 @@ class Client:
         self.process = process
         self.said: list[dict[str, Any]] = []
 
-    async def until(self, wanted: Callable[[dict[str, Any]], bool], within: float = 20) -> dict[str, Any]:
+    async def until(self, wanted: Callable[[dict[str, Any]], bool], within: float = PATIENCE) -> dict[str, Any]:
         """The next line that is as `wanted`."""
         assert self.process.stdout is not None
         async with asyncio.timeout(within):
@@ -102,7 +102,7 @@ async def test_a_program_outlives_the_agent_and_is_served_again(world: World, ho
         await getattr(world.stack.agent, how)()
         await world.stack.start_agent()
         await world.rotate(entry, 1)
-        renewed = await program.until(lambda said: said["serials"] != first["serials"], within=40)
+        renewed = await program.until(lambda said: said["serials"] != first["serials"])
         assert renewed["verified"] == [True]
 
 
