@@ -99,11 +99,11 @@ async def test_three_generations_in_a_row_by_one_command_each_under_traffic() ->
     """Each time the two certificates are below different authorities for a while, and each side verifies the other."""
     async with running(QUICK_SERVER, QUICK_AGENT) as world:
         await world.entry("front", "--x509-ttl", "8s")
-        await world.entry("back", "--x509-ttl", "24s")
+        back = await world.entry("back", "--x509-ttl", "10m")  # it follows when it is told to, not by itself
         pair = await world.pair()
         async with traffic(pair.url) as http1, traffic(pair.url, http2=True) as http2:
             signed = [await active(world)]
-            for _ in range(3):
+            for generation in range(3):
                 events = await rotate(world)
                 assert [event["event"] for event in events if event["event"] != "gate"] == [
                     "started", "prepared", "activated", "done",
@@ -119,6 +119,7 @@ async def test_three_generations_in_a_row_by_one_command_each_under_traffic() ->
                 before = http1.requests
                 await asyncio.sleep(1.0)
                 assert http1.requests > before, "there is traffic while they differ"
+                await world.rotate(back, generation)
                 await moved(world, pair, signed[-1], http1, http2)
         await unharmed(pair, http1, http2)
         assert len(set(signed)) == 4
