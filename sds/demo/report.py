@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SecretReport:
+    """How often the secret was changed in Vault, and by sidecar how long after each change it was used first."""
+
+    changes: int
+    change_to_use_ms: Mapping[str, Sequence[float]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "secret_changes": self.changes,
+            "change_to_use_ms": {name: _summary(values) for name, values in self.change_to_use_ms.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +33,7 @@ class Report:
     distinct_serials: int
     push_to_ack_ms: Sequence[float]
     envoy_restarts: int
+    secret: SecretReport | None = None  # only with a Vault
 
     @property
     def passed(self) -> bool:
@@ -32,11 +47,9 @@ class Report:
             "failed": self.failed,
             "handshakes": self.handshakes,
             "distinct_serials": self.distinct_serials,
-            "push_to_ack_ms": {
-                "p50": _rounded(percentile(self.push_to_ack_ms, 0.50)),
-                "p99": _rounded(percentile(self.push_to_ack_ms, 0.99)),
-            },
+            "push_to_ack_ms": _summary(self.push_to_ack_ms),
             "envoy_restarts": self.envoy_restarts,
+            **(self.secret.to_json() if self.secret else {}),
         }
 
 
@@ -45,6 +58,10 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     if not values:
         return None
     return sorted(values)[max(ceil(share * len(values)) - 1, 0)]
+
+
+def _summary(values: Sequence[float]) -> dict[str, float | None]:
+    return {"p50": _rounded(percentile(values, 0.50)), "p99": _rounded(percentile(values, 0.99))}
 
 
 def _rounded(milliseconds: float | None) -> float | None:

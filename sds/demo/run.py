@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,10 +17,13 @@ from rich.console import Console
 from rich.live import Live
 
 from sds.clock import Clock, SystemClock
+from sds.demo.changing import Changing, told
 from sds.demo.errors import DemoError
 from sds.demo.observe import Observer
+from sds.demo.report import Report
 from sds.demo.scene import BACK, FRONT, Scene, scene
 from sds.demo.traffic import Tally, Traffic
+from sds.demo.vault import FIELD, MOUNT, PATH
 from sds.demo.view import Frame, render, summary, whats_next
 
 _LOOK_EVERY = 0.25  # seconds
@@ -35,6 +38,7 @@ class DemoOptions:
     rotations: int | None = None
     as_json: bool = False
     lifetime: timedelta = timedelta(seconds=10)
+    vault: bool = False
 
 
 def main(options: DemoOptions) -> int:
@@ -51,6 +55,7 @@ class _Demo:
     clock: Clock
     tally: Tally = field(default_factory=Tally)
     refused: bool = False
+    changing: Changing | None = None
     out: Console = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +68,10 @@ class _Demo:
         try:
             async with AsyncExitStack() as cleanup:
                 with self._starting():
-                    stage = await cleanup.enter_async_context(scene(self.options.lifetime, self._say))
+                    playing = scene(self.options.lifetime, self._say, with_vault=self.options.vault)
+                    stage = await cleanup.enter_async_context(playing)
+                if stage.vault:
+                    self.changing = Changing(stage.vault, self.options.lifetime, self.clock)
                 observer = Observer(stage, self.tally)
                 self.refused = await stage.refused()
                 if self.refused:
@@ -93,7 +101,7 @@ class _Demo:
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()  # Ctrl-C ends the watching, not the report and the cleaning up
-        report = observer.report()
+        report = self._report(observer)
         if problem:
             self.out.print(problem, style="bold red", soft_wrap=True)
         if not self.refused:
@@ -107,7 +115,8 @@ class _Demo:
 
     @asynccontextmanager
     async def _traffic(self, url: str) -> AsyncIterator[None]:
-        task = asyncio.create_task(Traffic(url, self.tally).run())
+        check = self.changing.check if self.changing else None
+        task = asyncio.create_task(Traffic(url, self.tally, check=check).run())
         try:
             yield
         finally:
@@ -122,8 +131,10 @@ class _Demo:
             self.out.print(whats_next(str(stage.stack.sds_socket), _hints(stage)), soft_wrap=True)
         rotated, at = 0, began
         with Live(console=self.out, auto_refresh=False) if show else nullcontext() as live:
-            while self.options.rotations is None or observer.report().rotations < self.options.rotations:
+            while not self._reached(self._report(observer)):
                 await observer.look()
+                if self.changing:
+                    await self.changing.step()
                 now = self.clock.monotonic()
                 if live is not None:
                     live.update(render(self._frame(stage, observer, now - began)), refresh=True)
@@ -133,7 +144,25 @@ class _Demo:
                         self._say(f"rotation {rotated}: {self.tally.requests} requests, {self.tally.failed} failed")
                 elif now - at > _STALLED_AFTER * self.options.lifetime.total_seconds():
                     raise DemoError(f"Nothing rotated for {now - at:.0f} s. The logs are in {stage.folder}")
+                if not show:
+                    self._tell()
                 await asyncio.sleep(_LOOK_EVERY)
+        if not show:
+            self._tell()  # the last ones, too
+
+    def _tell(self) -> None:
+        """Say which changes of the secret have arrived, where no picture shows them."""
+        for change in self.changing.news() if self.changing else ():
+            self._say(f"{told(change)}; {self.tally.requests} requests, {self.tally.failed} failed")
+
+    def _report(self, observer: Observer) -> Report:
+        report = observer.report()
+        return replace(report, secret=self.changing.report()) if self.changing else report
+
+    def _reached(self, report: Report) -> bool:
+        """Whether there were as many rotations as were asked for, and as many changes of the secret."""
+        goal = self.options.rotations
+        return goal is not None and report.rotations >= goal and (not report.secret or report.secret.changes >= goal)
 
     def _frame(self, stage: Scene, observer: Observer, elapsed: float) -> Frame:
         return Frame(
@@ -141,35 +170,49 @@ class _Demo:
             elapsed=timedelta(seconds=elapsed),
             lifetime=self.options.lifetime,
             sidecars=observer.sidecars,
-            report=observer.report(),
+            report=self._report(observer),
             failures=tuple(self.tally.failures),
             refusal=f"{FRONT} asks for {stage.stack.id(BACK)} too and gets nothing",
             refused=self.refused,
             goal=self.options.rotations,
             socket=str(stage.stack.sds_socket),
             hints=_hints(stage),
+            secret=self.changing.view() if self.changing else None,
         )
 
 
 def _hints(stage: Scene) -> list[tuple[str, str]]:
-    """Commands to type in another terminal, and what for."""
-    sds, envoy = _command(), stage.front
+    """Commands to type in another terminal, and what for; few enough for a terminal of 24 lines."""
+    sds, envoy = _command("sds"), stage.front
+    server = (f"export SDS_ADMIN_SOCKET={stage.stack.admin_socket}", "")
+    streams = (f"{sds} agent streams", "who holds what")
+    request = (f"curl -i {stage.url}", "a request of your own")
+    if stage.vault:
+        bao = _command("bao") if shutil.which(_command("bao")) else str(stage.vault.binary)
+        return [
+            server,
+            streams,
+            (f"export BAO_ADDR={stage.vault.url}", ""),
+            (f"export BAO_TOKEN=$(cat {stage.vault.token_file})", ""),
+            (f"{bao} kv put -mount={MOUNT} {PATH} {FIELD}=mine", "a value of your own"),
+            request,
+        ]
     return [
-        (f"export SDS_ADMIN_SOCKET={stage.stack.admin_socket}", ""),
+        server,
         (f"export SDS_AGENT_ADMIN_SOCKET={stage.stack.agent_admin_socket}", ""),
-        (f"{sds} agent streams", "who holds what"),
+        streams,
         (f"{sds} agent explain --pid {envoy.child.pid}", "why it gets what it gets"),
         (f"{sds} audit tail", "what was decided"),
-        (f"curl -i {stage.url}", "a request of your own"),
+        request,
         (f"curl --unix-socket {envoy.admin.socket} http://envoy/certs", ""),
     ]
 
 
-def _command() -> str:
-    """How this program is called: `sds` where that is on PATH, else its file."""
-    if shutil.which("sds"):
-        return "sds"
-    script = Path(sys.executable).with_name("sds")
+def _command(name: str) -> str:
+    """How a program of this installation is called: by its name where that is on PATH, else by its file."""
+    if shutil.which(name):
+        return name
+    script = Path(sys.executable).with_name(name)
     with suppress(ValueError):
         return str(script.relative_to(Path.cwd()))
     return str(script)

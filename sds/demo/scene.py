@@ -13,13 +13,16 @@ from pathlib import Path
 
 import httpx
 
+from sds.demo.changes import Changes
 from sds.demo.envoy import Envoy, find_envoy, own_binary
-from sds.demo.envoy_config import Back, Front, SdsProtocol, SdsSource, back, front
+from sds.demo.envoy_config import Back, Config, Front, SdsProtocol, SdsSource, back, front
 from sds.demo.errors import DemoError
 from sds.demo.ports import LOOPBACK, free_ports
 from sds.demo.stack import Stack
+from sds.demo.vault import FIELD, MOUNT, PATH, Vault, find_vault, vault
 
 FRONT, BACK = "frontend", "backend"
+SECRET = "partner/api-key"  # noqa: S105 # its name
 _IMPOSTOR = "/as-backend"
 _LONGEST_SOCKET = "/agent/relay/0000000000.sock"  # what the longest socket path may add to the folder's
 _SUN_PATH = 107  # bytes of a Unix socket's path, without the final zero
@@ -29,7 +32,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that runs. `url` is the front's plain-HTTP side."""
+    """Everything that runs. `url` is the front's plain-HTTP side; `vault` is None where none was asked for."""
 
     folder: Path
     stack: Stack
@@ -37,6 +40,7 @@ class Scene:
     back: Envoy
     url: str
     back_port: int
+    vault: Vault | None = None
 
     @property
     def envoys(self) -> dict[str, Envoy]:
@@ -51,15 +55,20 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(lifetime: timedelta, say: Say) -> AsyncIterator[Scene]:
+async def scene(lifetime: timedelta, say: Say, *, with_vault: bool = False) -> AsyncIterator[Scene]:
     """Start everything in a new folder, and end and remove all of it afterwards. Raises DemoError.
 
     `say` is told each step when it is done.
     """
-    envoy = find_envoy()
+    envoy, vault_binary = find_envoy(), find_vault() if with_vault else None
     async with AsyncExitStack() as cleanup:
         folder = _folder(cleanup)
+        safe = None
+        if vault_binary:
+            safe = await cleanup.enter_async_context(vault(vault_binary, folder / "vault", Changes.value(0)))
+            say(f"vault: OpenBao in dev mode, pid {safe.child.pid}, with a secret at {MOUNT}/{PATH}")
         stack = Stack(folder, agent_name="demo", agent_env={"SDS_AGENT_UPSTREAM__REPORT_INTERVAL": "200ms"})
+        stack.server_env = safe.server_env if safe else {}
         cleanup.push_async_callback(stack.stop)
         await stack.start_server()
         say(f"server: its own CA for {stack.trust_domain}, SQLite, admin API on a Unix socket")
@@ -70,7 +79,10 @@ async def scene(lifetime: timedelta, say: Say) -> AsyncIterator[Scene]:
             selectors = [f"unix:uid:{os.geteuid()}", f"unix:path:{binary}"]
             await stack.create_entry(name, selectors, x509_ttl=int(lifetime.total_seconds()), owner="demo")
         say(f"entries: {FRONT} and {BACK}, each for its own binary alone, certificates live {lifetime.seconds} s")
-        yield await _start_envoys(cleanup, stack, binaries, say)
+        if safe:
+            await _grant_secret(stack)
+            say(f"secret: {SECRET} comes from Vault and is granted to {FRONT} and {BACK}; nobody else has it")
+        yield await _start_envoys(cleanup, stack, binaries, say, safe)
 
 
 def _folder(cleanup: AsyncExitStack) -> Path:
@@ -82,10 +94,18 @@ def _folder(cleanup: AsyncExitStack) -> Path:
     raise DemoError(f"{folder} is too long a path for Unix sockets; set TMPDIR to a shorter one")
 
 
-async def _start_envoys(cleanup: AsyncExitStack, stack: Stack, binaries: dict[str, Path], say: Say) -> Scene:
+async def _grant_secret(stack: Stack) -> None:
+    """Define it, and let both sidecars have it."""
+    source = {"backend": "kv", "mount": MOUNT, "path": PATH, "fields": {"": FIELD}}
+    await stack.call("POST", "/v1/secrets", {"name": SECRET, "kind": "generic", "source": source, "owner": "demo"})
+    for name in (FRONT, BACK):
+        await stack.call("POST", "/v1/grants", {"secret": SECRET, "spiffe_id": stack.id(name)})
+
+
+def _configs(stack: Stack, port: int, back_port: int, credential: str) -> dict[str, Config]:
+    """By name, in the order in which they start."""
     folder, socket = stack.folder, str(stack.sds_socket)
-    port, back_port = free_ports(2)
-    configs = {
+    return {
         BACK: back(
             Back(
                 BACK,
@@ -93,6 +113,7 @@ async def _start_envoys(cleanup: AsyncExitStack, stack: Stack, binaries: dict[st
                 back_port,
                 [stack.id(FRONT)],
                 SdsSource(socket, SdsProtocol.DELTA, stack.id(BACK)),
+                credential=credential,
             )
         ),
         FRONT: front(
@@ -104,18 +125,29 @@ async def _start_envoys(cleanup: AsyncExitStack, stack: Stack, binaries: dict[st
                 [stack.id(BACK)],
                 SdsSource(socket, SdsProtocol.SOTW, stack.id(FRONT)),
                 others={_IMPOSTOR: stack.id(BACK)},
+                credential=credential,
             )
         ),
     }
-    envoys: dict[str, Envoy] = {}
-    for name, config in configs.items():
+
+
+async def _start_envoys(
+    cleanup: AsyncExitStack, stack: Stack, binaries: dict[str, Path], say: Say, safe: Vault | None
+) -> Scene:
+    folder, envoys = stack.folder, dict[str, Envoy]()
+    port, back_port = free_ports(2)
+    credential = SECRET if safe else ""
+    for name, config in _configs(stack, port, back_port, credential).items():
         envoys[name] = await Envoy.start(binaries[name], config, folder, name)
         cleanup.push_async_callback(envoys[name].stop)
         await envoys[name].ready()
-        if not (await envoys[name].admin.secrets()).get(stack.id(name)):
-            raise DemoError(f"The {name} Envoy got no certificate; {folder}/agent.log ends with:\n{_agent_tail(stack)}")
-        say(f"{name}: Envoy, pid {envoys[name].child.pid}, has its certificate by SDS")
-    return Scene(folder, stack, envoys[FRONT], envoys[BACK], f"http://{LOOPBACK}:{port}/", back_port)
+        held = await envoys[name].admin.secrets()
+        wanted = {stack.id(name): "certificate"} | ({SECRET: "secret"} if safe else {})
+        for secret, what in wanted.items():
+            if not held.get(secret):
+                raise DemoError(f"The {name} Envoy got no {what}; {folder}/agent.log ends with:\n{_agent_tail(stack)}")
+        say(f"{name}: Envoy, pid {envoys[name].child.pid}, has its {' and its '.join(wanted.values())} by SDS")
+    return Scene(folder, stack, envoys[FRONT], envoys[BACK], f"http://{LOOPBACK}:{port}/", back_port, safe)
 
 
 def _agent_tail(stack: Stack) -> str:

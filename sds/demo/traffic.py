@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -42,14 +43,27 @@ class Tally:
 
 
 class Traffic:
-    """Sends `rate` requests a second over `workers` connections until it is cancelled."""
+    """Sends `rate` requests a second over `workers` connections until it is cancelled.
 
-    def __init__(self, url: str, tally: Tally, *, rate: float = 100.0, workers: int = 4, http2: bool = False) -> None:
+    `check` is shown the headers of each answer and says what is wrong with them, or "".
+    """
+
+    def __init__(
+        self,
+        url: str,
+        tally: Tally,
+        *,
+        rate: float = 100.0,
+        workers: int = 4,
+        http2: bool = False,
+        check: Callable[[Mapping[str, str]], str] | None = None,
+    ) -> None:
         self._url = url
         self._tally = tally
         self._pause = workers / rate
         self._workers = workers
         self._http2 = http2
+        self._check = check
         self._certificate: tuple[str, str] = ("", "")
 
     async def run(self) -> None:
@@ -75,6 +89,9 @@ class Traffic:
             return
         if answer.status_code != 200:
             self._tally.fail(f"{answer.status_code}: {answer.text[:200]}")
+            return
+        if self._check is not None and (wrong := self._check(answer.headers)):
+            self._tally.fail(wrong)
             return
         _count(self._tally.client_serials, normal_serial(answer.headers.get(CLIENT_SERIAL_HEADER, "")))
         _count(self._tally.server_serials, self._server_serial(answer.headers.get(SERVER_CERTIFICATE_HEADER, "")))

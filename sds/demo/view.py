@@ -11,8 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sds.demo.changes import SecretView
 from sds.demo.observe import SidecarView
-from sds.demo.report import Report, percentile
+from sds.demo.report import Report, SecretReport, percentile
 
 _BAR = 8  # cells
 _OK, _BAD, _DIM = "green", "bold red", "dim"
@@ -33,6 +34,7 @@ class Frame:
     goal: int | None
     socket: str
     hints: Sequence[tuple[str, str]]
+    secret: SecretView | None = None
 
 
 def render(frame: Frame) -> RenderableType:
@@ -42,6 +44,7 @@ def render(frame: Frame) -> RenderableType:
         Text(),
         Padding(_sidecars(frame), (0, 0, 0, 1)),
         Text(),
+        *([_secret(frame.secret, [s.name for s in frame.sidecars])] if frame.secret else []),
         _traffic(frame),
         _refusal(frame),
     ]
@@ -93,6 +96,27 @@ def _expiry(not_after: datetime | None, now: datetime, lifetime: timedelta) -> T
     return Text.assemble(f"{left:6.1f} s\n", ("━" * filled, style), ("━" * (_BAR - filled), "grey30"))
 
 
+def _secret(secret: SecretView, sidecars: Sequence[str]) -> Text:
+    """What is in Vault, and for each sidecar what it uses and how long after the change it did."""
+    last = secret.last
+    lines = Text.assemble(
+        (" Vault ", "bold"),
+        (f" {secret.place}  ", _DIM),
+        *_figure(f"{secret.done}", "change" if secret.done == 1 else "changes"),
+    )
+    if last is not None:
+        lines.append(f" newest: {last.value}", "cyan")
+    for name in sidecars:
+        value = secret.in_use.get(name, "-")
+        after = last.used.get(name) if last is not None and last.value == value else None
+        lines.append(f"\n   {name:<10} uses ").append(value, "cyan")
+        if after is not None:
+            lines.append(f"  {after:.2f} s after its change in Vault", _DIM)
+        elif last is not None and name not in last.used:
+            lines.append(f"  {last.value} is on its way", "yellow")
+    return lines
+
+
 def _traffic(frame: Frame) -> Text:
     report = frame.report
     rate = report.requests / max(frame.elapsed.total_seconds(), 0.1)
@@ -126,7 +150,7 @@ def whats_next(socket: str, hints: Sequence[tuple[str, str]]) -> Group:
     """Where sidecars connect, and what to type; each command on a line of its own, so that it can be copied whole."""
     lines = [Text.assemble((" Sidecars connect at ", _DIM), socket), Text(" In another terminal:", style=_DIM)]
     for command, what_for in hints:
-        line = Text(f"   {command}", overflow="fold")
+        line = Text(f"   {command}")
         lines.append(line.append(f"  # {what_for}", style=_DIM) if what_for else line)
     return Group(*lines, Text(" Ctrl-C ends it and removes all of it.", style=_DIM))
 
@@ -140,4 +164,14 @@ def summary(report: Report, elapsed: timedelta) -> Text:
         f"{report.requests:,} requests, {report.failed} failed, {report.handshakes:,} handshakes, ",
         f"{report.distinct_serials} certificates used, {report.envoy_restarts} restarts, ",
         f"{_milliseconds(report.push_to_ack_ms)} from push to ACK",
+        _secret_summary(report.secret),
     )
+
+
+def _secret_summary(secret: SecretReport | None) -> str:
+    if secret is None:
+        return ""
+    used = "".join(
+        f", {_milliseconds(values)} until {name} used it" for name, values in secret.change_to_use_ms.items()
+    )
+    return f"; {secret.changes} changes of the secret in Vault{used}"

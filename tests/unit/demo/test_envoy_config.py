@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,18 @@ def test_envoy_accepts_both_sides(protocol: SdsProtocol, tmp_path: Path) -> None
         "f", "/tmp/f.sock", 1, 2, ["spiffe://example.org/b"], source, others={"/other": "spiffe://example.org/o"}
     )
     other = Back("b", "/tmp/b.sock", 2, ["spiffe://example.org/f"], source, others={3: "spiffe://example.org/o"})
-    validate(front(one), tmp_path)
-    validate(back(other), tmp_path)
+    for secret in ("", "partner/api-key"):
+        validate(front(replace(one, credential=secret)), tmp_path)
+        validate(back(replace(other, credential=secret)), tmp_path)
+
+
+def test_without_a_secret_there_is_no_filter_for_one() -> None:
+    source = SdsSource("/tmp/s.sock")
+    one, other = Front("f", "/tmp/f.sock", 1, 2, ["x"], source), Back("b", "/tmp/b.sock", 2, ["x"], source)
+    for config in (front(one), back(other)):
+        assert "credential" not in json.dumps(config)
+    for config in (front(replace(one, credential="partner/key")), back(replace(other, credential="partner/key"))):
+        assert "credential_injector" in json.dumps(config)
 
 
 def test_each_side_names_whom_it_lets_in(tmp_path: Path) -> None:

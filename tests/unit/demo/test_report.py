@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sds.demo.report import Report, percentile
+from sds.demo.report import Report, SecretReport, percentile
 
 GOOD = Report(3, 100, 0, 20, 8, (1.0, 2.0, 9.0), 0)
 
@@ -20,6 +20,14 @@ def test_the_keys_are_the_promised_ones() -> None:
         "distinct_serials": 8,
         "push_to_ack_ms": {"p50": 2.0, "p99": 9.0},
         "envoy_restarts": 0,
+    }
+
+
+def test_with_a_vault_there_are_two_more() -> None:
+    secret = SecretReport(2, {"frontend": (900.0, 1100.0), "backend": ()})
+    assert replace(GOOD, secret=secret).to_json() == GOOD.to_json() | {
+        "secret_changes": 2,
+        "change_to_use_ms": {"frontend": {"p50": 900.0, "p99": 1100.0}, "backend": {"p50": None, "p99": None}},
     }
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import httpx
 import pytest
 
@@ -30,3 +32,16 @@ async def test_everything_but_an_answer_counts_as_failed(answer: httpx.Response 
         await Traffic("http://front/", tally).once(client)
     assert (tally.requests, tally.failed, list(tally.failures)) == (1, 1, [said])
     assert tally.distinct_serials == 0
+
+
+async def test_an_answer_that_does_not_show_what_it_should_counts_as_failed() -> None:
+    tally, shown = Tally(), list[str]()
+
+    def check(headers: Mapping[str, str]) -> str:
+        shown.append(headers["x-value"])
+        return "a wrong value"
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers={"x-value": "1"}))
+    async with httpx.AsyncClient(transport=transport) as client:
+        await Traffic("http://front/", tally, check=check).once(client)
+    assert (shown, tally.failed, list(tally.failures)) == (["1"], 1, ["a wrong value"])
