@@ -46,8 +46,9 @@ class WantingAgent:
         key = generate(KeyType("ecdsa-p256"))
         tls = grpc.ssl_channel_credentials(self._roots)
         async with grpc.aio.secure_channel(f"{LOOPBACK}:{self._stack.ports[1]}", tls, _OPTIONS) as channel:
+            stub: Any = node_pb2_grpc.NodeAttestationStub(channel)  # type: ignore[no-untyped-call]
             asked = node_pb2.AttestRequest(type="join_token", payload=token["token"].encode(), csr=build_csr(key))
-            svid = (await node_pb2_grpc.NodeAttestationStub(channel).Attest(asked, timeout=30)).svid
+            svid = (await stub.Attest(asked, timeout=30)).svid
         self._key = to_pkcs8_pem(key).reveal()
         chain = [load_der_x509_certificate(one).public_bytes(Encoding.PEM) for one in svid.certificate_chain]
         self._chain = b"".join(chain)
@@ -56,7 +57,8 @@ class WantingAgent:
         """Open the stream and say all of them; returns when they were said, not when they are met."""
         tls = grpc.ssl_channel_credentials(self._roots, self._key, self._chain)
         self._channel = grpc.aio.secure_channel(f"{LOOPBACK}:{self._stack.ports[0]}", tls, _OPTIONS)
-        self._call = node_pb2_grpc.NodeStub(self._channel).WatchSecrets()
+        stub: Any = node_pb2_grpc.NodeStub(self._channel)  # type: ignore[no-untyped-call]
+        self._call = stub.WatchSecrets()
         self._reader = asyncio.create_task(self._read(), name="reader of the agent")
         for start in range(0, len(wants), _WANTS_PER_MESSAGE):
             some = wants[start : start + _WANTS_PER_MESSAGE]

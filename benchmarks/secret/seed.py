@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from attestation.entry import EntrySpec
@@ -65,9 +66,9 @@ async def sow(stack: Stack, plan: Plan) -> None:
     try:
         parent = SpiffeId.parse(plan.parent)
         for entries in _chunks(list(plan.entries.items())):
-            await _write(store, lambda uow, some=entries: _entries(uow, stack, parent, some))
+            await _write(store, partial(_entries, stack, parent, entries))
         for secrets in _chunks(plan.secrets):
-            await _write(store, lambda uow, some=secrets: _secrets(uow, versions, some))
+            await _write(store, partial(_secrets, versions, secrets))
     finally:
         await store.close()
 
@@ -81,13 +82,13 @@ async def _write(store: Store, work: Callable[[UnitOfWork], None]) -> None:
     await store.write(audited)
 
 
-def _entries(uow: UnitOfWork, stack: Stack, parent: SpiffeId, some: Sequence[tuple[str, str]]) -> None:
+def _entries(stack: Stack, parent: SpiffeId, some: Sequence[tuple[str, str]], uow: UnitOfWork) -> None:
     for number, (entry_id, path) in enumerate(some):
         selectors = parse_selectors([f"unix:uid:{100_000 + number}", f"unix:path:/bin/{path}"])
         uow.entries.create(EntrySpec(SpiffeId.parse(stack.id(path)), parent, selectors), entry_id)
 
 
-def _secrets(uow: UnitOfWork, versions: SealedVersions, some: Sequence[Planned]) -> None:
+def _secrets(versions: SealedVersions, some: Sequence[Planned], uow: UnitOfWork) -> None:
     for planned in some:
         secret = uow.secrets.create(SecretSpec(planned.name, SecretKind.GENERIC, planned.source), os.urandom(16).hex())
         if planned.value:
