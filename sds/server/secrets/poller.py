@@ -125,7 +125,7 @@ class SecretPoller:
 
     def _key(self, slot: Slot) -> GroupKey | None:
         """None: this one need not be asked for."""
-        if slot.receiver is not None:
+        if slot.receiver is not None or slot.first:
             return None
         backend = self._asked(slot.secret)
         if backend is None:

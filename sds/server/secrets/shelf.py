@@ -143,7 +143,7 @@ class Shelf:
 
     def compare(self, slot: Slot, answer: str | SecretError | None, now: datetime) -> None:
         """What the source says it would give now: a version, why it gives none, or nothing at all (None)."""
-        if not self._alive(slot):
+        if not self._alive(slot) or slot.first:
             return
         if isinstance(answer, SecretError):
             self._failed(slot, Problem.of(answer), now)

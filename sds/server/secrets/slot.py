@@ -90,6 +90,11 @@ class Slot:
     def key(self) -> Key:
         return self.secret.id, self.receiver
 
+    @property
+    def first(self) -> bool:
+        """It is being fetched for the first time: there is nothing yet that a look could compare."""
+        return self.task is not None and not self.seen
+
     def state(self) -> SecretState:
         """How it stands, for operators."""
         held, problem = self.held, self.problem

@@ -104,3 +104,24 @@ async def test_nobody_is_asked_for_what_nobody_wants() -> None:
         await step(kit, poller, 0.1)
     assert kit.embedded.asked == []
     await kit.shelf.close()
+
+
+async def test_what_is_being_fetched_for_the_first_time_is_not_looked_at_meanwhile() -> None:
+    """Many that are wanted at once would cost twice the requests."""
+    kit = Kit()
+    poller = await wanting(kit)
+    kit.embedded.put("s", "1")
+    kit.embedded.gate.clear()
+    slot = kit.shelf.hold(make_secret("s"), WEB, User())
+    await until(lambda: kit.embedded.fetches)
+    for _ in range(100):
+        await step(kit, poller, 0.1)
+    assert kit.embedded.asked == []
+    kit.shelf.compare(slot, "1", kit.clock.now())
+    kit.embedded.gate.set()
+    await until(lambda: slot.held and slot.task is None)
+    assert len(kit.embedded.fetches) == 1
+    for _ in range(30):
+        await step(kit, poller, 0.1)
+    assert kit.embedded.asked, "from then on it is"
+    await kit.shelf.close()
