@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 
 from sds.clock import Clock, SystemClock
 from sds.demo.changing import Changing, told
@@ -79,7 +80,7 @@ class _Demo:
                 began = self.clock.monotonic()
                 return await self._play(stage, observer, began)
         except (DemoError, OSError) as problem:
-            self.out.print(f"[bold red]sds demo:[/] {problem}", markup=True, soft_wrap=True)
+            self.out.print(f"[bold red]sds demo:[/] {escape(str(problem))}", markup=True, soft_wrap=True)
             return EXIT_FAILED
 
     def _starting(self) -> AbstractContextManager[object]:

