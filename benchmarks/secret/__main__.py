@@ -49,10 +49,11 @@ def run(part: str, given: argparse.Namespace) -> dict[str, object]:
 
 
 def polled(count: int, given: argparse.Namespace) -> Iterator[dict[str, object]]:
+    times = polling.Times(given.budget, given.fill, given.window)
     for layout in given.layouts:
         with room() as folder, running_kv(folder) as kv:
             print(f"measuring: {count} secrets {layout}", file=sys.stderr)
-            yield asyncio.run(polling.measure(folder, kv, layout, count, given.window))
+            yield asyncio.run(polling.measure(folder, kv, layout, count, times))
 
 
 def main() -> None:
@@ -69,6 +70,8 @@ def main() -> None:
     parser.add_argument("--polled", type=int, nargs="+", default=[250, 10_000])
     parser.add_argument("--layouts", nargs="+", choices=polling.LAYOUTS, default=list(polling.LAYOUTS))
     parser.add_argument("--window", type=float, default=15.0, help="polling: seconds of each measurement")
+    parser.add_argument("--fill", type=float, default=15.0, help="polling: seconds to wait for all values before that")
+    parser.add_argument("--budget", type=float, default=50.0, help="polling: vault.requests_per_second of the server")
     given = parser.parse_args()
     for part in PARTS if given.part == "all" else (given.part,):
         print(json.dumps({"benchmark": f"secret {part}", **run(part, given), "machine": facts()}, indent=2), flush=True)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.secret.agent import WantingAgent
@@ -28,14 +29,23 @@ def place(layout: str, number: int) -> str:
     return f"{layout}/{number}/value" if layout == "apart" else f"{layout}/{number // FOLDER}/{number}"
 
 
-async def measure(folder: Path, kv: Kv, layout: str, secrets: int, window: float) -> dict[str, object]:
-    """Of `window` seconds. Where not all values can be fetched within the budget by then, it says how many were."""
+@dataclass(frozen=True, slots=True)
+class Times:
+    """`budget`: requests a second; `fill`: how long all values are waited for, and `window`: what is measured then."""
+
+    budget: float
+    fill: float
+    window: float
+
+
+async def measure(folder: Path, kv: Kv, layout: str, secrets: int, times: Times) -> dict[str, object]:
+    """Where not all values can be fetched within the budget in time, it says how many were."""
     paths = [place(layout, number) for number in range(secrets)]
     with ThreadPoolExecutor(WRITERS) as pool:
         await asyncio.gather(
             *(asyncio.get_running_loop().run_in_executor(pool, kv.write, path, "value") for path in paths)
         )
-    stack = Stack(folder, server_env=kv.env)
+    stack = Stack(folder, server_env=kv.env | {"SDS_SERVER_VAULT__REQUESTS_PER_SECOND": str(times.budget)})
     agent = WantingAgent(stack, AGENT)
     try:
         await start_server(stack)
@@ -47,21 +57,22 @@ async def measure(folder: Path, kv: Kv, layout: str, secrets: int, window: float
         await sow(stack, made)
         await start_server(stack)
         await agent.join()
-        return {"layout": layout, "secrets": secrets} | await _watched(stack, agent, secrets, window)
+        found = await _watched(stack, agent, secrets, times)
+        return {"layout": layout, "secrets": secrets, "budget": times.budget, **found}
     finally:
         await agent.close()
         await stack.stop()
 
 
-async def _watched(stack: Stack, agent: WantingAgent, secrets: int, window: float) -> dict[str, object]:
+async def _watched(stack: Stack, agent: WantingAgent, secrets: int, times: Times) -> dict[str, object]:
     wants = [(ENTRY, f"polling/{number}") for number in range(secrets)]
     start = time.monotonic()
     await agent.want(wants)
     filled: float | None = None
     with suppress(TimeoutError):
-        filled = await agent.until(wants, start, window) - start
+        filled = await agent.until(wants, start, times.fill) - start
     before, begun = await metrics(stack), time.monotonic()
-    await asyncio.sleep(window)
+    await asyncio.sleep(times.window)
     after, seconds = await metrics(stack), time.monotonic() - begun
 
     def rate(name: str) -> float:
