@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +16,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from sds.demo.ports import LOOPBACK
 from tests.e2e.harness.sds_client import channel
 from tests.e2e.harness.wait import eventually
-from tests.e2e.harness.world import World
+from tests.e2e.harness.world import PYTHON, World
 from tests.fakes.sds_clients import EnvoyDelta, EnvoySotw
 from tests.fakes.vault_client import token_file
 from tests.fakes.vault_relay import SlowRelay, slow_relay
@@ -111,10 +113,8 @@ class Chaos:
                 await self.vault.write(f"{self.mount(name)}/data/{name}", {"data": {"key": value}})
 
     async def put(self, value: str) -> None:
-        file = self.world.folder / "value"
-        file.touch(mode=0o600)
-        file.write_text(value)
-        await self.world.cli("secret", "put", EMBEDDED, "--file", str(file))
+        fields = {"": base64.b64encode(value.encode()).decode()}
+        await self.world.stack.call("PUT", f"/v1/secrets/{EMBEDDED}:value", {"fields": fields})
 
     def mount(self, name: str) -> str:
         return self.narrow if name in self.in_narrow else self.steady
@@ -216,7 +216,7 @@ async def chaos(world: World, vault: VaultServer, *, by_role: bool = False) -> A
         where = {"SDS_SERVER_VAULT__ADDRESS": f"https://{LOOPBACK}:{relay.port}"}
         world.stack.server_env = where | auth | _QUICK | {"SDS_SERVER_VAULT__CA_FILE": str(vault.ca_file)}
         await world.start()
-        await world.own_entry("test")
+        await world.stack.create_entry("test", [f"unix:uid:{os.geteuid()}", f"unix:path:{PYTHON}"])
         made = Chaos(world, vault, relay, narrow, steady)
         await made.define()
         for kind in (EnvoySotw, EnvoyDelta):
