@@ -14,7 +14,8 @@ from cryptography import x509
 
 from sds.demo.envoy_config import SdsProtocol
 from sds.demo.ports import LOOPBACK, free_ports
-from tests.contract.secrets.pki import issuing_mount
+from tests.contract.secrets.pki import ROLE, issuing_mount
+from tests.e2e.harness.sds_client import mosn, svid_of
 from tests.e2e.harness.secret_envoys import gateway
 from tests.e2e.harness.vault_chaos import auth_by_file
 from tests.e2e.harness.wait import PATIENCE, eventually, here
@@ -116,3 +117,31 @@ async def test_a_gateway_s_certificate_is_renewed_before_it_ends(
     assert (await world.cli("audit", "tail", "--action", "secret.problem")).json_lines == []
     for log in world.folder.glob("*.log"):
         assert b"PRIVATE KEY" not in log.read_bytes()
+
+
+async def test_a_server_that_starts_without_vault_has_the_certificate_that_was_issued(
+    empty_world: World, vault_shared: VaultServer
+) -> None:
+    """It lies in the database, sealed; nobody needs Vault for it before it is to be renewed."""
+    world, (nowhere,) = empty_world, free_ports(1)
+    mount = await asyncio.to_thread(issuing_mount, vault_shared)
+    policy = vault_shared.policy(f'path "{mount}/issue/{ROLE}" {{ capabilities = ["update"] }}')
+    auth = auth_by_file(world.folder, vault_shared.token(policy))
+    world.stack.server_env = {"SDS_SERVER_VAULT__ADDRESS": vault_shared.url, **auth}
+    await world.start()
+    await world.own_entry("gateway")
+    source = ("--from", "pki", "--mount", mount, "--role", ROLE, "--common-name", HOST)
+    await world.cli("secret", "create", "web/certificate", *source)
+    await world.cli("grant", "create", "web/certificate", "--to", world.id("gateway"))
+    async with mosn(world.stack.sds_socket, "web/certificate") as client:
+        await client.until_holds("web/certificate")
+        before = svid_of(client.secrets["web/certificate"])
+    assert world.stack.server is not None
+    assert world.stack.agent is not None
+    await world.stack.agent.kill()
+    await world.stack.server.kill()
+    world.stack.server_env = {"SDS_SERVER_VAULT__ADDRESS": f"http://{LOOPBACK}:{nowhere}", **auth}
+    await world.start()
+    async with mosn(world.stack.sds_socket, "web/certificate") as client:
+        await client.until_holds("web/certificate")
+        assert svid_of(client.secrets["web/certificate"]) == before
