@@ -51,7 +51,7 @@ _DROP = 'DROP OWNED BY "{{name}}"; DROP ROLE IF EXISTS "{{name}}";'
 @contextmanager
 def password_cluster() -> Iterator[Cluster]:
     """A PostgreSQL that asks everybody but its administrator for a password. Raises PostgresMissing."""
-    with running_cluster() as cluster:
+    with running_cluster(settings={"max_connections": "200"}) as cluster:
         (cluster.data / "pg_hba.conf").write_text("local all sds trust\nlocal all all scram-sha-256\n")
         cluster.execute("SELECT pg_reload_conf()")
         yield cluster
@@ -71,6 +71,7 @@ class LeasedDatabase:
                 "allowed_roles": "*",
                 "connection_url": f"postgresql://sds@/postgres?host={cluster.folder}",
                 "max_open_connections": 4,
+                "max_idle_connections": -1,  # tests make many mounts, and none is to keep a place at the server
             },
         )
         self.define(self.role, ttl, max_ttl)
