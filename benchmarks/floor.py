@@ -39,16 +39,18 @@ class Floor:
 
     async def stream(self, _request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await context.read()
-        nonce = 1
-        await context.write(self._response(nonce))
+        nonce, seen = 1, self._turn
         self.streams += 1
+        await context.write(self._response(nonce))
         reader = asyncio.create_task(self._read(context))
-        loop = asyncio.get_running_loop()
+        woken = asyncio.get_running_loop().create_future()
         try:
             while True:
-                woken = loop.create_future()
-                self._wake.add(woken)
-                await woken
+                if seen == self._turn:  # else a push came while this one wrote
+                    woken = asyncio.get_running_loop().create_future()
+                    self._wake.add(woken)
+                    await woken
+                seen = self._turn
                 nonce += 1
                 await context.write(self._response(nonce))
         finally:

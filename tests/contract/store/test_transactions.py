@@ -16,6 +16,7 @@ from sds.store.errors import ConstraintViolated, Reason, StoreError, StoreUnavai
 from sds.store.store import Store, open_store
 from sds.store.unit_of_work import UnitOfWork
 from tests.contract.conftest import QUICK
+from tests.contract.store import secret_methods
 from tests.contract.store.samples import (
     AGENT,
     agent,
@@ -64,6 +65,7 @@ AUDITED = {
         unit.federations.get(OTHER), bundle()
     ),
     "federations.delete": lambda unit: unit.federations.delete(OTHER),
+    **secret_methods.AUDITED,
 }
 UNAUDITED = {
     "agents.seen": lambda unit: unit.agents.seen([(AGENT, EPOCH)]),
@@ -93,10 +95,12 @@ UNAUDITED = {
     "federations.lock": lambda unit: unit.federations.lock(),
     "settings.put": lambda unit: unit.settings.put("a", "b"),
     "settings.count_up": lambda unit: unit.settings.count_up("c"),
+    **secret_methods.UNAUDITED,
 }
 READING = {"get", "find", "list", "all", "all_for", "search", "latest_not_after", "expiry", "position", "tail", "count"}
 READING |= {"standing", "among", "standing_against", "wanted", "concerned", "missed", "under", "of_profile", "polls"}
 READING |= {"counts", "holding", "outcomes", "state", "since", "epoch", "bundle_sequence", "journal", "expect"}
+READING |= secret_methods.READING
 
 
 def fill(unit: UnitOfWork) -> None:
@@ -110,6 +114,7 @@ def fill(unit: UnitOfWork) -> None:
     unit.revocations.add([revocation(reason=RevocationReason.CERTIFICATE_HOLD)])
     unit.crls.put(crl(1), over=None)
     unit.federations.create(OTHER, WEB)
+    secret_methods.fill(unit)
 
 
 def everything(unit: UnitOfWork) -> object:
@@ -125,6 +130,7 @@ def everything(unit: UnitOfWork) -> object:
         unit.crls.all(),
         unit.federations.all(),
         unit.authorities.bundle_sequence,
+        secret_methods.everything(unit),
     )
 
 
@@ -133,7 +139,7 @@ async def test_every_repository_method_is_classified(store: Store) -> None:
     unit_slots = [name for name in UnitOfWork.__slots__ if name not in ("_tx", "now")]
     kinds = await store.read(lambda unit: {name: type(getattr(unit, name)) for name in unit_slots})
     for name, kind in kinds.items():
-        methods = {method for method in vars(kind) if not method.startswith("_")}
+        methods = {method for method in dir(kind) if not method.startswith("_")}
         known = {key.split(".")[1] for key in (*AUDITED, *UNAUDITED) if key.startswith(f"{name}.")}
         assert methods - READING == known, name
 
