@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from sds.metrics.kinds import DURATION_BUCKETS, PUSH_BUCKETS, Counters, counter, gauge
 
 BACKENDS = ("embedded", "kv", "database", "pki", "tickets")
-FETCHES = ("success", "missing", "denied", "malformed", "unavailable")
+FAILURES = ("missing", "denied", "malformed", "unavailable")
 TOLD = ("value", "unchanged", "not_granted", "unavailable")
 HOOKS = ("accepted", "unauthenticated", "replayed", "too_many", "malformed", "failed")
 
@@ -27,7 +27,10 @@ class SecretMetrics:
             "sds_server_secret_problems", "Secrets wanted now that cannot be had, or not as they should be.", r
         )
         self.fetches = Counters(
-            "sds_server_secret_fetches", "Values fetched from a source.", r, backend=BACKENDS, outcome=FETCHES
+            "sds_server_secret_fetches", "Times that a value was asked of a source.", r, backend=BACKENDS
+        )
+        self.fetch_failures = Counters(
+            "sds_server_secret_fetch_failures", "Of these, the ones that brought no value.", r, reason=FAILURES
         )
         self.fetch_seconds = Histogram(
             "sds_server_secret_fetch_seconds", "Time to fetch one value.", buckets=DURATION_BUCKETS, registry=r

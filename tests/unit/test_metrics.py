@@ -94,7 +94,7 @@ def test_what_is_served_parses_and_is_bounded(kind: type[ServerMetrics | AgentMe
     families = list(text_string_to_metric_families(generate_latest(registry).decode()))
     prefix = "sds_server_" if kind is ServerMetrics else "sds_agent_"
     assert all(family.name.startswith(prefix) and family.documentation.endswith(".") for family in families)
-    assert sum(len(family.samples) for family in families) < 1200
+    assert sum(len(family.samples) for family in families) < 1000
 
 
 def test_two_in_one_process_do_not_collide(registry: CollectorRegistry) -> None:

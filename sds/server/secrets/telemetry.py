@@ -16,7 +16,9 @@ class SecretTelemetry:
         self._metrics.grants.set(grants)
 
     def secret_fetched(self, backend: str, outcome: str, seconds: float) -> None:
-        self._metrics.fetches.inc(backend, outcome)
+        self._metrics.fetches.inc(backend)
+        if outcome != "success":
+            self._metrics.fetch_failures.inc(outcome)
         self._metrics.fetch_seconds(seconds)
 
     def secrets_held(self, values: int, problems: int) -> None:
