@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from tests.fakes.vault_fixtures import vault_binary, vault_on_disk, vault_own, vault_shared, vaults
 
@@ -19,7 +19,7 @@ KERNEL = "kernel: "
 """A skip whose reason starts so is about what this kernel or these privileges cannot do, and is allowed in CI."""
 
 # Hypothesis fails a property if one of its examples takes 200 ms: on a busy machine any may.
-settings.register_profile("sds", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("sds", settings.default, deadline=None)
 settings.load_profile("sds")
 
 

@@ -24,7 +24,7 @@ from sds.demo.stack import DemoError
 from tests.e2e.harness.cli import sds
 from tests.e2e.harness.sds_client import Svid, fetch, svid_of
 from tests.e2e.harness.thief import Thief
-from tests.e2e.harness.wait import eventually, here, stays
+from tests.e2e.harness.wait import eventually, stays
 from tests.e2e.harness.world import World, traffic
 from tests.e2e.harness.world import world as new_world
 from tests.e2e.test_authority_rotation import QUICK_AGENT, QUICK_SERVER
@@ -63,7 +63,7 @@ class Scene:
     async def refused_soon(self, thief: Thief) -> float:
         """Seconds until the next handshake was refused."""
         started = time.monotonic()
-        await eventually(lambda: thief.refused(self.port), within=await here(WITHIN), every=0.01)
+        await eventually(lambda: thief.refused(self.port), within=WITHIN, every=0.01)
         return time.monotonic() - started
 
     async def crls(self) -> dict[str, frozenset[str]]:
@@ -195,7 +195,7 @@ async def test_a_hold_is_given_back(scene: Scene) -> None:
     await scene.refused_soon(thief)
     lifted = (await scene.world.cli("block", "lift", held["block"]["id"], "--yes")).json
     assert lifted["released"] is True
-    await eventually(lambda: _served(thief, scene.port), within=await here(WITHIN), every=0.01)
+    await eventually(lambda: _served(thief, scene.port), within=WITHIN, every=0.01)
 
 
 async def test_a_revoked_key_is_never_certified_again(scene: Scene) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sds.demo.envoy_config import SdsProtocol
 from sds.demo.traffic import Tally
-from tests.e2e.harness.wait import eventually, here
+from tests.e2e.harness.wait import eventually
 from tests.e2e.harness.world import Pair, World, traffic
 
 pytestmark = pytest.mark.e2e
@@ -64,7 +64,7 @@ async def test_rotations_by_change_of_entry(world: World, protocol: SdsProtocol)
             held = [await envoy.admin.serials() for envoy in (pair.front, pair.back)]
             for entry in entries:
                 await world.rotate(entry, number)
-            await eventually(pushed, within=await here(1.0), every=0.02)
+            await eventually(pushed, within=1.0, every=0.02)
             await eventually(used)
     await unharmed(pair, http1, http2)
     assert len(http1.client_serials) == len(http1.server_serials) == 6

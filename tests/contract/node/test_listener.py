@@ -53,7 +53,7 @@ async def test_its_certificate_is_renewed_without_a_restart() -> None:
         stream = stub.WatchAuthorized(node_pb2.WatchAuthorizedRequest())
         await next_message(stream)
         before = await asyncio.to_thread(presented, node, "attest")
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(8):
             while (after := await asyncio.to_thread(presented, node, "attest")).serial_number == before.serial_number:
                 await asyncio.sleep(0.1)
         assert after.public_key() != before.public_key()
@@ -113,7 +113,7 @@ async def test_health_watches_are_told_of_the_end_and_do_not_hold_it_up() -> Non
         for watch in watches:
             assert (await next_message(watch)).status == health_pb2.HealthCheckResponse.SERVING
         watches.pop().cancel()  # one that has gone before
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(10):
             await node.server.stop()
         for watch in watches:
             assert (await next_message(watch)).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -168,7 +168,7 @@ async def test_who_says_nothing_is_sent_away() -> None:
     async with running(limits__handshake_timeout="1s") as node:
         host, _, port = node.target("main").rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(5):
             assert await reader.read() == b""
         writer.close()
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 
 from sds._pb.sds.node.v1 import node_pb2, node_pb2_grpc
-from sds.server import node_api
 from tests.contract.node.harness import (
     AGENT,
     DEADLINE,
@@ -57,17 +55,21 @@ async def test_the_first_message_is_a_snapshot(node: Node) -> None:
     assert "team" not in str(entry)
 
 
-async def test_changes_are_pushed_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_api, "IDENTITY_CHECK", 3600.0)  # the change itself wakes the stream, no look now and then
+async def test_changes_are_pushed_at_once(node: Node) -> None:
     agent = await node.attest()
     stream = watch(node, agent)
     revision = (await next_message(stream)).revision
+    loop = asyncio.get_running_loop()
+    took = []
     for number in range(10):
+        started = loop.time()
         made = await node.entry(f"/w{number}")
-        update = await next_message(stream, 12)  # before a heartbeat would bring it
+        update = await next_message(stream)
+        took.append(loop.time() - started)
         assert (ids(update), update.snapshot, update.HasField("bundle")) == ([f"w{number}"], False, False)
         assert update.revision > revision
         revision = update.revision
+    assert sorted(took)[5] < 0.1
 
     body = {"spiffe_id": "spiffe://example.org/renamed", "parent_id": AGENT, "selectors": ["unix:uid:1"], "revision": 1}
     await node.api("PUT", f"/v1/entries/{made['id']}", body)
@@ -165,7 +167,7 @@ async def test_an_entry_goes_when_it_expires(node: Node) -> None:
     assert sorted(ids(first)) == ["long", "short"]
     message = await next_message(stream)
     assert list(message.removed_entry_ids) == [made["id"]]
-    assert node.clock.now() >= soon
+    assert soon <= node.clock.now() < soon + timedelta(seconds=1)
     # Also told to who was away meanwhile, and left out of snapshots.
     resumed = await next_message(watch(node, agent, first.revision, first.epoch))
     assert list(resumed.removed_entry_ids) == [made["id"]]
@@ -243,7 +245,7 @@ async def test_streams_are_limited_for_each_agent() -> None:
 
 
 async def test_a_shutdown_ends_streams_with_a_reason_to_come_back() -> None:
-    async with running(grpc__drain_timeout="60s") as node:
+    async with running() as node:
         stream = watch(node, await node.attest())
         await next_message(stream)
         stopping = asyncio.create_task(node.server.stop())
@@ -252,4 +254,4 @@ async def test_a_shutdown_ends_streams_with_a_reason_to_come_back() -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         await stopping
-        assert loop.time() - started < 30, "streams are not waited for"
+        assert loop.time() - started < 1.5

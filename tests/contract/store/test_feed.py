@@ -21,7 +21,7 @@ from tests.contract.store.samples import later
 from tests.fakes.clock import FakeClock
 
 NEVER_POLLS = Limits(poll_interval=60)
-AT_ONCE = 30.0  # seconds; it takes milliseconds, but the machine that runs the tests may be busy
+AT_ONCE = 2.0  # seconds; it takes milliseconds, but the machine that runs the tests may be busy
 
 
 @pytest.fixture

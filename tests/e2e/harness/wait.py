@@ -15,7 +15,7 @@ PATIENCE = 60.0
 
 
 async def here(seconds: float) -> float:
-    """What is promised `within` these seconds may take as much longer as this machine is slower, or busier, than most.
+    """A lifetime that leaves this machine the room that `seconds` leave one where nothing else runs. No bound is made so.
 
     Measured by the start of a process, a tenth of a second where nothing else runs.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attestation.entry import EntrySpec, RegistrationEntry
@@ -108,6 +109,7 @@ steps = st.one_of(
 )
 
 
+@settings(deadline=timedelta(seconds=2))
 @given(st.lists(steps, max_size=30))
 async def test_who_applies_what_he_is_sent_has_what_he_should_have(history) -> None:
     registry = make()
