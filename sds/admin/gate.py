@@ -14,9 +14,10 @@ from typing import Protocol
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sds.admin.access.roles import ALL_RIGHTS
 from sds.admin.errors import BodyTooLarge, Forbidden, TooManyRequests
 from sds.admin.problems import problem_for
-from sds.admin.services import AdminCall, AuditAdmin
+from sds.admin.services import NOBODY, AdminCall, AuditAdmin, local_caller
 from sds.logs import get_logger, request_context
 from sds.store.errors import NotFound
 
@@ -119,8 +120,9 @@ class Gate:
         taken = len(given) == 1 and _WELL_FORMED_ID.fullmatch(given[0])
         request_id = given[0] if taken else self._new_id()
         if peer is None:
-            return AdminCall(uid=-1, gid=-1, pid=-1, user="unknown", request_id=request_id)
-        return AdminCall(peer.uid, peer.gid, peer.pid, self._user(peer.uid), request_id)
+            return AdminCall(NOBODY, request_id)
+        caller = local_caller(peer.uid, peer.pid, self._user(peer.uid))
+        return AdminCall(caller, request_id, ALL_RIGHTS if peer.uid in self._allowed else ())
 
     def _user(self, uid: int) -> str:
         """Looked up once: the user database may be a slow directory."""
@@ -133,9 +135,9 @@ class Gate:
     async def _admit(self, call: AdminCall, path: str) -> None:
         if self._running > self._limits.concurrent:
             raise TooManyRequests("too many admin requests at once; try again")
-        if call.uid not in self._allowed:
+        if not call.rights:
             why = "this user may not use the admin API; run it as root or as the server's own user"
-            await self._audit.refused(call, "admin.access", "", f"{call.user} is not allowed")
+            await self._audit.refused(call, "admin.access", "", f"{call.caller.name} is not allowed")
             raise Forbidden(why)
         if not path.isprintable():  # a route's `$` would overlook a newline at the end
             raise NotFound("path", "it holds control characters")
@@ -159,8 +161,8 @@ class Gate:
             route=route,
             status=status,
             ms=round(seconds * 1000, 1),
-            uid=call.uid,
-            pid=call.pid,
+            caller=call.caller.id,
+            address=call.caller.address,
         )
         if self._observer is not None:
             self._observer.admin_request(method=method, route=route, status=status, seconds=seconds)

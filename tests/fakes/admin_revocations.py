@@ -67,7 +67,7 @@ class FakeRevocations:
         if block is None:
             await self._append(call, "revocation.create", value, Outcome.SUCCESS, str(order.reason))
             identifier = f"b{next(self._numbers):08}"
-            by = f"uid:{call.uid}"
+            by = call.caller.id
             block = BlockRecord(identifier, order.kind, value, order.reason, order.incident, self._now(), by)
             self.standing[block.id] = block
         for serial in fresh:
@@ -82,7 +82,7 @@ class FakeRevocations:
             raise InvalidInput([FieldProblem("block_id", "revoked for good")])
         if block.standing:
             await self._append(call, "block.lift", block.value, Outcome.SUCCESS)
-            block = replace(block, lifted_at=self._now(), lifted_by=f"uid:{call.uid}")
+            block = replace(block, lifted_at=self._now(), lifted_by=call.caller.id)
             self.standing[block_id] = block
             if held:
                 self.revoked = {serial: one for serial, one in self.revoked.items() if one.block_id != block_id}

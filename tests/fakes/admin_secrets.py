@@ -137,7 +137,7 @@ class FakeSecrets:
             raise Conflict(f"the value of secret {name}", len(written))
         await self._append(call, "secret.put", secret.id, Outcome.SUCCESS)
         self.values.setdefault(name, []).append(order.fields)
-        written.append(VersionInfo(str(len(written) + 1), self._now(), f"uid:{call.uid}"))
+        written.append(VersionInfo(str(len(written) + 1), self._now(), call.caller.id))
         return written[-1]
 
     async def refresh(self, call: AdminCall, name: str) -> SecretInfo:
@@ -218,7 +218,7 @@ class FakeGrants:
         for standing in self._secrets.granted(found):
             if standing.subject == subject:
                 return CreatedGrant(GrantInfo(standing, secret), created=False, entries=reached)
-        grant = Grant(f"g{next(self._numbers):08}", found.id, subject, self._now(), f"uid:{call.uid}")
+        grant = Grant(f"g{next(self._numbers):08}", found.id, subject, self._now(), call.caller.id)
         await self._append(call, "grant.create", grant.id, Outcome.SUCCESS)
         self._secrets.grants[grant.id] = grant
         return CreatedGrant(GrantInfo(grant, secret), created=True, entries=reached)

@@ -106,7 +106,7 @@ class FakeAudit:
             time=self._now(),
             action=action,
             outcome=outcome,
-            actor=Actor(ActorKind.ADMIN, f"uid:{call.uid}", f"pid:{call.pid}"),
+            actor=Actor(ActorKind.ADMIN, call.caller.id, call.caller.address),
             target=Target(action.split(".", maxsplit=1)[0], target),
             reason=reason,
             request_id=call.request_id,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from sds.admin.services.agents import AgentAdmin, AgentInfo, AgentQuery
 from sds.admin.services.audit import AuditAdmin, AuditQuery, AuditRow
 from sds.admin.services.authorities import AuthorityAdmin, AuthorityInfo, AuthorityOverview
-from sds.admin.services.common import AdminCall, Page
+from sds.admin.services.common import NOBODY, AdminCall, Caller, CallerKind, Page, local_caller
 from sds.admin.services.entries import (
     ApplyAction,
     ApplyChange,
@@ -38,6 +38,7 @@ from sds.admin.services.streams import ProcessInfo, StreamAdmin, StreamInfo, Str
 from sds.admin.services.trust import BundleAdmin, IssuedToken, KekAdmin, KekRotation, TokenAdmin
 
 __all__ = [
+    "NOBODY",
     "AdminCall",
     "AdminServices",
     "AgentAdmin",
@@ -53,6 +54,8 @@ __all__ = [
     "AuthorityInfo",
     "AuthorityOverview",
     "BundleAdmin",
+    "Caller",
+    "CallerKind",
     "CreatedEntry",
     "CreatedFederation",
     "DeletedEntry",
@@ -78,6 +81,7 @@ __all__ = [
     "StreamInfo",
     "StreamQuery",
     "TokenAdmin",
+    "local_caller",
 ]
 
 

@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic, TypeVar
+
+from sds.admin.access.roles import Right
 
 T = TypeVar("T")
 
 
+class CallerKind(StrEnum):
+    """How a caller proved who they are: by the kernel's word, an SVID, a login, or an API token."""
+
+    LOCAL = "local"
+    SVID = "svid"
+    OIDC = "oidc"
+    TOKEN = "token"  # noqa: S105 - the kind, no token
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `id`: ``uid:1000``, a SPIFFE ID, ``oidc:ISSUER#SUBJECT`` or ``token:ID``; stands in the audit log.
+
+    `name` is for people: a login name, an e-mail address, a token's name. `address`: ``pid:42`` or a network address.
+    """
+
+    kind: CallerKind
+    id: str
+    name: str
+    address: str = ""
+
+
+NOBODY = Caller(CallerKind.UNKNOWN, "", "unknown")
+
+
+def local_caller(uid: int, pid: int, name: str) -> Caller:
+    """A process of this host, by the kernel's word."""
+    return Caller(CallerKind.LOCAL, f"uid:{uid}", name, f"pid:{pid}")
+
+
 @dataclass(frozen=True, slots=True)
 class AdminCall:
-    """Who asks, as the kernel knows them, and under which request id. Becomes `Actor(kind="admin", ...)`."""
+    """Who asks, what they may do, and under which request id. Becomes `Actor(kind="admin", ...)`."""
 
-    uid: int
-    gid: int
-    pid: int
-    user: str  # the uid's login name, or "uid:1000" where it has none
+    caller: Caller
     request_id: str
+    rights: tuple[Right, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

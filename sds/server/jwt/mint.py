@@ -146,7 +146,7 @@ class JwtService:
                 actor_of(call),
                 call.request_id,
                 entry=None if entry is None else (entry.id, entry.revision),
-                more={"user": call.user},
+                more={"user": call.caller.name},
             )
         )
 

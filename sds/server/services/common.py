@@ -52,9 +52,9 @@ class Desk:
             outcome=outcome,
             reason=reason,
             request_id=call.request_id,
-            details={"user": call.user, **(details or {})},
+            details={"user": call.caller.name, **(details or {})},
         )
 
 
 def actor_of(call: AdminCall) -> Actor:
-    return Actor(ActorKind.ADMIN, f"uid:{call.uid}", f"pid:{call.pid}")
+    return Actor(ActorKind.ADMIN, call.caller.id, call.caller.address)

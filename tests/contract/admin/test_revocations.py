@@ -9,7 +9,7 @@ import pytest
 from attestation.spiffe_id import SpiffeId
 from ca.revocation import Reason
 from sds.admin.errors import InvalidInput
-from sds.admin.services import AdminCall, AdminServices, AuditQuery
+from sds.admin.services import AdminCall, AdminServices, AuditQuery, local_caller
 from sds.admin.services.revocations import BlockQuery, RevocationOrder, RevocationQuery
 from sds.store.errors import NotFound
 from sds.store.revocation.records import BlockKind
@@ -17,7 +17,7 @@ from tests.contract.admin.conftest import Subject
 from tests.contract.store.samples import spiffe
 from tests.fakes.clock import EPOCH, FakeClock
 
-CALL = AdminCall(uid=1000, gid=1000, pid=42, user="alice", request_id="request-0001")
+CALL = AdminCall(local_caller(1000, 42, "alice"), "request-0001")
 ENTRY = "e00000001"
 SERIAL = f"0{ENTRY}"
 WEB = str(spiffe("/web"))

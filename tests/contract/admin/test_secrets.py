@@ -117,7 +117,7 @@ async def test_put_versions_and_rollback(services: AdminServices) -> None:
     await services.secrets.create(CALL, TOKEN)
     assert await services.secrets.versions("orders/token") == ()
     first = await services.secrets.put(CALL, "orders/token", value(if_version=0))
-    assert (first.version, first.created_by, first.state) == ("1", f"uid:{CALL.uid}", "live")
+    assert (first.version, first.created_by, first.state) == ("1", CALL.caller.id, "live")
     with pytest.raises(Conflict):
         await services.secrets.put(CALL, "orders/token", value(if_version=0))
     await services.secrets.put(CALL, "orders/token", value(if_version=1))
@@ -168,7 +168,7 @@ async def test_refresh_is_audited_as_the_callers_wish(services: AdminServices) -
     info = await services.secrets.refresh(CALL, "orders/token")
     assert info.state.checked_at is not None
     (event,) = [row.event for row in await audited(services, "secret.refresh")]
-    assert event.actor.id == f"uid:{CALL.uid}"
+    assert event.actor.id == CALL.caller.id
 
 
 async def test_delete_says_who_loses_it(services: AdminServices) -> None:

@@ -28,6 +28,7 @@ from sds.admin.services import (
     EntryQuery,
     PruneScope,
     StreamQuery,
+    local_caller,
 )
 from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.contract.admin.conftest import Subject
@@ -36,7 +37,7 @@ from tests.fakes.admin_server import AUTHORITY
 from tests.fakes.admin_services import TD
 from tests.fakes.clock import EPOCH, FakeClock
 
-CALL = AdminCall(uid=1000, gid=1000, pid=42, user="alice", request_id="request-0001")
+CALL = AdminCall(local_caller(1000, 42, "alice"), "request-0001")
 ALL = PruneScope()
 
 

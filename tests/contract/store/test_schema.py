@@ -43,7 +43,7 @@ def connected(url: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-NEWEST = "0003"
+NEWEST = "0004"
 
 _CATALOG = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sds.admin.services import AdminCall, MintOrder
+from sds.admin.services import AdminCall, MintOrder, local_caller
 from tests.fakes.admin_server import Running
 from tests.fakes.clock import EPOCH
 
@@ -95,6 +95,6 @@ async def test_too_long_a_token_is_not_even_read(http: httpx.AsyncClient) -> Non
 
 
 async def test_a_token_is_in_no_repr(running: Running) -> None:
-    call = AdminCall(0, 0, 1, "root", "r")
+    call = AdminCall(local_caller(0, 1, "root"), "r")
     order = MintOrder(("reports",), spiffe_id=running.fakes.jwt.authority.authority.trust_domain.id)
     assert "eyJ" not in repr((call, order))

@@ -18,7 +18,7 @@ import pytest
 from attestation.selector import parse_selectors
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import parse_pem, parse_spiffe_json
-from sds.admin.services import AdminCall, AgentInfo, ProcessInfo, StreamInfo
+from sds.admin.services import AdminCall, AgentInfo, ProcessInfo, StreamInfo, local_caller
 from sds.cli.audit import _print as print_events
 from sds.cli.options import Format
 from sds.clock import SystemClock
@@ -230,7 +230,7 @@ def test_who_was_refused_without_a_name_is_told_by_address(capsys: pytest.Captur
 
 
 def test_audit_tail(sds: Sds, running: Running) -> None:
-    call = AdminCall(0, 0, 0, "root", "request-0001")
+    call = AdminCall(local_caller(0, 0, "root"), "request-0001")
     for _ in range(30):
         running.do(lambda: running.fakes.kek.rotate(call))
     sds("agent", "ban", "nonsense", code=1)

@@ -9,7 +9,7 @@ import pytest
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import make_bundle
 from sds.admin.errors import InvalidInput
-from sds.admin.services import AdminCall
+from sds.admin.services import AdminCall, local_caller
 from sds.server.events import Events
 from sds.server.federation.poller import Caller
 from sds.server.federation.service import FederationService
@@ -20,7 +20,7 @@ from sds.store.store import Store
 from tests.fakes.ca import make_authority
 
 OWN, OTHER, THIRD = (TrustDomain(f"{name}.example") for name in ("own", "other", "third"))
-CALL = AdminCall(uid=0, gid=0, pid=7, user="root", request_id="r1")
+CALL = AdminCall(local_caller(0, 7, "root"), "r1")
 WEB = BundleSource(EndpointProfile.HTTPS_WEB, "https://other.example/bundle")
 SERVER = SpiffeId(OTHER, "/sds/server")
 SPIFFE = BundleSource(EndpointProfile.HTTPS_SPIFFE, "https://10.0.0.1:8446/", SERVER)

@@ -16,7 +16,7 @@ from ca.errors import AuthorityUnavailable, InvalidJwtSvid, IssuanceRefused
 from ca.jwt_svid import JwtIssuer, JwtPolicy
 from ca.revocation import Reason as Why
 from sds.admin.errors import InvalidInput
-from sds.admin.services import AdminCall, MintOrder
+from sds.admin.services import AdminCall, MintOrder, local_caller
 from sds.audit.event import AuditEvent, Target
 from sds.server.events import Events, system_actor
 from sds.server.jwt.mint import JwtService
@@ -30,7 +30,7 @@ from tests.fakes.clock import EPOCH, FakeClock
 from tests.fakes.jwt import bundles_of, counted_ids, issue_jwt, make_jwt_authority
 from tests.unit.server.jwt.test_signing import AUTHORITY, Key, Writes
 
-CALL = AdminCall(1000, 1000, 77, "alice", "request-1")
+CALL = AdminCall(local_caller(1000, 77, "alice"), "request-1")
 WEB = SpiffeId(TRUST_DOMAIN, "/web")
 FOREIGN = make_jwt_authority(TrustDomain("example.com"))
 

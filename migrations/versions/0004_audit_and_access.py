@@ -1,0 +1,176 @@
+"""The audit log's tree and sinks; who may use the admin API; notices."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+Line = sa.Text
+
+
+def upgrade() -> None:
+    _ledger()
+    _access()
+    _notices()
+
+
+def _ledger() -> None:
+    op.create_table(
+        "audit_leaves",
+        sa.Column("leaf", sa.BigInteger, nullable=False, autoincrement=False),
+        sa.Column("seq", sa.BigInteger, nullable=False),
+        sa.UniqueConstraint("seq", name="uq_audit_leaves_seq"),
+        sa.PrimaryKeyConstraint("leaf", name="pk_audit_leaves"),
+    )
+    op.create_table(
+        "audit_tiles",
+        sa.Column("level", sa.Integer, nullable=False, autoincrement=False),
+        sa.Column("tile", sa.BigInteger, nullable=False, autoincrement=False),
+        sa.Column("hashes", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("level", "tile", name="pk_audit_tiles"),
+    )
+    op.create_table(
+        "audit_checkpoints",
+        sa.Column("size", sa.BigInteger, nullable=False, autoincrement=False),
+        sa.Column("root", sa.LargeBinary, nullable=False),
+        sa.Column("note", Line, nullable=False),
+        sa.Column("signed_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("size", name="pk_audit_checkpoints"),
+    )
+    op.create_table(
+        "audit_prunings",
+        sa.Column("size", sa.BigInteger, nullable=False, autoincrement=False),
+        sa.Column("statement", Line, nullable=False),
+        sa.Column("pruned_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("size", name="pk_audit_prunings"),
+    )
+    op.create_table(
+        "audit_cursors",
+        sa.Column("sink", Name, nullable=False),
+        sa.Column("leaf", sa.BigInteger, nullable=False),
+        sa.Column("holder", Name, nullable=False),
+        sa.Column("held_until", sa.BigInteger, nullable=False),
+        sa.Column("delivered_at", sa.BigInteger),
+        sa.Column("problem", Line, nullable=False),
+        sa.Column("problem_since", sa.BigInteger),
+        sa.PrimaryKeyConstraint("sink", name="pk_audit_cursors"),
+    )
+    op.create_index("ix_audit_cursors_held_until", "audit_cursors", ["held_until"])
+
+
+def _access() -> None:
+    op.create_table(
+        "role_bindings",
+        sa.Column("id", Name, nullable=False),
+        sa.Column("subject", Name, nullable=False),
+        sa.Column("role", Name, nullable=False),
+        sa.Column("below", Name, nullable=False),
+        sa.Column("labels", Line, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("created_by", Line, nullable=False),
+        sa.Column("expires_at", sa.BigInteger),
+        sa.PrimaryKeyConstraint("id", name="pk_role_bindings"),
+    )
+    op.create_index("ix_role_bindings_subject", "role_bindings", ["subject"])
+    op.create_table(
+        "api_tokens",
+        sa.Column("id", Name, nullable=False),
+        sa.Column("hash", Name, nullable=False),
+        sa.Column("name", Name, nullable=False),
+        sa.Column("role", Name, nullable=False),
+        sa.Column("below", Name, nullable=False),
+        sa.Column("labels", Line, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("created_by", Line, nullable=False),
+        sa.Column("expires_at", sa.BigInteger, nullable=False),
+        sa.Column("last_used_at", sa.BigInteger),
+        sa.Column("revoked_at", sa.BigInteger),
+        sa.Column("bootstrap", sa.Integer, nullable=False),
+        sa.UniqueConstraint("hash", name="uq_api_tokens_hash"),
+        sa.PrimaryKeyConstraint("id", name="pk_api_tokens"),
+    )
+    op.create_index("ix_api_tokens_created_at_id", "api_tokens", ["created_at", "id"])
+    op.create_table(
+        "admin_sessions",
+        sa.Column("hash", Name, nullable=False),
+        sa.Column("caller", Line, nullable=False),
+        sa.Column("csrf", Name, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("used_at", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("hash", name="pk_admin_sessions"),
+    )
+    op.create_index("ix_admin_sessions_expires_at", "admin_sessions", ["expires_at"])
+    op.create_table(
+        "approvals",
+        sa.Column("id", Name, nullable=False),
+        sa.Column("action", Name, nullable=False),
+        sa.Column("target", Name, nullable=False),
+        sa.Column("request", sa.LargeBinary, nullable=False),
+        sa.Column("digest", Name, nullable=False),
+        sa.Column("requested_by", Name, nullable=False),
+        sa.Column("requested_at", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger, nullable=False),
+        sa.Column("state", Name, nullable=False),
+        sa.Column("decided_by", Name, nullable=False),
+        sa.Column("decided_at", sa.BigInteger),
+        sa.Column("reason", Line, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_approvals"),
+    )
+    op.create_index("ix_approvals_state_requested_at", "approvals", ["state", "requested_at"])
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("caller", Name, nullable=False),
+        sa.Column("key", Name, nullable=False),
+        sa.Column("digest", Name, nullable=False),
+        sa.Column("status", sa.Integer, nullable=False),
+        sa.Column("headers", Line, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("caller", "key", name="pk_idempotency_keys"),
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+
+
+def _notices() -> None:
+    op.create_table(
+        "notices",
+        sa.Column("id", Name, nullable=False),
+        sa.Column("kind", Name, nullable=False),
+        sa.Column("subject", Name, nullable=False),
+        sa.Column("recipient", Name, nullable=False),
+        sa.Column("text", Line, nullable=False),
+        sa.Column("due_at", sa.BigInteger),
+        sa.Column("first_seen_at", sa.BigInteger, nullable=False),
+        sa.Column("sent_at", sa.BigInteger),
+        sa.Column("ended_at", sa.BigInteger),
+        sa.Column("stage", sa.Integer, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("problem", Line, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_notices"),
+    )
+    op.create_index("ix_notices_ended_at_kind", "notices", ["ended_at", "kind"])
+    op.create_index("ix_notices_kind_subject", "notices", ["kind", "subject"])
+    op.create_table(
+        "last_uses",
+        sa.Column("kind", Name, nullable=False),
+        sa.Column("id", Name, nullable=False),
+        sa.Column("used_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("kind", "id", name="pk_last_uses"),
+    )
+    op.create_table(
+        "past_entries",
+        sa.Column("id", Name, nullable=False),
+        sa.Column("spiffe_id", Name, nullable=False),
+        sa.Column("owner", Name, nullable=False),
+        sa.Column("labels", Line, nullable=False),
+        sa.Column("deleted_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_past_entries"),
+    )
+    op.create_index("ix_past_entries_owner", "past_entries", ["owner"])

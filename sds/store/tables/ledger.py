@@ -1,0 +1,57 @@
+"""The audit log's Merkle tree (RFC 9162), the checkpoints signed over it, and who was told of the log how far."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, PrimaryKeyConstraint, Table, UniqueConstraint
+
+from sds.store.tables.columns import Line, Name, metadata
+
+# The place of an event in the tree. Events commit in any order; a leaf's number is given once and for all.
+audit_leaves = Table(
+    "audit_leaves",
+    metadata,
+    Column("leaf", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),  # of audit_events; no foreign key: verification has to find what is gone
+    UniqueConstraint("seq"),
+)
+
+# Hashes of the tree in tiles of 256: those of level 0 are of leaves, those of level N of 256 hashes of level N - 1.
+audit_tiles = Table(
+    "audit_tiles",
+    metadata,
+    Column("level", Integer, nullable=False, autoincrement=False),
+    Column("tile", BigInteger, nullable=False, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),  # up to 256 of 32 bytes
+    PrimaryKeyConstraint("level", "tile"),
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Line, nullable=False),  # the signed note, as it is
+    Column("signed_at", BigInteger, nullable=False),
+)
+
+# What retention took away: everything before leaf `size`, whose root and subtrees a signed statement vouches for.
+audit_prunings = Table(
+    "audit_prunings",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("statement", Line, nullable=False),
+    Column("pruned_at", BigInteger, nullable=False),
+)
+
+audit_cursors = Table(
+    "audit_cursors",
+    metadata,
+    Column("sink", Name, primary_key=True),
+    Column("leaf", BigInteger, nullable=False),  # the next one to be handed over
+    Column("holder", Name, nullable=False),  # the server process that serves it now
+    Column("held_until", BigInteger, nullable=False),
+    Column("delivered_at", BigInteger),
+    Column("problem", Line, nullable=False),
+    Column("problem_since", BigInteger),
+    Index(None, "held_until"),
+)
