@@ -10,10 +10,10 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from sds.config.agent_secrets import AgentSecretsSection
+from sds.config.ca.profile_values import ProfileNames
 from sds.config.common import HealthSection, LogSection, below, cross_check, with_default
 from sds.config.jwt import AgentJwtSection
 from sds.config.problems import Problem
-from sds.config.profile_values import ProfileNames
 from sds.config.sinks import SinkSection, sink_problems
 from sds.config.types import (
     Address,

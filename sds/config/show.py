@@ -9,9 +9,9 @@ from datetime import timedelta
 from urllib.parse import quote
 
 from ca.masked import Masked
+from sds.config.database import DatabaseSection
 from sds.config.load import walk
 from sds.config.problems import ConfigError, Problem
-from sds.config.server import DatabaseSection
 from sds.config.types import Section
 from sds.durations import format_duration
 

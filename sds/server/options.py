@@ -10,7 +10,7 @@ from ca.keys import KeyType
 from ca.profile import IssuancePolicy, Profile
 from ca.rotation import KindPolicy, RotationPolicy
 from sds.config import ServerConfig
-from sds.config.profiles import make_profiles
+from sds.config.ca.profiles import make_profiles
 from sds.net.limits import Rate, TokenBuckets
 from sds.rotation.ports import Rules
 from sds.rotation.steps import Call

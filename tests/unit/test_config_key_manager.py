@@ -13,7 +13,7 @@ from ca.key_managers import transit_keys
 from ca.key_managers.objects import KEY_TYPES
 from ca.keys import POST_QUANTUM
 from sds.config import ConfigError, ServerConfig, load_agent_config, load_server_config
-from sds.config.key_manager import TOKEN_KEY_TYPES, KeyManagerName
+from sds.config.ca.key_manager import TOKEN_KEY_TYPES, KeyManagerName
 from sds.config.vault_uses import TRANSIT_KEY_TYPES
 
 TOKEN = "[ca.key_manager.pkcs11]\nmodule = '/usr/lib/hsm.so'\ntoken = 'sds'\npin_file = '/run/pin'\n"

@@ -18,7 +18,7 @@ from ca.signer import Signer
 from sds.audit.event import Json, Target
 from sds.clock import Clock
 from sds.config import ServerConfig
-from sds.config.key_manager import Pkcs11Section
+from sds.config.ca.key_manager import Pkcs11Section
 from sds.config.vault_uses import TransitKeysSection
 from sds.server.authority.custody import Custody
 from sds.server.authority.pin_file import read_pin

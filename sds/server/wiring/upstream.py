@@ -13,7 +13,7 @@ from sds.agent.errors import AgentError
 from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.config import ServerConfig
-from sds.config.upstream import DiskUpstreamSection, SdsUpstreamSection
+from sds.config.ca.upstream import DiskUpstreamSection, SdsUpstreamSection
 from sds.config.vault_uses import VaultPkiUpstreamSection
 from sds.server.datadir import DataDirUnusable
 from sds.server.upstream.files import IssuerPaths, WatchedIssuer

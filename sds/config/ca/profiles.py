@@ -18,7 +18,7 @@ from ca.limits.usage import CLIENT_AUTH, MAX_ADDRESSES, SERVER_AUTH, Addresses, 
 from ca.profile import LEAF_KEYS, Profile, ProfileName
 from ca.trial import try_profile
 from ca.upstreams.issuing import PROFILE as INTERMEDIATE
-from sds.config import profile_values as values
+from sds.config.ca import profile_values as values
 from sds.config.problems import Problem
 from sds.config.types import Count, Duration, Section, key
 
