@@ -21,9 +21,9 @@ from sds.config.join_token import TokenSection
 from sds.config.jwt import JwtSection
 from sds.config.kek import KekSection
 from sds.config.limits import ServerLimits
+from sds.config.named_secrets.section import SecretsSection
 from sds.config.revocation import RevocationSection
 from sds.config.rotation import RotationSection
-from sds.config.secrets import SecretsSection
 from sds.config.types import Address, Count, FilePath, ListenAddress, Section, SocketPath, TrustDomainName, key
 from sds.config.vault import VaultSection
 from sds.config.vault_uses import vault_problems

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ca.masked import Masked
 from sds.config import ConfigError, Problem
-from sds.config.webhook import WebhookSection
+from sds.config.named_secrets.webhook import WebhookSection
 from sds.server.secrets.hook import HookKeys
 
 SHORTEST, LONGEST = 32, 4096

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sds.config.leases import LeasesSection
+from sds.config.named_secrets.leases import LeasesSection
 from sds.secrets.leasing.plan import LeasePolicy
 from sds.server.secrets.leases.backend import DatabaseBackend
 from sds.server.secrets.leases.keeper import LeaseKeeper

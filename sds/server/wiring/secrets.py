@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from ca.profile import SERVER_PATH
-from sds.config.secrets import SecretsSection
+from sds.config.named_secrets.section import SecretsSection
 from sds.net.limits import Caps
 from sds.secrets.backend import SecretBackend
 from sds.secrets.judge import Limits

@@ -13,7 +13,7 @@ import pytest
 
 from attestation.spiffe_id import SpiffeId
 from sds.clock import SystemClock
-from sds.config.leases import LeasesSection
+from sds.config.named_secrets.leases import LeasesSection
 from sds.secrets.errors import SecretDenied
 from sds.secrets.secret import DatabaseSource
 from sds.store.store import open_store

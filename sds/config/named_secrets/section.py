@@ -8,11 +8,11 @@ from typing import Self
 from pydantic import model_validator
 
 from sds.config.common import cross_check
-from sds.config.leases import LeasesSection
+from sds.config.named_secrets.leases import LeasesSection
+from sds.config.named_secrets.tickets import TicketsSection
+from sds.config.named_secrets.webhook import WebhookSection
 from sds.config.problems import Problem
-from sds.config.tickets import TicketsSection
 from sds.config.types import Count, Duration, Section, key
-from sds.config.webhook import WebhookSection
 
 _SECOND = timedelta(seconds=1)
 

@@ -1,0 +1,1 @@
+"""The sections of named secrets."""
