@@ -13,46 +13,50 @@ if TYPE_CHECKING:
     from sds.config import AgentConfig
 
 
+# What the flags of `sds agent run` take, one name a flag.
+Server = Annotated[str | None, typer.Option("--server", help="The server's --listen address.", metavar="HOST:PORT")]
+AttestServer = Annotated[
+    str | None,
+    typer.Option(
+        "--attest-server", help="The server's --attest-listen address. Default: the next port.", metavar="HOST:PORT"
+    ),
+]
+TrustBundle = Annotated[
+    Path | None,
+    typer.Option("--trust-bundle", help="What `sds bundle show` printed; needed once.", metavar="FILE"),
+]
+JoinTokenFile = Annotated[
+    Path | None,
+    typer.Option("--join-token-file", help="A token of `sds token create`; needed once.", metavar="FILE"),
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder for its own SVID and key; made 0700.", metavar="DIR")
+]
+Socket = Annotated[
+    Path | None, typer.Option("--socket", help="The Unix socket that sidecars connect to.", metavar="PATH")
+]
+AdminSocket = Annotated[
+    Path | None,
+    typer.Option("--admin-socket", help="Its own admin socket (0600). Default: in the data folder.", metavar="PATH"),
+]
+ApiSocket = Annotated[
+    Path | None,
+    typer.Option("--api-socket", help="The Unix socket by which applications read secrets over HTTP.", metavar="PATH"),
+]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.", metavar="LEVEL")]
+
+
 def run(
     config: Config = None,
-    server: Annotated[
-        str | None, typer.Option("--server", help="The server's --listen address.", metavar="HOST:PORT")
-    ] = None,
-    attest_server: Annotated[
-        str | None,
-        typer.Option(
-            "--attest-server", help="The server's --attest-listen address. Default: the next port.", metavar="HOST:PORT"
-        ),
-    ] = None,
-    trust_bundle: Annotated[
-        Path | None,
-        typer.Option("--trust-bundle", help="What `sds bundle show` printed; needed once.", metavar="FILE"),
-    ] = None,
-    join_token_file: Annotated[
-        Path | None,
-        typer.Option("--join-token-file", help="A token of `sds token create`; needed once.", metavar="FILE"),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder for its own SVID and key; made 0700.", metavar="DIR")
-    ] = None,
-    socket: Annotated[
-        Path | None, typer.Option("--socket", help="The Unix socket that sidecars connect to.", metavar="PATH")
-    ] = None,
-    admin_socket: Annotated[
-        Path | None,
-        typer.Option(
-            "--admin-socket", help="Its own admin socket (0600). Default: in the data folder.", metavar="PATH"
-        ),
-    ] = None,
-    api_socket: Annotated[
-        Path | None,
-        typer.Option(
-            "--api-socket", help="The Unix socket by which applications read secrets over HTTP.", metavar="PATH"
-        ),
-    ] = None,
-    log_level: Annotated[
-        str | None, typer.Option("--log-level", help="debug, info, warning or error.", metavar="LEVEL")
-    ] = None,
+    server: Server = None,
+    attest_server: AttestServer = None,
+    trust_bundle: TrustBundle = None,
+    join_token_file: JoinTokenFile = None,
+    data_dir: DataDir = None,
+    socket: Socket = None,
+    admin_socket: AdminSocket = None,
+    api_socket: ApiSocket = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Run the agent until SIGTERM. Each flag is also a config key and an environment variable (SDS_AGENT_...)."""
     from sds.cli.running import load  # noqa: PLC0415  # keeps `sds --help` quick

@@ -6,7 +6,6 @@ again, never how it changed, so that applying a change twice or late does no har
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -14,6 +13,7 @@ from datetime import datetime
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import TrustBundle
+from sds.server.expiries import Expiries
 from sds.server.facts import Facts, Refresh
 from sds.server.parent import MAX_HISTORY, Parent
 from sds.server.revocation.blocked import Blocked
@@ -146,7 +146,7 @@ class Registry:
         upserted, removed = [], []
         for name in sorted(names):
             entry = parent.entries.get(name)
-            if entry is not None and name not in self._expired and not self._blocked.entry(entry):
+            if entry is not None and name not in self._expiries and not self._blocked.entry(entry):
                 upserted.append(entry)
             elif not pending.snapshot:
                 removed.append(name)
@@ -184,18 +184,14 @@ class Registry:
 
     def expire(self, now: datetime) -> None:
         """Take from its watchers what has expired."""
-        while self._expiries and self._expiries[0][0] <= now:
-            _, entry_id = heapq.heappop(self._expiries)
-            entry = self._entries.get(entry_id)
-            if entry is not None and not entry.live(now) and entry_id not in self._expired:
-                self._expired.add(entry_id)
-                self._parent(entry.parent_id).touch(entry_id)
-                self._tell_entry(entry_id)
+        for entry in self._expiries.due(now):
+            self._parent(entry.parent_id).touch(entry.id)
+            self._tell_entry(entry.id)
 
     @property
     def next_expiry(self) -> datetime | None:
         """When `expire` may have something to do again."""
-        return self._expiries[0][0] if self._expiries else None
+        return self._expiries.next
 
     def reload(self, facts: Facts, *, now: datetime) -> None:
         """Start over from the whole truth, when the feed can't be followed any more; every watcher gets a snapshot."""
@@ -219,18 +215,17 @@ class Registry:
         self._federated = dict(facts.federated)
         self._entries: dict[str, RegistrationEntry] = {}
         self._agents = {record.spiffe_id: record for record in facts.agents}
-        self._expired: set[str] = set()
-        self._expiries: list[tuple[datetime, str]] = []
+        self._expiries = Expiries(self._entries)
         for entry in facts.entries:
             self._entries[entry.id] = entry
             self._parent(entry.parent_id).entries[entry.id] = entry
-            self._schedule(entry, now)
+            self._expiries.add(entry, now)
         for past in facts.history:
             self._parent(past.parent_id).remember(past.entry_id, past.revision)
 
     def _put(self, entry_id: str, entry: RegistrationEntry | None, now: datetime) -> None:
         old = self._entries.pop(entry_id, None)
-        self._expired.discard(entry_id)
+        self._expiries.forget(entry_id)
         concerned = {spec.parent_id for spec in (old, entry) if spec is not None}
         before, after = (() if one is None else one.spec.federates_with for one in (old, entry))
         named = {*before, *after} if before != after or len(concerned) > 1 else set()
@@ -239,7 +234,7 @@ class Registry:
         if entry is not None:
             self._entries[entry_id] = entry
             self._parent(entry.parent_id).entries[entry_id] = entry
-            self._schedule(entry, now)
+            self._expiries.add(entry, now)
         for parent_id in concerned:
             parent = self._parent(parent_id)
             parent.change(entry_id, self._revision)
@@ -287,15 +282,6 @@ class Registry:
             watcher.nudge()
         for listener in self._on_agent:
             listener(agent_id, record)
-
-    def _schedule(self, entry: RegistrationEntry, now: datetime) -> None:
-        if not entry.live(now):
-            self._expired.add(entry.id)
-        elif entry.spec.expires_at is not None:
-            heapq.heappush(self._expiries, (entry.spec.expires_at, entry.id))
-            if len(self._expiries) > 2 * len(self._entries) + 64:  # mostly leftovers of entries changed often
-                self._expiries = [(e.spec.expires_at, e.id) for e in self._entries.values() if e.spec.expires_at]
-                heapq.heapify(self._expiries)
 
     def _parent(self, agent_id: SpiffeId) -> Parent:
         parent = self._parents.get(agent_id)

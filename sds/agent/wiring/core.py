@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -97,18 +98,11 @@ def open_core(
     run_id = secrets.token_hex(6)
     streams = StreamRegistry(run_id, clock)
     observer = ServerObserver(metrics)
-
-    async def save(identity: AgentIdentity) -> None:
-        try:
-            await asyncio.to_thread(folder.save_identity, identity)
-        except DataFolderUnusable as error:
-            log.warning("this agent's identity could not be saved; a restart would use an older one", reason=str(error))
-
     upstream = Upstream(
         str(config.server),
         identity,
         cache,
-        save=save,
+        save=_saver(folder, log),
         enrol=enroller.again,
         options=options.link(config),
         backoff=options.backoff(config),
@@ -129,10 +123,6 @@ def open_core(
         log=log,
     )
     upstream.on_bundle(reporter.touch)
-    executors = (
-        ThreadPoolExecutor(2, thread_name_prefix="keys"),
-        ThreadPoolExecutor(min(config.limits.max_attestations, 8), thread_name_prefix="attest"),
-    )
     return Core(
         config,
         clock,
@@ -146,5 +136,20 @@ def open_core(
         upstream,
         streams,
         reporter,
-        executors,
+        _executors(config),
     )
+
+
+def _saver(folder: DataFolder, log: Logger) -> Callable[[AgentIdentity], Awaitable[None]]:
+    async def save(identity: AgentIdentity) -> None:
+        try:
+            await asyncio.to_thread(folder.save_identity, identity)
+        except DataFolderUnusable as error:
+            log.warning("this agent's identity could not be saved; a restart would use an older one", reason=str(error))
+
+    return save
+
+
+def _executors(config: AgentConfig) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
+    attestations = min(config.limits.max_attestations, 8)
+    return ThreadPoolExecutor(2, thread_name_prefix="keys"), ThreadPoolExecutor(attestations, "attest")

@@ -16,6 +16,7 @@ from attestation.spiffe_id import SpiffeId
 from sds.secrets.secret import TICKETS, Secret
 from sds.server.secrets.backends import TICKET_SECRET
 from sds.server.secrets.catalog import SecretCatalog
+from sds.server.secrets.index import Index, enter, leave
 from sds.server.secrets.news import Absence, Delivery, News, Refused, Told, Want
 from sds.server.secrets.shelf import Shelf
 from sds.server.secrets.slot import Slot
@@ -32,17 +33,6 @@ class _Wanted:
 
 class TooManyWanted(Exception):
     """More than one agent may want at once."""
-
-
-class Index:
-    """Who of all watchers wants what."""
-
-    __slots__ = ("by_entry", "by_name", "wanted")
-
-    def __init__(self) -> None:
-        self.by_entry: dict[str, set[SecretWatcher]] = {}
-        self.by_name: dict[str, set[SecretWatcher]] = {}
-        self.wanted = 0
 
 
 class SecretWatcher:
@@ -110,8 +100,8 @@ class SecretWatcher:
                 raise TooManyWanted(f"an agent may want at most {self._max_wanted} secrets at once")
             self._wanted[key] = _Wanted(held_version)
             self._index.wanted += 1
-            self._enter(self._by_entry, self._index.by_entry, entry_id, key)
-            self._enter(self._by_name, self._index.by_name, name, key)
+            enter(self, key, self._by_entry, self._index.by_entry, entry_id)
+            enter(self, key, self._by_name, self._index.by_name, name)
         else:
             wanted.held, wanted.told = held_version, Told.NOTHING
         self._mark(key)
@@ -124,8 +114,8 @@ class SecretWatcher:
         self._pending.pop(key, None)
         self._let_go(key, wanted)
         self._index.wanted -= 1
-        self._leave(self._by_entry, self._index.by_entry, entry_id, key)
-        self._leave(self._by_name, self._index.by_name, name, key)
+        leave(self, key, self._by_entry, self._index.by_entry, entry_id)
+        leave(self, key, self._by_name, self._index.by_name, name)
 
     # What others say
 
@@ -217,18 +207,6 @@ class SecretWatcher:
         self._on_close(self)
 
     # Below
-
-    def _enter(self, own: dict[str, set[Want]], index: dict[str, set[SecretWatcher]], by: str, key: Want) -> None:
-        own.setdefault(by, set()).add(key)
-        index.setdefault(by, set()).add(self)
-
-    def _leave(self, own: dict[str, set[Want]], index: dict[str, set[SecretWatcher]], by: str, key: Want) -> None:
-        own[by].discard(key)
-        if not own[by]:
-            del own[by]
-            index[by].discard(self)
-            if not index[by]:
-                del index[by]
 
     def _mark(self, key: Want) -> None:
         self._pending[key] = None

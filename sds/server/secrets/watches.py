@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from sds.server.secrets.catalog import SecretCatalog
+from sds.server.secrets.index import Index
 from sds.server.secrets.shelf import Shelf
-from sds.server.secrets.watch import Index, SecretWatcher
+from sds.server.secrets.watch import SecretWatcher
 from sds.server.watch import WatchEnded
 
 

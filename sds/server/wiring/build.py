@@ -85,12 +85,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     secrets = await open_secrets(core, refusals)
     node, attest, rates = listeners(core, data_dir, issuance, signer, tokens, secrets.streams, refusals, seen, own_svid)
     core.follower.on_authorities(lambda: _authorities_changed(core, own_svid))
-    key_watch = KeyWatch(
-        core.keys,
-        lambda: {one.key_ref for one in core.authorities.all()},
-        core.custody.check,
-        core.telemetry.metrics,
-    )
+    key_watch = _key_watch(core)
     health = Health(store, core.authorities, lambda: own_svid.not_after, key_watch.readiness, clock, core.checks)
     entries = entry_service(core)
     poller = federation_poller(core)
@@ -106,16 +101,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         signing_workers=workers,
         tokens=tokens,
         refusals=refusals,
-        housekeeping=Housekeeping(
-            store,
-            registry,
-            core.authorities,
-            refusals,
-            seen,
-            core.telemetry.metrics,
-            clock,
-            config.rotation.interval,
-        ),
+        housekeeping=_housekeeping(core, refusals, seen),
         scheduler=Scheduler(),
         keys=core.keys,
         key_watch=key_watch,
@@ -136,6 +122,18 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         executor=executor,
     )
     return Server(parts, config.grpc.drain_timeout)
+
+
+def _key_watch(core: Core) -> KeyWatch:
+    def in_use() -> set[str]:
+        return {one.key_ref for one in core.authorities.all()}
+
+    return KeyWatch(core.keys, in_use, core.custody.check, core.telemetry.metrics)
+
+
+def _housekeeping(core: Core, refusals: RefusalLog, seen: LastSeen) -> Housekeeping:
+    metrics, interval = core.telemetry.metrics, core.config.rotation.interval
+    return Housekeeping(core.store, core.registry, core.authorities, refusals, seen, metrics, core.clock, interval)
 
 
 async def _authorities_changed(core: Core, own_svid: OwnSvid) -> None:
