@@ -18,6 +18,7 @@ def upgrade() -> None:
     _ledger()
     _access()
     _notices()
+    _inventory()
 
 
 def _ledger() -> None:
@@ -54,6 +55,7 @@ def _ledger() -> None:
         "audit_cursors",
         sa.Column("sink", Name, nullable=False),
         sa.Column("leaf", sa.BigInteger, nullable=False),
+        sa.Column("checkpoint", sa.BigInteger, nullable=False),
         sa.Column("holder", Name, nullable=False),
         sa.Column("held_until", sa.BigInteger, nullable=False),
         sa.Column("delivered_at", sa.BigInteger),
@@ -62,6 +64,14 @@ def _ledger() -> None:
         sa.PrimaryKeyConstraint("sink", name="pk_audit_cursors"),
     )
     op.create_index("ix_audit_cursors_held_until", "audit_cursors", ["held_until"])
+    op.create_table(
+        "agent_events",
+        sa.Column("agent_id", Name, nullable=False),
+        sa.Column("run_id", Name, nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.Column("seen_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("agent_id", "run_id", name="pk_agent_events"),
+    )
 
 
 def _access() -> None:
@@ -174,3 +184,8 @@ def _notices() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_past_entries"),
     )
     op.create_index("ix_past_entries_owner", "past_entries", ["owner"])
+
+
+def _inventory() -> None:
+    op.create_index("ix_certificates_requested_at_number", "certificates", ["requested_at", "number"])
+    op.create_index("ix_entries_owner", "entries", ["owner"])

@@ -14,7 +14,11 @@ from sds.store.changes import Changes
 from sds.store.entries import Entries
 from sds.store.errors import UnauditedChange
 from sds.store.federations import Federations
+from sds.store.inventory.certificates import CertificateInventory
+from sds.store.inventory.past_entries import PastEntries
 from sds.store.keys import Keys
+from sds.store.ledger.agent_events import AgentEvents
+from sds.store.ledger.cursors import Cursors
 from sds.store.revocation.blocks import Blocks
 from sds.store.revocation.crls import Crls
 from sds.store.revocation.revocations import Revocations
@@ -33,6 +37,7 @@ class UnitOfWork:
 
     __slots__ = (
         "_tx",
+        "agent_events",
         "agents",
         "audit",
         "authorities",
@@ -40,12 +45,15 @@ class UnitOfWork:
         "certificates",
         "changes",
         "crls",
+        "cursors",
         "entries",
         "federations",
         "grants",
+        "inventory",
         "keys",
         "leases",
         "now",
+        "past_entries",
         "revocations",
         "secrets",
         "settings",
@@ -66,10 +74,14 @@ class UnitOfWork:
         self.authorities = Authorities(tx, self.changes, self.settings)
         self.keys = Keys(tx)
         self.certificates = Certificates(tx)
+        self.inventory = CertificateInventory(tx)
+        self.past_entries = PastEntries(tx)
         self.blocks = Blocks(tx, self.changes)
         self.revocations = Revocations(tx)
         self.crls = Crls(tx)
         self.streams = Streams(tx)
+        self.agent_events = AgentEvents(tx)
+        self.cursors = Cursors(tx)
         self.federations = Federations(tx, self.changes)
         self.secrets = Secrets(tx, self.changes)
         self.grants = Grants(tx, self.changes)

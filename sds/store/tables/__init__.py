@@ -12,7 +12,14 @@ from sds.store.tables.columns import Name, metadata, storable
 from sds.store.tables.delivery import reports, streams
 from sds.store.tables.federation import federations
 from sds.store.tables.issuance import certificates, issued_certificates
-from sds.store.tables.ledger import audit_checkpoints, audit_cursors, audit_leaves, audit_prunings, audit_tiles
+from sds.store.tables.ledger import (
+    agent_events,
+    audit_checkpoints,
+    audit_cursors,
+    audit_leaves,
+    audit_prunings,
+    audit_tiles,
+)
 from sds.store.tables.noticing import last_uses, notices, past_entries
 from sds.store.tables.registration import entries, entry_labels, entry_selectors
 from sds.store.tables.revocation import blocks, crls, revocations
@@ -29,6 +36,7 @@ from sds.store.tables.secrecy import (
 __all__ = [
     "Name",
     "admin_sessions",
+    "agent_events",
     "agents",
     "api_tokens",
     "approvals",

@@ -48,10 +48,22 @@ audit_cursors = Table(
     metadata,
     Column("sink", Name, primary_key=True),
     Column("leaf", BigInteger, nullable=False),  # the next one to be handed over
+    Column("checkpoint", BigInteger, nullable=False),  # the size of the last one handed over
     Column("holder", Name, nullable=False),  # the server process that serves it now
     Column("held_until", BigInteger, nullable=False),
     Column("delivered_at", BigInteger),
     Column("problem", Line, nullable=False),
     Column("problem_since", BigInteger),
     Index(None, "held_until"),
+)
+
+# How far what each run of an agent has seen is taken in. Numbers count within a run.
+agent_events = Table(
+    "agent_events",
+    metadata,
+    Column("agent_id", Name, nullable=False),
+    Column("run_id", Name, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("agent_id", "run_id"),
 )
