@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
+from sds.admin.door import Bound, Door, LocalDoor, no_bindings
 from sds.admin.gate import Gate, Limits, Observer
+from sds.admin.guard import Guard
 from sds.admin.problems import HANDLED, problem_for
 from sds.admin.routes.agents import AgentRoutes
 from sds.admin.routes.audit import AuditRoutes
@@ -85,17 +88,67 @@ def create_app(
     limits: Limits | None = None,
     clock: Clock | None = None,
     new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    bound: Bound = no_bindings,
 ) -> ASGIApp:
-    """The ASGI application: /v1 and the routes of `ops` (/live, /ready, /metrics).
+    """The ASGI application of the local socket: /v1 and the routes of `ops` (/live, /ready, /metrics).
 
-    `allowed_uids` are the users who may use it: root (0), the server's own, and who is configured beside. Their
-    credentials must stand in ``scope["state"]["peer"]`` (`sds.http.unix`); a request without them is refused.
+    `allowed_uids` are the users who may do anything: root (0), the server's own, and who is configured beside; `bound`
+    knows the rights of others. Their credentials must stand in ``scope["state"]["peer"]`` (`sds.http.unix`); a request
+    without them is refused.
     """
+    api = create_api(services, ops=ops, limits=limits, clock=clock)
+    return api.behind(LocalDoor(frozenset(allowed_uids), bound), observer=observer, new_id=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The application, which listeners with doors of their own share."""
+
+    app: FastAPI
+    guard: Guard
+    audit: AuditAdmin
+    limits: Limits
+    monotonic: Callable[[], float]
+
+    def behind(
+        self,
+        door: Door,
+        *,
+        observer: Observer | None = None,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> ASGIApp:
+        """What a listener serves, whose callers enter by this door."""
+        return Gate(
+            self.app,
+            door=door,
+            audit=self.audit,
+            limits=self.limits,
+            new_id=new_id,
+            monotonic=self.monotonic,
+            observer=observer,
+            is_open=self.guard.is_open,
+            headers=headers,
+        )
+
+
+def create_api(
+    services: AdminServices,
+    *,
+    ops: Sequence[BaseRoute] = (),
+    limits: Limits | None = None,
+    clock: Clock | None = None,
+) -> Api:
+    """The application, without a way in. Raises RuntimeError for a route that no rule of access knows."""
     limits = limits or Limits()
     app = _Api(
-        title="sds admin API", version="1", openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None,
+        title="sds admin API", version="1", openapi_url=None, docs_url=None, redoc_url=None,
         redirect_slashes=False, telemetry=_NO_TELEMETRY,
     )  # fmt: skip
+    monotonic = (clock or SystemClock()).monotonic
+    guard = Guard(services.audit, monotonic)
+    app.router.route_class = guard.route_class()
+    app.get("/v1/openapi.json", operation_id="api.describe", include_in_schema=False)(app.describe)
     EntryRoutes(services.entries).mount(app)
     AgentRoutes(services.agents, services.streams).mount(app)
     TrustRoutes(services.bundle, services.tokens, services.kek).mount(app)
@@ -106,19 +159,12 @@ def create_app(
     SecretRoutes(services.secrets).mount(app)
     GrantRoutes(services.grants).mount(app)
     AuditRoutes(services.audit, limits.waiting).mount(app)
+    guard.check(app.routes)  # the routes of `ops` are the local socket's alone
     app.router.routes.extend(ops)
     refuse = _Refuse(services.audit)
     for kind in (*HANDLED, Exception):
         app.add_exception_handler(kind, refuse)
-    return Gate(
-        app,
-        allowed=frozenset(allowed_uids),
-        audit=services.audit,
-        limits=limits,
-        new_id=new_id,
-        monotonic=(clock or SystemClock()).monotonic,
-        observer=observer,
-    )
+    return Api(app, guard, services.audit, limits, monotonic)
 
 
 class _Refuse:
@@ -133,7 +179,7 @@ class _Refuse:
         action = getattr(request.scope.get("route"), "operation_id", None)
         if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
             problem = replace(problem, headers={"Allow": _allowed(request)})
-        elif action is not None and request.method != "GET" and problem.status < 500:
+        elif action is not None and problem.status < 500 and _to_be_audited(request):
             target = getattr(request.state, "target", "")
             await self._record(call, action, target, problem.summary())
         return problem.response(call.request_id)
@@ -144,6 +190,11 @@ class _Refuse:
             await self._audit.refused(call, action, target, reason)
         except Exception as error:  # noqa: BLE001  # whatever the store raises
             log.warning("a refusal could not be audited", action=action, error=type(error).__qualname__)
+
+
+def _to_be_audited(request: Request) -> bool:
+    """What would have changed something, and whatever the rules refuse."""
+    return request.method != "GET" or getattr(request.state, "refused_by_rule", False)
 
 
 def _allowed(request: Request) -> str:
@@ -165,3 +216,6 @@ class _Api(FastAPI):
             known.update(schemas["$defs"])
             self.openapi_schema = document
         return self.openapi_schema
+
+    async def describe(self) -> JSONResponse:
+        return JSONResponse(self.openapi())

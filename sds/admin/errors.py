@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sds.admin.services.common import Caller
 
 
 class AdminError(Exception):
@@ -28,6 +32,23 @@ class InvalidInput(AdminError):
 
 class Forbidden(AdminError):
     """The caller is known but may not use the admin API (HTTP 403)."""
+
+
+class NotAdmitted(Forbidden):
+    """The listener's door stays shut (HTTP 403). `told`: why, for the audit log; "" where that would only fill it.
+
+    `caller`: who it is, where that is known. `final`: not even what everybody may ask is answered.
+    """
+
+    def __init__(self, message: str, *, told: str, caller: Caller | None = None, final: bool = False) -> None:
+        super().__init__(message)
+        self.told = told
+        self.caller = caller
+        self.final = final
+
+
+class NotAuthenticated(NotAdmitted):
+    """Nobody known asks: there are no credentials, or none that hold (HTTP 401). It never says which."""
 
 
 class AlreadyFederated(AdminError):

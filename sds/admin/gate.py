@@ -5,41 +5,27 @@ Plain ASGI, so that nothing in it reads a body, buffers a response, or hides an 
 
 from __future__ import annotations
 
-import pwd
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sds.admin.access.roles import ALL_RIGHTS
-from sds.admin.errors import BodyTooLarge, Forbidden, TooManyRequests
+from sds.admin.door import Door
+from sds.admin.errors import BodyTooLarge, NotAdmitted, TooManyRequests
 from sds.admin.problems import problem_for
-from sds.admin.services import NOBODY, AdminCall, AuditAdmin, local_caller
+from sds.admin.services import AdminCall, AuditAdmin
 from sds.logs import get_logger, request_context
 from sds.store.errors import NotFound
 
 REQUEST_ID = "X-Request-Id"
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}", re.ASCII)
-_MAX_USERS = 1024
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = get_logger(__name__)
-
-
-class Peer(Protocol):
-    """The process at the other end, by the kernel (SO_PEERCRED); `sds.http.unix` puts it into the scope."""
-
-    @property
-    def uid(self) -> int: ...
-
-    @property
-    def gid(self) -> int: ...
-
-    @property
-    def pid(self) -> int: ...
 
 
 class Observer(Protocol):
@@ -57,37 +43,36 @@ class Limits:
     waiting: int = 64
 
 
-def user_name(uid: int) -> str:
-    """The login name of `uid`, or ``uid:1000`` where it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return f"uid:{uid}"
-
-
 class Gate:
-    """Wraps the application. A request without kernel credentials, or of a user not in `allowed`, goes no further."""
+    """Wraps the application, with the door by which callers of one listener enter. Who has no rights goes no further.
+
+    What everybody may ask (`is_open`: the login) is let through as well.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        allowed: frozenset[int],
+        door: Door,
         audit: AuditAdmin,
         limits: Limits,
         new_id: Callable[[], str],
         monotonic: Callable[[], float],
         observer: Observer | None = None,
+        is_open: Callable[[Scope], bool] = lambda _scope: False,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`headers`: what every answer of this listener has beside the usual."""
         self._app = app
-        self._allowed = allowed
+        self._door = door
+        self._is_open = is_open
+        self._headers = headers
         self._audit = audit
         self._limits = limits
         self._new_id = new_id
         self._monotonic = monotonic
         self._observer = observer
         self._running = 0
-        self._users: dict[int, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -99,14 +84,14 @@ class Gate:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = self._monotonic()
-        call = self._call(scope)
+        call = AdminCall(self._door.nobody(scope), self._request_id(scope))
         scope["state"] = {**(scope.get("state") or {}), "call": call}
-        answer = _Answer(send, call.request_id)
+        answer = _Answer(send, call.request_id, self._headers)
         bounded = _BoundedBody(receive, Headers(scope=scope), self._limits.body_bytes)
         self._running += 1
         with request_context(call.request_id):
             try:
-                await self._admit(call, scope["path"])
+                call = scope["state"]["call"] = await self._admit(call, scope)
                 await self._app(scope, bounded, answer)
             except Exception as error:  # noqa: BLE001  # the outermost net: none may reach the web server's own log
                 await self._fail(error, scope, bounded, answer)
@@ -114,33 +99,27 @@ class Gate:
                 self._running -= 1
                 self._done(scope, call, answer.status, self._monotonic() - started)
 
-    def _call(self, scope: Scope) -> AdminCall:
-        peer: Peer | None = (scope.get("state") or {}).get("peer")
+    def _request_id(self, scope: Scope) -> str:
         given = Headers(scope=scope).getlist(REQUEST_ID)
         taken = len(given) == 1 and _WELL_FORMED_ID.fullmatch(given[0])
-        request_id = given[0] if taken else self._new_id()
-        if peer is None:
-            return AdminCall(NOBODY, request_id)
-        caller = local_caller(peer.uid, peer.pid, self._user(peer.uid))
-        return AdminCall(caller, request_id, ALL_RIGHTS if peer.uid in self._allowed else ())
+        return given[0] if taken else self._new_id()
 
-    def _user(self, uid: int) -> str:
-        """Looked up once: the user database may be a slow directory."""
-        if uid not in self._users:
-            if len(self._users) >= _MAX_USERS:
-                self._users.clear()
-            self._users[uid] = user_name(uid)
-        return self._users[uid]
-
-    async def _admit(self, call: AdminCall, path: str) -> None:
+    async def _admit(self, call: AdminCall, scope: Scope) -> AdminCall:
         if self._running > self._limits.concurrent:
             raise TooManyRequests("too many admin requests at once; try again")
-        if not call.rights:
-            why = "this user may not use the admin API; run it as root or as the server's own user"
-            await self._audit.refused(call, "admin.access", "", f"{call.caller.name} is not allowed")
-            raise Forbidden(why)
-        if not path.isprintable():  # a route's `$` would overlook a newline at the end
+        try:
+            entered = await self._door.enter(scope, call)
+        except NotAdmitted as error:
+            if self._is_open(scope) and not error.final:
+                return call
+            if error.told:
+                await self._audit.refused(
+                    replace(call, caller=error.caller or call.caller), "admin.access", "", error.told
+                )
+            raise
+        if not scope["path"].isprintable():  # a route's `$` would overlook a newline at the end
             raise NotFound("path", "it holds control characters")
+        return entered
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> None:
         problem = problem_for(error)
@@ -171,8 +150,9 @@ class Gate:
 class _Answer:
     """`send` that notes the status and adds the headers which every answer has."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, headers: Mapping[str, str]) -> None:
         self._send = send
+        self._headers = headers
         self.request_id = request_id
         self.status = 0  # 0: nothing sent yet
         self.complete = False
@@ -184,6 +164,8 @@ class _Answer:
             headers[REQUEST_ID] = self.request_id
             headers["Cache-Control"] = "no-store"
             headers["X-Content-Type-Options"] = "nosniff"
+            for name, value in self._headers.items():
+                headers[name] = value
         elif message["type"] == "http.response.body":
             self.complete = not message.get("more_body", False)
         await self._send(message)

@@ -114,6 +114,11 @@ def _too_many(error: errors.TooManyRequests) -> Problem:
     return Problem(429, "too-many-requests", str(error), headers={"Retry-After": f"{error.retry_after:.0f}"})
 
 
+def _not_authenticated(error: errors.NotAuthenticated) -> Problem:
+    """RFC 9110 section 11.6.1 and RFC 6750 section 3: which scheme would do."""
+    return Problem(401, "not-authenticated", str(error), headers={"WWW-Authenticate": 'Bearer realm="sds"'})
+
+
 def _http(error: HTTPException) -> Problem:
     """What the router itself refuses. Its detail is a fixed phrase, but is not ours: replaced."""
     code, detail = _ROUTER.get(error.status_code, ("refused", "the request is refused"))
@@ -147,6 +152,7 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     # The request itself.
     (errors.MalformedBody, _plain(400, "malformed-body")),
     (errors.BadPrecondition, _plain(400, "bad-precondition")),
+    (errors.NotAuthenticated, _not_authenticated),
     (errors.Forbidden, _plain(403, "forbidden")),
     (errors.BodyTooLarge, _plain(413, "too-large")),
     (errors.UnsupportedMediaType, _plain(415, "unsupported-media-type")),

@@ -95,6 +95,7 @@ class FakeAudit:
         self._now = now
         self._arrived = asyncio.Condition()
         self.rows: list[AuditRow] = []
+        self.reads: list[tuple[str, str, str]] = []  # caller, operation, filter: beside the rows, which tests count
         self.fail: Exception | None = None  # raised by the next append
 
     async def append(self, call: AdminCall, action: str, target: str, outcome: Outcome, reason: str = "") -> None:
@@ -118,6 +119,11 @@ class FakeAudit:
 
     async def refused(self, call: AdminCall, action: str, target: str, reason: str) -> None:
         await self.append(call, action, target, Outcome.REFUSED, reason)
+
+    async def noted(self, call: AdminCall, operation: str, asked: str) -> None:
+        if self.fail is not None:
+            raise self.fail
+        self.reads.append((call.caller.id, operation, asked))
 
     def _matching(self, query: AuditQuery) -> tuple[AuditRow, ...]:
         rows = [row for row in self.rows if _matches(row, query)]

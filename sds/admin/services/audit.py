@@ -38,3 +38,7 @@ class AuditAdmin(Protocol):
     async def refused(self, call: AdminCall, action: str, target: str, reason: str) -> None:
         """Records that a write was refused (outcome "refused"), in a transaction of its own."""
         ...
+
+    async def noted(self, call: AdminCall, operation: str, asked: str) -> None:
+        """Records that sensitive data is about to be read (``admin.read``); `asked` is the filter, as it came."""
+        ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -44,11 +44,16 @@ def local_caller(uid: int, pid: int, name: str) -> Caller:
 
 @dataclass(frozen=True, slots=True)
 class AdminCall:
-    """Who asks, what they may do, and under which request id. Becomes `Actor(kind="admin", ...)`."""
+    """Who asks, what they may do, and under which request id. Becomes `Actor(kind="admin", ...)`.
+
+    `subjects`: all that a binding may call them: their own id, their groups. `csrf`: of the session, else empty.
+    """
 
     caller: Caller
     request_id: str
     rights: tuple[Right, ...] = ()
+    csrf: str = field(default="", repr=False)
+    subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

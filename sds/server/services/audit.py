@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from sds.admin.services import AdminCall, AuditQuery, AuditRow
-from sds.audit.event import Outcome, Target
+from sds.audit.event import Json, Outcome, Target
 from sds.clock import Clock
 from sds.server.services.common import Desk
 from sds.store.records import AuditFilter
@@ -40,5 +40,13 @@ class AuditService:
         def work(uow: UnitOfWork) -> None:
             where = Target(kind, target[:_MAX_TARGET])
             uow.audit.append(self._desk.event(uow.now, call, action, where, outcome=Outcome.REFUSED, reason=reason))
+
+        await self._desk.store.write(work)
+
+    async def noted(self, call: AdminCall, operation: str, asked: str) -> None:
+        def work(uow: UnitOfWork) -> None:
+            details: dict[str, Json] = {"operation": operation, "asked": asked[:_MAX_TARGET]}
+            where = Target("operation", operation)
+            uow.audit.append(self._desk.event(uow.now, call, "admin.read", where, details))
 
         await self._desk.store.write(work)

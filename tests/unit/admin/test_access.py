@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from sds.admin.app import create_app
-from sds.admin.gate import Limits, user_name
+from sds.admin.door import user_name
+from sds.admin.gate import Limits
 from sds.store.errors import Reason, StoreUnavailable
 from tests.fakes.admin_server import Running
 from tests.fakes.admin_services import FakeServices

@@ -1,0 +1,119 @@
+"""Who may do what: one line an operation of the API. What has no line here may not be done by anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from sds.admin.access.roles import Role
+
+VIEWERS = frozenset(Role)
+AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
+READERS = frozenset({Role.AUDITOR, Role.OPERATOR, Role.ADMIN})
+OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
+ADMINS = frozenset({Role.ADMIN})
+
+
+class Scoping(StrEnum):
+    """What an operation is to a caller whose role holds for a part of the trust domain only.
+
+    `NOT_SCOPED`: refused. `PUBLIC`: the same as for everybody who has the role. `FILTERED`: the handler answers only
+    what lies within. `TARGET`: the handler checks what the request acts on. `OPEN`: for everybody, known or not.
+    """
+
+    NOT_SCOPED = "not_scoped"
+    PUBLIC = "public"
+    FILTERED = "filtered"
+    TARGET = "target"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The roles that may, and what limits mean. `sensitive`: who reads it is written into the audit log."""
+
+    roles: frozenset[Role]
+    scoping: Scoping = Scoping.NOT_SCOPED
+    sensitive: bool = False
+
+
+_FILTERED, _TARGET, _PUBLIC = Scoping.FILTERED, Scoping.TARGET, Scoping.PUBLIC
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "api.describe": Rule(VIEWERS, _PUBLIC),
+        # The caller's own.
+        "access.whoami": Rule(VIEWERS, _PUBLIC),
+        "session.login": Rule(frozenset(), Scoping.OPEN),
+        "session.login.oidc": Rule(frozenset(), Scoping.OPEN),
+        "session.login.callback": Rule(frozenset(), Scoping.OPEN),
+        "session.logout": Rule(frozenset(), Scoping.OPEN),
+        # Who may use this.
+        "access.token.list": Rule(AUDITORS, sensitive=True),
+        "access.token.create": Rule(ADMINS, _TARGET),
+        "access.token.revoke": Rule(ADMINS),
+        "access.binding.list": Rule(AUDITORS, sensitive=True),
+        "access.binding.create": Rule(ADMINS, _TARGET),
+        "access.binding.delete": Rule(ADMINS),
+        "approval.list": Rule(READERS),
+        "approval.show": Rule(READERS),
+        "approval.approve": Rule(OPERATORS),
+        "approval.reject": Rule(OPERATORS),
+        # Inventory.
+        "entry.list": Rule(VIEWERS, _FILTERED),
+        "entry.show": Rule(VIEWERS, _TARGET),
+        "entry.create": Rule(OPERATORS, _TARGET),
+        "entry.update": Rule(OPERATORS, _TARGET),
+        "entry.delete": Rule(OPERATORS, _TARGET),
+        "entry.apply": Rule(OPERATORS),
+        "agent.list": Rule(VIEWERS, _FILTERED),
+        "agent.show": Rule(VIEWERS, _TARGET),
+        "agent.ban": Rule(OPERATORS, _TARGET),
+        "agent.delete": Rule(OPERATORS, _TARGET),
+        "stream.list": Rule(VIEWERS, _FILTERED),
+        "token.create": Rule(OPERATORS),
+        # What is issued.
+        "bundle.show": Rule(VIEWERS, _PUBLIC),
+        "authority.list": Rule(VIEWERS, _PUBLIC),
+        "authority.show": Rule(VIEWERS, _PUBLIC),
+        "authority.prepare": Rule(ADMINS),
+        "authority.activate": Rule(ADMINS),
+        "authority.taint": Rule(ADMINS),
+        "authority.revoke": Rule(ADMINS),
+        "kek.rotate": Rule(ADMINS),
+        "token.issue": Rule(OPERATORS, _TARGET),
+        "token.verify": Rule(VIEWERS, _PUBLIC),
+        "revocation.list": Rule(VIEWERS, _FILTERED),
+        "revocation.create": Rule(OPERATORS, _TARGET),
+        "block.list": Rule(VIEWERS),
+        "block.show": Rule(VIEWERS),
+        "block.lift": Rule(OPERATORS),
+        # Other trust domains.
+        "federation.list": Rule(VIEWERS, _PUBLIC),
+        "federation.show": Rule(VIEWERS, _PUBLIC),
+        "federation.bundle.show": Rule(VIEWERS, _PUBLIC),
+        "federation.refresh": Rule(OPERATORS),
+        "federation.create": Rule(ADMINS),
+        "federation.update": Rule(ADMINS),
+        "federation.bundle": Rule(ADMINS),
+        "federation.delete": Rule(ADMINS),
+        # Secrets: what they are, never what they hold.
+        "secret.list": Rule(VIEWERS),
+        "secret.show": Rule(VIEWERS),
+        "secret.versions": Rule(VIEWERS),
+        "secret.create": Rule(OPERATORS),
+        "secret.update": Rule(OPERATORS),
+        "secret.put": Rule(OPERATORS),
+        "secret.refresh": Rule(OPERATORS),
+        "secret.rollback": Rule(OPERATORS),
+        "secret.delete": Rule(OPERATORS),
+        "grant.list": Rule(VIEWERS, _FILTERED),
+        "grant.check": Rule(READERS),
+        "grant.create": Rule(OPERATORS, _TARGET),
+        "grant.delete": Rule(OPERATORS, _TARGET),
+        # The audit log.
+        "audit.tail": Rule(AUDITORS, sensitive=True),
+    }
+)

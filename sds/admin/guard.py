@@ -1,0 +1,103 @@
+"""Where the rules of access are enforced: before every handler, in one place. A route without a rule stops the start.
+
+What a rule calls FILTERED or TARGET is let through with the caller's rights, and the handler narrows what it does.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
+
+from sds.admin.access.decide import permitted
+from sds.admin.access.rules import RULES, Rule, Scoping
+from sds.admin.errors import Forbidden
+from sds.admin.services import AdminCall, AuditAdmin
+
+READ_AGAIN = timedelta(minutes=10)
+"""Following a log is one act of reading, not one a request."""
+_MAX_READERS = 4096
+_PLACES = frozenset({"after", "before", "cursor", "limit", "wait"})
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Around = Callable[[Request, AdminCall, str, Callable[[], Awaitable[Response]]], Awaitable[Response]]
+"""What may step in between a decision and its handler: four eyes. Given the request, the call and the operation."""
+
+
+class Guard:
+    """Decides on each request before its handler runs, and notes who reads what is sensitive."""
+
+    def __init__(self, audit: AuditAdmin, monotonic: Callable[[], float], *, rules: Mapping[str, Rule] = RULES) -> None:
+        self._audit = audit
+        self._monotonic = monotonic
+        self._rules = rules
+        self._read: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._open: tuple[APIRoute, ...] = ()
+        self.around: Around | None = None
+
+    def route_class(self) -> type[APIRoute]:
+        """What an application's routes must be made of."""
+        guard = self
+
+        class GuardedRoute(APIRoute):
+            def get_route_handler(self) -> Handler:
+                handler = super().get_route_handler()
+                operation = self.operation_id or ""
+
+                async def guarded(request: Request) -> Response:
+                    return await guard(request, operation, handler)
+
+                return guarded
+
+        return GuardedRoute
+
+    async def __call__(self, request: Request, operation: str, handler: Handler) -> Response:
+        """The handler's answer, if the caller may have it. Raises Forbidden."""
+        call: AdminCall = request.state.call
+        try:
+            permitted(call, operation, self._rules)
+        except Forbidden:
+            request.state.refused_by_rule = True
+            raise
+        if self._rules[operation].sensitive:
+            await self._note(call, operation, request)
+        if self.around is None:
+            return await handler(request)
+        return await self.around(request, call, operation, lambda: handler(request))
+
+    def check(self, routes: Iterable[BaseRoute]) -> None:
+        """Raises RuntimeError for a route that goes past the rules, or has none."""
+        handled = list[APIRoute]()
+        for route in routes:
+            if not isinstance(route, APIRoute) or type(route).__name__ != "GuardedRoute":
+                raise RuntimeError(f"the route {getattr(route, 'path', route)} is not guarded")
+            if route.operation_id not in self._rules:
+                raise RuntimeError(f"the route {route.path} ({route.operation_id}) has no rule of access")
+            handled.append(route)
+        self._open = tuple(each for each in handled if self._rules[each.operation_id or ""].scoping is Scoping.OPEN)
+
+    def is_open(self, scope: Scope) -> bool:
+        """Whether the request is for something that everybody may ask, known or not."""
+        return any(route.matches(scope)[0] is Match.FULL for route in self._open)
+
+    async def _note(self, call: AdminCall, operation: str, request: Request) -> None:
+        """Before it is read, so that nothing is read that could not be noted."""
+        asked = "&".join(
+            f"{name}={value}" for name, value in sorted(request.query_params.multi_items()) if name not in _PLACES
+        )
+        key, now = (call.caller.id, operation, asked), self._monotonic()
+        then = self._read.get(key)
+        if then is not None and now - then < READ_AGAIN.total_seconds():
+            return
+        await self._audit.noted(call, operation, asked)
+        self._read[key] = now
+        self._read.move_to_end(key)
+        if len(self._read) > _MAX_READERS:
+            self._read.popitem(last=False)
