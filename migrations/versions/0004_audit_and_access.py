@@ -52,6 +52,15 @@ def _ledger() -> None:
         sa.PrimaryKeyConstraint("size", name="pk_audit_prunings"),
     )
     op.create_table(
+        "audit_keys",
+        sa.Column("number", sa.Integer, nullable=False, autoincrement=False),
+        sa.Column("verifier", Line, nullable=False),
+        sa.Column("key_ref", Name, nullable=False),
+        sa.Column("endorsement", Line, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("number", name="pk_audit_keys"),
+    )
+    op.create_table(
         "audit_cursors",
         sa.Column("sink", Name, nullable=False),
         sa.Column("leaf", sa.BigInteger, nullable=False),
@@ -155,18 +164,32 @@ def _notices() -> None:
         sa.Column("kind", Name, nullable=False),
         sa.Column("subject", Name, nullable=False),
         sa.Column("recipient", Name, nullable=False),
+        sa.Column("owner", Name, nullable=False),
         sa.Column("text", Line, nullable=False),
         sa.Column("due_at", sa.BigInteger),
         sa.Column("first_seen_at", sa.BigInteger, nullable=False),
+        sa.Column("changed_at", sa.BigInteger, nullable=False),
         sa.Column("sent_at", sa.BigInteger),
         sa.Column("ended_at", sa.BigInteger),
         sa.Column("stage", sa.Integer, nullable=False),
+        sa.Column("told", sa.Integer, nullable=False),
+        sa.Column("urgent", sa.Integer, nullable=False),
+        sa.Column("closed", sa.Integer, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("retry_at", sa.BigInteger),
         sa.Column("problem", Line, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_notices"),
     )
-    op.create_index("ix_notices_ended_at_kind", "notices", ["ended_at", "kind"])
-    op.create_index("ix_notices_kind_subject", "notices", ["kind", "subject"])
+    op.create_index("ix_notices_first_seen_at", "notices", ["first_seen_at", "id"])
+    op.create_index("ix_notices_closed", "notices", ["closed", "ended_at"])
+    op.create_index(
+        "uq_notices_standing",
+        "notices",
+        ["kind", "subject", "recipient"],
+        unique=True,
+        sqlite_where=sa.text("closed = 0"),
+        postgresql_where=sa.text("closed = 0"),
+    )
     op.create_table(
         "last_uses",
         sa.Column("kind", Name, nullable=False),

@@ -58,7 +58,7 @@ class Certificates:
         row = self._tx.first(_JOINED.where(certificates.c.serial == serial))
         if row is None:
             raise NotFound("certificate", serial)
-        return _from_row(row)
+        return _whole(row)
 
     def search(
         self, filters: CertificateFilter = _NO_FILTER, *, cursor: str | None = None, limit: int = 100
@@ -68,7 +68,7 @@ class Certificates:
         if cursor is not None:
             statement = statement.where(certificates.c.number < read_cursor(cursor, int)[0])
         rows = self._tx.rows(statement)
-        found = tuple(map(_from_row, rows[:limit]))
+        found = tuple(map(_whole, rows[:limit]))
         return Page(found, make_cursor(rows[limit - 1].number) if len(rows) > limit else None)
 
     def latest_not_after(
@@ -149,7 +149,12 @@ def _conditions(filters: CertificateFilter) -> list[ColumnElement[bool]]:
     return found
 
 
-def _from_row(row: Row[Any]) -> CertificateRecord:
+def _whole(row: Row[Any]) -> CertificateRecord:
+    return from_row(row, row.der)
+
+
+def from_row(row: Row[Any], der: bytes | None = None) -> CertificateRecord:
+    """A row of both tables; whoever lists many leaves the DER away."""
     return CertificateRecord(
         serial=row.serial,
         spiffe_id=SpiffeId.parse(row.spiffe_id),
@@ -164,6 +169,6 @@ def _from_row(row: Row[Any]) -> CertificateRecord:
         agent_id=SpiffeId.parse(row.agent_id) if row.agent_id else None,
         process=ProcessRecord(row.pid, row.uid, row.path),
         dns_names=texts(row.dns_names),
-        der=row.der,
+        der=der,
         issued_at=from_micros_or_none(row.issued_at),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 
 from attestation.entry import EntrySpec, RegistrationEntry
 from attestation.spiffe_id import SpiffeId
@@ -13,29 +13,36 @@ from sds.store.changes import Changes
 from sds.store.codec import (
     MICROSECOND,
     identity_hash,
-    make_cursor,
-    read_cursor,
     selectors_text,
     to_json,
 )
 from sds.store.codec import entry as from_row
 from sds.store.errors import AlreadyExists, Conflict, ConstraintViolated, NotFound
+from sds.store.inventory.parts import at_or_below, within
+from sds.store.inventory.past_entries import PastEntries
+from sds.store.paging import both_ways, page
 from sds.store.records import ChangeKind, EntryFilter, Page
 from sds.store.tables import entries, entry_labels, entry_selectors
 from sds.store.times import to_micros, to_micros_or_none
 from sds.store.tx import Tx
 
 NO_FILTER = EntryFilter()
+_ORDERS = (
+    both_ways("created", (entries.c.created_at, entries.c.id), (int, str))
+    | both_ways("updated", (entries.c.updated_at, entries.c.id), (int, str))
+    | both_ways("spiffe_id", (entries.c.spiffe_id, entries.c.id), (str, str))
+)
 
 
 class Entries:
     """Every change of an entry tells the feed, and needs an audit event in the same unit of work."""
 
-    __slots__ = ("_changes", "_tx")
+    __slots__ = ("_changes", "_past", "_tx")
 
     def __init__(self, tx: Tx, changes: Changes) -> None:
         self._tx = tx
         self._changes = changes
+        self._past = PastEntries(tx)
 
     def create(self, spec: EntrySpec, entry_id: str) -> RegistrationEntry:
         """A new entry at revision 1.
@@ -72,16 +79,10 @@ class Entries:
     def list(
         self, filters: EntryFilter = NO_FILTER, *, cursor: str | None = None, limit: int = 100
     ) -> Page[RegistrationEntry]:
-        """Oldest first. Raises InvalidCursor."""
-        statement = select(entries).order_by(entries.c.created_at, entries.c.id).limit(limit + 1)
-        if cursor is not None:
-            after = read_cursor(cursor, int, str)
-            statement = statement.where(tuple_(entries.c.created_at, entries.c.id) > after)
-        found = [from_row(row) for row in self._tx.rows(statement.where(*_conditions(filters)))]
-        if len(found) <= limit:
-            return Page(tuple(found))
-        last = found[limit - 1]
-        return Page(tuple(found[:limit]), make_cursor(to_micros(last.created_at), last.id))
+        """In the order that the filters name, oldest first if they name none. Raises InvalidCursor."""
+        statement, order = select(entries).where(*_conditions(self._tx, filters)), _ORDERS[filters.order]
+        rows, next_cursor = page(self._tx, statement, order, cursor=cursor, limit=limit)
+        return Page(tuple(map(from_row, rows)), next_cursor)
 
     def all(self) -> tuple[RegistrationEntry, ...]:
         """Every entry, expired ones too, oldest first."""
@@ -122,6 +123,7 @@ class Entries:
         gone = delete(entries).where(entries.c.id == entry_id, entries.c.revision == standing.revision)
         if self._tx.change(entries, gone).rowcount != 1:
             raise Conflict(f"entry {entry_id}", self.get(entry_id).revision)
+        self._past.remember(standing)
         self._changes.append(ChangeKind.ENTRY, entry_id, str(standing.parent_id))
         return standing
 
@@ -164,15 +166,12 @@ def _columns(spec: EntrySpec) -> Mapping[str, Any]:
     }
 
 
-def _conditions(filters: EntryFilter) -> list[ColumnElement[bool]]:
+def _conditions(tx: Tx, filters: EntryFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if filters.spiffe_id is not None:
         found.append(entries.c.spiffe_id == str(filters.spiffe_id))
     if filters.below is not None:
-        # By whole segments, as a range that the index serves: "0" follows "/" in bytewise order.
-        root = str(filters.below)
-        inside = (entries.c.spiffe_id >= f"{root}/") & (entries.c.spiffe_id < f"{root}0")
-        found.append(or_(entries.c.spiffe_id == root, inside))
+        found.append(at_or_below(entries.c.spiffe_id, filters.below))
     if filters.parent_id is not None:
         found.append(entries.c.parent_id == str(filters.parent_id))
     if filters.owner is not None:
@@ -187,4 +186,7 @@ def _conditions(filters: EntryFilter) -> list[ColumnElement[bool]]:
     for name, value in filters.labels.items():
         labels = select(entry_labels.c.entry_id).where(entry_labels.c.name == name, entry_labels.c.value == value)
         found.append(entries.c.id.in_(labels))
-    return found
+    if filters.expired is not None:
+        over = entries.c.expires_at <= to_micros(tx.now)
+        found.append(over if filters.expired else or_(entries.c.expires_at.is_(None), ~over))
+    return found + within(tx, filters.scopes, entries.c.spiffe_id, entries.c.id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from attestation.selector import Selector, Selectors
 from attestation.spiffe_id import SpiffeId
@@ -28,6 +28,16 @@ class Page(Generic[T]):
     next_cursor: str | None = None
 
 
+class Part(Protocol):
+    """Of the trust domain: at or below a SPIFFE ID, with all of these labels; one that names neither is everything."""
+
+    @property
+    def below(self) -> SpiffeId | None: ...
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
     """Filters are and-ed; one that is not given matches all."""
@@ -40,6 +50,9 @@ class EntryFilter:
     hint: str | None = None
     profile: str | None = None  # of its certificates; "" is the server's default
     labels: Mapping[str, str] = field(default_factory=_no_labels)  # the entry has all of these
+    expired: bool | None = None
+    scopes: tuple[Part, ...] = ()  # parts of the trust domain, or-ed; empty is everything
+    order: str = "created"  # or updated, spiffe_id; with a minus the other way round
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ certificates = Table(
     Index(None, "not_after"),
     Index(None, "key_hash"),
     Index(None, "authority_id", "not_after"),
+    Index(None, "requested_at", "number"),
 )
 
 issued_certificates = Table(

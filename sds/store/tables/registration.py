@@ -32,6 +32,7 @@ entries = Table(
     Index(None, "parent_id"),
     Index(None, "spiffe_id"),
     Index(None, "created_at", "id"),
+    Index(None, "owner"),
 )
 
 entry_selectors = Table(
