@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from sds.config.agent_secrets import AgentSecretsSection
+from sds.config.agent_spool import SpoolSection
 from sds.config.ca.profile_values import ProfileNames
 from sds.config.common import HealthSection, LogSection, below, cross_check, with_default
 from sds.config.jwt import AgentJwtSection
@@ -208,6 +209,7 @@ class AgentConfig(Section):
         "Files that are kept up to date with secrets.", default_factory=dict, shown="none"
     )
     upstream: UpstreamSection = UpstreamSection()
+    spool: SpoolSection = SpoolSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from ca.masked import Masked
+from sds.config.audit import AuditSection
 from sds.config.ca.profiles import profile_problems
 from sds.config.ca.section import CaSection
 from sds.config.ca.upstream import DownstreamSection
@@ -57,6 +58,7 @@ class ServerConfig(Section):
     federation: FederationSection = FederationSection()
     secrets: SecretsSection = SecretsSection()
     vault: VaultSection = VaultSection()
+    audit: AuditSection = AuditSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
 
