@@ -1,0 +1,1 @@
+"""What sinks of the audit log are sent, byte for byte. No I/O here."""
