@@ -28,6 +28,8 @@ PLANTED = [
     ("Pure modules do no I/O and read no clock", "sds/delivery/view.py", "from sds.clock import SystemClock"),
     ("ca and attestation know no gRPC, no web, no SQL, no Vault", "ca/keys.py", "import grpc"),
     ("ca and attestation know no gRPC, no web, no SQL, no Vault", "attestation/catalog.py", "import httpx"),
+    ("The floors inside sds", "sds/client/planted.py", "import sds.delivery.planted"),
+    ("The client of the admin API needs nothing of a server", "sds/client/planted.py", "import fastapi"),
     ("SQLAlchemy only in sds.store", "sds/delivery/planted.py", "from sqlalchemy.exc import DBAPIError"),
     ("PKCS #11 only in its key manager", "sds/server/planted.py", "import pkcs11"),
     ("hvac only in sds.vault", "sds/store/planted.py", "import hvac"),

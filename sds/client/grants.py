@@ -1,0 +1,84 @@
+"""Who may have which secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sds.client.connection import part
+from sds.client.nouns import Noun, operation
+from sds.client.results import Labels, Many, Result, Time
+
+_PATH = "/v1/grants"
+
+
+class Grant(Result):
+    """Of `spiffe_id`, `spiffe_id_prefix` and `labels` one is given."""
+
+    id: str
+    secret: str
+    spiffe_id: str | None
+    spiffe_id_prefix: str | None
+    labels: Labels
+    created_at: Time
+    created_by: str
+
+
+class CreatedGrant(Grant):
+    """`entries`: how many it reaches now."""
+
+    entries: int
+
+
+class Allowed(Result):
+    """`entry_id` is None for an identity that no entry has."""
+
+    secret: str
+    spiffe_id: str
+    entry_id: str | None
+    grant: Grant
+
+
+class Checked(Result):
+    """The list is cut; the total is not."""
+
+    allowed: Many[Allowed]
+    total: int
+
+
+class Grants(Noun):
+    @operation("grant.list")
+    def list(
+        self, *, secret: str | None = None, spiffe_id: str | None = None, limit: int | None = None
+    ) -> Iterator[Grant]:
+        """Oldest first. `spiffe_id`: those that reach it, labels included."""
+        return self._pages(Grant, _PATH, "grants", {"secret": secret, "spiffe_id": spiffe_id}, limit=limit)
+
+    @operation("grant.create")
+    def create(
+        self,
+        secret: str,
+        *,
+        spiffe_id: str | None = None,
+        spiffe_id_prefix: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> CreatedGrant:
+        """Give exactly one of the three."""
+        given: dict[str, Any] = {
+            "spiffe_id": spiffe_id,
+            "spiffe_id_prefix": spiffe_id_prefix,
+            "labels": dict(labels or {}),
+        }
+        return self._post(CreatedGrant, _PATH, {"secret": secret, **{key: each for key, each in given.items() if each}})
+
+    @operation("grant.check")
+    def check(self, *, secret: str | None = None, spiffe_id: str | None = None, entry_id: str | None = None) -> Checked:
+        """Who may have what, and by which grant."""
+        asked = {"secret": secret, "spiffe_id": spiffe_id, "entry_id": entry_id}
+        body = {key: text for key, text in asked.items() if text is not None}
+        return self._post(Checked, f"{_PATH}:check", body, keyed=False)
+
+    @operation("grant.delete")
+    def delete(self, grant_id: str) -> Grant:
+        """Takes it back; what stood."""
+        return self._delete(Grant, f"{_PATH}/{part(grant_id)}")
