@@ -13,6 +13,15 @@ depends_on = None
 Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 Line = sa.Text
 
+# JSON may hold a NUL and a text of PostgreSQL may not; columns have another character in its place.
+_BACKFILL_POSTGRESQL = r"""
+    UPDATE audit_events SET request_id = left(
+        replace(convert_from(canonical, 'UTF8'), '\u0000', '\ufffd')::json ->> 'request_id', 512)
+"""
+_BACKFILL_SQLITE = """
+    UPDATE audit_events SET request_id = substr(json_extract(CAST(canonical AS TEXT), '$.request_id'), 1, 512)
+"""
+
 
 def upgrade() -> None:
     _ledger()
@@ -22,6 +31,7 @@ def upgrade() -> None:
 
 
 def _ledger() -> None:
+    _searched()
     op.create_table(
         "audit_leaves",
         sa.Column("leaf", sa.BigInteger, nullable=False, autoincrement=False),
@@ -80,6 +90,24 @@ def _ledger() -> None:
         sa.Column("number", sa.BigInteger, nullable=False),
         sa.Column("seen_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("agent_id", "run_id", name="pk_agent_events"),
+    )
+
+
+def _searched() -> None:
+    """Events are found by their request, time and action; those that stand already, too."""
+    op.add_column("audit_events", sa.Column("request_id", Name, nullable=False, server_default=sa.text("''")))
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(_BACKFILL_POSTGRESQL)
+    else:
+        op.execute(_BACKFILL_SQLITE)
+    op.create_index("ix_audit_events_action_seq", "audit_events", ["action", "seq"])
+    op.create_index("ix_audit_events_time_seq", "audit_events", ["time", "seq"])
+    op.create_index(
+        "ix_audit_events_request_id",
+        "audit_events",
+        ["request_id"],
+        sqlite_where=sa.text("request_id != ''"),
+        postgresql_where=sa.text("request_id != ''"),
     )
 
 
@@ -180,8 +208,8 @@ def _notices() -> None:
         sa.Column("problem", Line, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_notices"),
     )
-    op.create_index("ix_notices_first_seen_at", "notices", ["first_seen_at", "id"])
-    op.create_index("ix_notices_closed", "notices", ["closed", "ended_at"])
+    op.create_index("ix_notices_first_seen_at_id", "notices", ["first_seen_at", "id"])
+    op.create_index("ix_notices_closed_ended_at", "notices", ["closed", "ended_at"])
     op.create_index(
         "uq_notices_standing",
         "notices",
