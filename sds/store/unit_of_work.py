@@ -6,6 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from sds.store.access.approvals import Approvals
+from sds.store.access.bindings import RoleBindings
+from sds.store.access.sessions import AdminSessions
+from sds.store.access.tokens import ApiTokens
 from sds.store.agents import Agents
 from sds.store.audit import Audit
 from sds.store.authorities import Authorities
@@ -18,7 +22,10 @@ from sds.store.inventory.certificates import CertificateInventory
 from sds.store.inventory.past_entries import PastEntries
 from sds.store.keys import Keys
 from sds.store.ledger.agent_events import AgentEvents
+from sds.store.ledger.audit_keys import AuditKeys
 from sds.store.ledger.cursors import Cursors
+from sds.store.ledger.lines import Lines
+from sds.store.ledger.tree import Tree
 from sds.store.revocation.blocks import Blocks
 from sds.store.revocation.crls import Crls
 from sds.store.revocation.revocations import Revocations
@@ -37,9 +44,15 @@ class UnitOfWork:
 
     __slots__ = (
         "_tx",
+        "admin_sessions",
         "agent_events",
         "agents",
+        "api_tokens",
+        "approvals",
         "audit",
+        "audit_keys",
+        "audit_lines",
+        "audit_tree",
         "authorities",
         "blocks",
         "certificates",
@@ -55,6 +68,7 @@ class UnitOfWork:
         "now",
         "past_entries",
         "revocations",
+        "role_bindings",
         "secrets",
         "settings",
         "streams",
@@ -68,6 +82,9 @@ class UnitOfWork:
         self.settings = Settings(tx)
         self.changes = Changes(tx, self.settings)
         self.audit = Audit(tx)
+        self.audit_keys = AuditKeys(tx)
+        self.audit_lines = Lines(tx)
+        self.audit_tree = Tree(tx)
         self.entries = Entries(tx, self.changes)
         self.agents = Agents(tx, self.changes)
         self.tokens = Tokens(tx)
@@ -82,6 +99,10 @@ class UnitOfWork:
         self.streams = Streams(tx)
         self.agent_events = AgentEvents(tx)
         self.cursors = Cursors(tx)
+        self.role_bindings = RoleBindings(tx)
+        self.api_tokens = ApiTokens(tx)
+        self.admin_sessions = AdminSessions(tx)
+        self.approvals = Approvals(tx)
         self.federations = Federations(tx, self.changes)
         self.secrets = Secrets(tx, self.changes)
         self.grants = Grants(tx, self.changes)
