@@ -240,3 +240,7 @@ def _notices() -> None:
 def _inventory() -> None:
     op.create_index("ix_certificates_requested_at_number", "certificates", ["requested_at", "number"])
     op.create_index("ix_entries_owner", "entries", ["owner"])
+    op.add_column("streams", sa.Column("rejected", sa.Integer, nullable=False, server_default=sa.text("0")))
+    op.add_column(
+        "streams", sa.Column("waiting_since", sa.BigInteger, nullable=False, server_default=sa.text(str(2**62)))
+    )

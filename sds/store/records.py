@@ -177,6 +177,16 @@ class ResourceRecord:
     sent_sequence: int = 0  # of the trust domain's own bundle in that version; 0 where it holds none
     acked_sequence: int = 0
 
+    @property
+    def rejected(self) -> bool:
+        """Whether what was sent last was answered with a NACK."""
+        return bool(self.nacked_version) and self.nacked_version == self.sent_version
+
+    @property
+    def waiting(self) -> bool:
+        """Whether what was sent last has not been answered yet."""
+        return bool(self.sent_version) and self.sent_version not in {self.acked_version, self.nacked_version}
+
 
 NEVER_ACKNOWLEDGED = "workload-api"
 """The protocol of streams whose clients say nothing of what they got."""
@@ -198,13 +208,35 @@ class StreamRecord:
     opened_at: datetime
     resources: tuple[ResourceRecord, ...] = ()
 
+    @property
+    def rejected(self) -> bool:
+        """Whether the newest version of any resource was answered with a NACK."""
+        return any(one.rejected for one in self.resources)
+
+    @property
+    def waiting_since(self) -> datetime | None:
+        """When the oldest of what has not been answered yet was sent; None if nothing is awaited."""
+        if self.protocol == NEVER_ACKNOWLEDGED:
+            return None
+        return min((one.sent_at for one in self.resources if one.waiting and one.sent_at is not None), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class StreamFilter:
-    """Filters are and-ed; one that is not given matches all."""
+    """Filters are and-ed; one that is not given matches all. `resource`: a name that it has asked for. `serial`: it was
+    sent this certificate, or has acknowledged it.
+    """
 
     agent_id: SpiffeId | None = None
     spiffe_id: SpiffeId | None = None
+    node_id: str | None = None
+    protocol: str | None = None
+    resource: str | None = None
+    rejected: bool | None = None
+    waiting: bool | None = None
+    serial: str | None = None
+    scopes: tuple[Part, ...] = ()  # parts of the trust domain, or-ed; empty is everything
+    order: str = "agent"  # or opened, lag (the shortest first); with a minus the other way round
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +264,10 @@ class AuditFilter:
     outcome: str | None = None
     actor: str | None = None
     target: str | None = None
-    since: datetime | None = None
+    since: datetime | None = None  # not before
+    until: datetime | None = None  # before
+    request_id: str | None = None
+    before: int | None = None  # events with a lower number
 
 
 class ChangeKind(StrEnum):

@@ -8,24 +8,37 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, literal, or_, select
 
 from attestation.spiffe_id import SpiffeId
-from sds.store.codec import chunks, make_cursor, read_cursor, texts, to_json
+from sds.store.codec import chunks, texts, to_json
+from sds.store.inventory.parts import within
+from sds.store.paging import Order, both_ways, page
 from sds.store.records import (
     NEVER_ACKNOWLEDGED,
     Page,
+    Part,
     ProcessRecord,
     ReportPosition,
     ResourceRecord,
     StreamFilter,
     StreamRecord,
 )
-from sds.store.tables import reports, streams
+from sds.store.tables import entries, reports, streams
+from sds.store.tables.delivery import NEVER
 from sds.store.times import from_micros, from_micros_or_none, to_micros
 from sds.store.tx import Tx
 
 _NO_FILTER = StreamFilter()
+_KEY = (streams.c.agent_id, streams.c.stream_id)
+# The longest lag is the oldest moment.
+_LAG = {
+    name: Order(name, (streams.c.waiting_since, *_KEY), (int, str, str), down=down)
+    for name, down in (("lag", True), ("-lag", False))
+}
+_ORDERS = (
+    both_ways("agent", _KEY, (str, str)) | both_ways("opened", (streams.c.opened_at, *_KEY), (int, str, str)) | _LAG
+)
 _TIMES = frozenset({"sent_at", "acked_at"})
 _RESOURCE = tuple(item.name for item in fields(ResourceRecord))
 _SENT, _ACKED = _RESOURCE.index("sent_sequence"), _RESOURCE.index("acked_sequence")
@@ -68,21 +81,51 @@ class Streams:
     def list(
         self, filters: StreamFilter = _NO_FILTER, *, cursor: str | None = None, limit: int = 100
     ) -> Page[StreamRecord]:
-        """In order of agent and stream. Raises InvalidCursor."""
-        statement = select(streams).order_by(streams.c.agent_id, streams.c.stream_id).limit(limit + 1)
-        if filters.agent_id is not None:
-            statement = statement.where(streams.c.agent_id == str(filters.agent_id))
+        """In the order that the filters name; of agents and their streams if they name none. Raises InvalidCursor."""
+        statement, order = select(streams).where(*self._conditions(filters)), _ORDERS[filters.order]
+        rows, next_cursor = page(self._tx, statement, order, cursor=cursor, limit=limit)
+        return Page(tuple(map(_from_row, rows)), next_cursor)
+
+    def count(self, filters: StreamFilter = _NO_FILTER) -> int:
+        return int(self._tx.scalar(select(func.count()).select_from(streams).where(*self._conditions(filters))))
+
+    def _conditions(self, filters: StreamFilter) -> Sequence[ColumnElement[bool]]:
+        columns, found = streams.c, list[ColumnElement[bool]]()
+        equal = (
+            (columns.agent_id, filters.agent_id),
+            (columns.node_id, filters.node_id),
+            (columns.protocol, filters.protocol),
+        )
+        found += [column == str(value) for column, value in equal if value is not None]
+        # Quoted as in the JSON list, so that nothing is found inside something longer.
         if filters.spiffe_id is not None:
-            # Quoted as in the JSON list, so that no ID is found inside a longer one.
-            statement = statement.where(self._tx.contains(streams.c.spiffe_ids, f'"{filters.spiffe_id}"'))
-        if cursor is not None:
-            after = read_cursor(cursor, str, str)
-            statement = statement.where(tuple_(streams.c.agent_id, streams.c.stream_id) > after)
-        found = tuple(map(_from_row, self._tx.rows(statement)))
-        if len(found) <= limit:
-            return Page(found)
-        last = found[limit - 1]
-        return Page(found[:limit], make_cursor(str(last.agent_id), last.stream_id))
+            found.append(self._tx.contains(columns.spiffe_ids, f'"{filters.spiffe_id}"'))
+        if filters.resource is not None:
+            found.append(self._tx.contains(columns.resources, f"[{to_json(filters.resource)},"))
+        if filters.serial is not None:
+            found.append(self._tx.contains(columns.resources, f'"{filters.serial}"'))
+        if filters.rejected is not None:
+            found.append(columns.rejected == int(filters.rejected))
+        if filters.waiting is not None:
+            found.append(columns.waiting_since < NEVER if filters.waiting else columns.waiting_since == NEVER)
+        return found + self._within(filters.scopes)
+
+    def _within(self, scopes: Iterable[Part]) -> list[ColumnElement[bool]]:
+        """Streams that bear an identity of any of these parts, by the entries that stand."""
+        found: list[ColumnElement[bool]] = []
+        for part in scopes:
+            terms = []
+            if part.below is not None:
+                ids = streams.c.spiffe_ids
+                terms.append(or_(self._tx.contains(ids, f'"{part.below}"'), self._tx.contains(ids, f'"{part.below}/')))
+            if part.labels:
+                named = self._tx.contains(streams.c.spiffe_ids, literal('"') + entries.c.spiffe_id + literal('"'))
+                inside = within(self._tx, [part], entries.c.spiffe_id, entries.c.id)
+                terms.append(exists().where(named, *inside))
+            if not terms:
+                return []
+            found.append(and_(*terms))
+        return [or_(*found)] if found else []
 
     def holding(self, sequence: int, settled_by: datetime) -> tuple[Mapping[SpiffeId, int], tuple[StreamRecord, ...]]:
         """Who has which bundle: of each agent how many streams surely have bundle `sequence` or a newer one, and all
@@ -134,6 +177,8 @@ class Streams:
             "opened_at": to_micros(record.opened_at),
             "resources": to_json([_resource_out(resource) for resource in record.resources]),
             "reported_at": to_micros(self._tx.now),
+            "rejected": int(record.rejected),
+            "waiting_since": NEVER if record.waiting_since is None else to_micros(record.waiting_since),
         }
 
 

@@ -105,7 +105,7 @@ class Tx:
         """An INSERT that knows ON CONFLICT in this database's dialect."""
         return postgresql.insert(table) if self.postgres else sqlite.insert(table)
 
-    def contains(self, column: ColumnElement[str], needle: str) -> ColumnElement[bool]:
+    def contains(self, column: ColumnElement[str], needle: str | ColumnElement[str]) -> ColumnElement[bool]:
         """Whether the text holds `needle`, exactly (LIKE would ignore case on SQLite and needs escapes)."""
         find = func.strpos if self.postgres else func.instr
         return find(column, needle) > 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Table
+from sqlalchemy import BigInteger, Column, Integer, Table, text
 
-from sds.store.tables.columns import Line, Name, metadata
+from sds.store.tables.columns import ZERO, Line, Name, metadata
+
+NEVER = 2**62
+"""A moment after all others."""
 
 streams = Table(
     "streams",
@@ -20,6 +23,8 @@ streams = Table(
     Column("opened_at", BigInteger, nullable=False),
     Column("resources", Line, nullable=False),
     Column("reported_at", BigInteger, nullable=False),
+    Column("rejected", Integer, nullable=False, server_default=ZERO),  # what was sent last, by a NACK
+    Column("waiting_since", BigInteger, nullable=False, server_default=text(str(NEVER))),  # for an answer
 )
 
 reports = Table(
