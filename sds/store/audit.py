@@ -16,14 +16,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select, text
 
-from sds.audit.canonical import canonical_bytes, parse_event
+from sds.audit.canonical import NotCanonical, canonical_bytes, parse_event
 from sds.audit.event import AuditEvent
 from sds.store.records import AuditFilter, StoredEvent
 from sds.store.tables import audit_events, storable
 from sds.store.times import to_micros
 from sds.store.tx import Bulk, Tx
 
-_INSERT = Bulk(audit_events.insert(), ["canonical", "time", "action", "outcome", "actor", "target"])
+_INSERT = Bulk(audit_events.insert(), ["canonical", "time", "action", "outcome", "actor", "target", "request_id"])
 _OUTCOME = 3  # its place in a row of _INSERT
 _NO_FILTER = AuditFilter()
 MAX_INDEXED = 512  # characters; PostgreSQL refuses index entries beyond 2704 bytes. The event itself has all of it.
@@ -52,16 +52,7 @@ class Audit:
 
     def append(self, event: AuditEvent) -> None:
         """Write `event` with this transaction. Raises sds.audit.canonical.NotCanonical."""
-        self._pending.append(
-            (
-                canonical_bytes(event),
-                to_micros(event.time),
-                storable(event.action),
-                str(event.outcome),
-                storable(event.actor.id)[:MAX_INDEXED],
-                storable(event.target.id)[:MAX_INDEXED],
-            )
-        )
+        self._pending.append((canonical_bytes(event), *_index(event)))
 
     def append_all(self, events: Iterable[AuditEvent]) -> None:
         for event in events:
@@ -88,14 +79,34 @@ class Audit:
         Going on from the last place returned never misses an event. On PostgreSQL this must be the first thing its
         unit of work does, because the horizon has to be known before the snapshot is taken.
         """
-        statement = select(audit_events.c.seq, audit_events.c.canonical).where(*_conditions(filters)).limit(limit)
+        number = audit_events.c.seq
+        # Numbers first: where an index finds them, the events themselves are read for one page alone.
+        chosen = select(number).where(*conditions(filters)).limit(limit)
         if self._tx.postgres:
-            statement = statement.where(audit_events.c.seq <= self._settled())
-        if after is None:
-            rows = self._tx.rows(statement.order_by(audit_events.c.seq.desc()))[::-1]
-        else:
-            rows = self._tx.rows(statement.where(audit_events.c.seq > after).order_by(audit_events.c.seq))
-        return tuple(map(_from_row, rows))
+            chosen = chosen.where(number <= self._settled())
+        chosen = chosen.order_by(number.desc()) if after is None else chosen.where(number > after).order_by(number)
+        statement = select(number, audit_events.c.canonical).where(number.in_(chosen)).order_by(number)
+        return tuple(map(_from_row, self._tx.rows(statement)))
+
+    def get(self, seq: int) -> StoredEvent | None:
+        """One event, or None. Raises sds.audit.canonical.NotCanonical if its bytes were altered into something else."""
+        row = self._tx.first(select(audit_events.c.seq, audit_events.c.canonical).where(audit_events.c.seq == seq))
+        return None if row is None else _from_row(row)
+
+    def newest(self) -> int:
+        """The highest number of an event that can be seen; those below it may not all be yet."""
+        return int(self._tx.scalar(select(func.max(audit_events.c.seq))) or 0)
+
+    def settled_after(self, seq: int, limit: int) -> tuple[tuple[int, bytes], ...]:
+        """Numbers and bytes of the first `limit` events after `seq` before which no other can appear any more.
+
+        On PostgreSQL it must be the first thing its unit of work does, as with `tail`.
+        """
+        number = audit_events.c.seq
+        statement = select(number, audit_events.c.canonical).where(number > seq).order_by(number).limit(limit)
+        if self._tx.postgres:
+            statement = statement.where(number <= self._settled())
+        return tuple((int(row.seq), bytes(row.canonical)) for row in self._tx.rows(statement))
 
     def count(self) -> int:
         """How many events there are. Scans the table."""
@@ -109,7 +120,29 @@ class Audit:
         return newest if lowest is None else min(newest, int(lowest))
 
 
-def _conditions(filters: AuditFilter) -> list[ColumnElement[bool]]:
+def index_of(canonical: bytes) -> tuple[object, ...] | None:
+    """What the columns time, action, outcome, actor, target and request_id say of these bytes; None if they are none
+    of ours.
+    """
+    try:
+        return _index(parse_event(canonical))
+    except NotCanonical:
+        return None
+
+
+def _index(event: AuditEvent) -> tuple[object, ...]:
+    return (
+        to_micros(event.time),
+        storable(event.action),
+        str(event.outcome),
+        storable(event.actor.id)[:MAX_INDEXED],
+        storable(event.target.id)[:MAX_INDEXED],
+        storable(event.request_id)[:MAX_INDEXED],
+    )
+
+
+def conditions(filters: AuditFilter) -> list[ColumnElement[bool]]:
+    """The filters as an SQL condition on audit_events."""
     columns = audit_events.c
     found: list[ColumnElement[bool]] = []
     if filters.action is not None and filters.action.endswith("."):
@@ -125,6 +158,12 @@ def _conditions(filters: AuditFilter) -> list[ColumnElement[bool]]:
         found.append(columns.target == filters.target[:MAX_INDEXED])
     if filters.since is not None:
         found.append(columns.time >= to_micros(filters.since))
+    if filters.until is not None:
+        found.append(columns.time < to_micros(filters.until))
+    if filters.request_id is not None:
+        found += [columns.request_id == filters.request_id[:MAX_INDEXED], columns.request_id != ""]
+    if filters.before is not None:
+        found.append(columns.seq < filters.before)
     return found
 
 

@@ -26,6 +26,9 @@ from sds.store.ledger.audit_keys import AuditKeys
 from sds.store.ledger.cursors import Cursors
 from sds.store.ledger.lines import Lines
 from sds.store.ledger.tree import Tree
+from sds.store.notices.facts import NoticeFacts
+from sds.store.notices.notices import Notices
+from sds.store.notices.uses import Uses
 from sds.store.revocation.blocks import Blocks
 from sds.store.revocation.crls import Crls
 from sds.store.revocation.revocations import Revocations
@@ -65,6 +68,8 @@ class UnitOfWork:
         "inventory",
         "keys",
         "leases",
+        "notice_facts",
+        "notices",
         "now",
         "past_entries",
         "revocations",
@@ -74,6 +79,7 @@ class UnitOfWork:
         "streams",
         "ticket_masters",
         "tokens",
+        "uses",
     )
 
     def __init__(self, connection: Connection, now: datetime, *, writable: bool) -> None:
@@ -108,6 +114,9 @@ class UnitOfWork:
         self.grants = Grants(tx, self.changes)
         self.ticket_masters = TicketMasters(tx, self.changes)
         self.leases = Leases(tx, self.changes)
+        self.notices = Notices(tx)
+        self.notice_facts = NoticeFacts(tx)
+        self.uses = Uses(tx, self.settings)
 
     def finish(self) -> bool:
         """Write what was collected; whether followers must be woken after the commit.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, text
 
-from sds.store.tables.columns import Line, Name, metadata, number
+from sds.store.tables.columns import NOTHING, Line, Name, metadata, number
 
 settings = Table(
     "settings",
@@ -23,8 +23,17 @@ audit_events = Table(
     Column("outcome", Name, nullable=False),
     Column("actor", Name, nullable=False),
     Column("target", Name, nullable=False),
+    Column("request_id", Name, nullable=False, server_default=NOTHING),
+    Index(None, "action", "seq"),
     Index(None, "actor", "seq"),
     Index(None, "target", "seq"),
+    Index(None, "time", "seq"),
+    Index(
+        "ix_audit_events_request_id",
+        "request_id",
+        sqlite_where=text("request_id != ''"),
+        postgresql_where=text("request_id != ''"),
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -43,6 +43,17 @@ audit_prunings = Table(
     Column("pruned_at", BigInteger, nullable=False),
 )
 
+# The keys that sign, as verifiers know them; the private halves are wrapped keys. The highest number signs now.
+audit_keys = Table(
+    "audit_keys",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("verifier", Line, nullable=False),  # the public half, in the text form of signed notes
+    Column("key_ref", Name, nullable=False),
+    Column("endorsement", Line, nullable=False),  # a note of the key before it that names this one; empty for the first
+    Column("created_at", BigInteger, nullable=False),
+)
+
 audit_cursors = Table(
     "audit_cursors",
     metadata,

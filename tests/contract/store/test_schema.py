@@ -15,14 +15,16 @@ from sqlalchemy import Connection, create_engine, inspect
 
 from attestation.entry import RegistrationEntry
 from ca.authority import Authority
+from sds.audit.canonical import canonical_bytes
 from sds.store import schema
 from sds.store.engines import parse_url
 from sds.store.errors import InvalidDatabaseUrl, SchemaOutdated, SchemaTooNew
-from sds.store.records import AgentRecord
+from sds.store.records import AgentRecord, AuditFilter
 from sds.store.schema import SchemaStatus, migrate, schema_status
 from sds.store.store import Store, open_store
 from sds.store.tables import metadata
 from tests.contract.conftest import BACKENDS
+from tests.contract.store.samples import event
 from tests.fakes.clock import FakeClock
 
 
@@ -128,6 +130,29 @@ def test_rows_of_an_older_schema_live_on(empty_url: str, clock: FakeClock) -> No
     assert (entry.spec.federates_with, entry.spec.profile, entry.spec.extra_sans) == ((), "", ())
     assert (agent.downstream, agent.bundle_sequence) == (False, 0)
     assert (authority.roots, authority.upstream, authority.retired_at) == ((), "self_signed", None)
+
+
+def test_events_of_an_older_schema_are_found_by_their_request(empty_url: str, clock: FakeClock) -> None:
+    config = schema._config()
+    events = [event(request_id="r-1"), event(request_id=""), event(request_id="r-3", reason="\0 \\u0000")]
+    marks = "%s, 0, 'a', 'success', 'b', 'c'" if "postgresql" in empty_url else "?, 0, 'a', 'success', 'b', 'c'"
+    with connected(empty_url) if "postgresql" in empty_url else _folder_for(empty_url) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        for each in events:
+            statement = f"INSERT INTO audit_events (canonical, time, action, outcome, actor, target) VALUES ({marks})"
+            connection.exec_driver_sql(statement, (canonical_bytes(each),))
+    migrate(empty_url)
+
+    async def found() -> list[list[int]]:
+        store = open_store(empty_url, clock=clock)
+        try:
+            queries = [AuditFilter(request_id=each.request_id) for each in events]
+            return [[one.seq for one in await store.read(lambda uow, q=q: uow.audit.tail(None, 9, q))] for q in queries]
+        finally:
+            await store.close()
+
+    assert asyncio.run(found()) == [[1], [], [3]]
 
 
 @contextmanager
