@@ -33,6 +33,7 @@ class FakeSecrets:
 
     def __init__(self) -> None:
         self.refusal: tuple[grpc.StatusCode, str] | None = None
+        self.refused = 0
         self.mute = False
         """Hear what is wanted and say nothing."""
         self.streams: list[Stream] = []
@@ -106,6 +107,7 @@ class FakeSecrets:
         self, requests: AsyncIterator[node_pb2.WatchSecretsRequest], context: Any
     ) -> AsyncIterator[node_pb2.WatchSecretsResponse]:
         if self.refusal is not None:
+            self.refused += 1
             await context.abort(*self.refusal)
         stream = Stream()
         self.opened += 1

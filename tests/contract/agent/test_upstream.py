@@ -83,13 +83,22 @@ async def test_it_resumes_after_an_outage_and_keeps_what_it_knew_meanwhile(node:
 
 
 async def test_another_epoch_gives_a_snapshot_that_replaces_everything(node: Node, upstream: Upstream) -> None:
+    known = node.server.revision
     await node.server.stop()
     await until(lambda: not upstream.status.connected)
+    assert list(cache_of(upstream).entries) == ["e1"]
     node.server.epoch = "restored from a backup"
     node.server._entries.clear()
     await node.server.put("other", "/other", "unix:uid:3")
     await node.server.start()
     await until(lambda: list(cache_of(upstream).entries) == ["other"])
+    asked = node.server.seen.watches[-1]
+    assert (asked.resume_revision, asked.resume_epoch) == (known, "epoch-1"), "the agent does not know it beforehand"
+    await node.server.stop()
+    await node.server.start()
+    await until(lambda: len(node.server.seen.watches) > 2 and upstream.status.connected)
+    assert node.server.seen.watches[-1].resume_epoch == "restored from a backup"
+    assert list(cache_of(upstream).entries) == ["other"]
 
 
 async def test_a_ban_takes_everything_away_and_ends_with_the_ban(node: Node, upstream: Upstream) -> None:

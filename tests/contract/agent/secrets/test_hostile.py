@@ -131,11 +131,15 @@ async def test_what_stops_listening_is_asked_anew(world: World, channel: grpc.ai
         await envoy.until_holds("password")
         secrets.refusal = (grpc.StatusCode.RESOURCE_EXHAUSTED, "an agent may want at most 1 secrets at once")
         secrets.cut()
-        await envoy.until(lambda: not secrets.streams)
+        await envoy.until(lambda: secrets.refused >= 2)
+        assert secrets.opened == 1
+        assert envoy.secrets["password"].generic_secret.secret.inline_bytes == b"good"
+        assert not envoy.removed
         secrets.put("password", "2", b"newer")
         secrets.refusal = None
         await envoy.until(lambda: envoy.secrets["password"].generic_secret.secret.inline_bytes == b"newer")
         assert ("e1", "password") in secrets.wanted
+        assert secrets.opened == 2
 
 
 async def test_a_gateway_certificate_that_has_a_wrong_neighbour(world: World, channel: grpc.aio.Channel) -> None:

@@ -79,6 +79,8 @@ async def test_nothing_is_said_before_it_is_known(world: World, channel: grpc.ai
     async with world.running(**{"secrets.patience": "1m"}), EnvoyDelta(channel, ("password", "default")) as envoy:
         await envoy.until_holds("default")
         await envoy.until(lambda: ("e1", "password") in world.server.secrets.wanted)
+        await envoy.change(subscribe=["ROOTCA"])
+        await envoy.until_holds("ROOTCA")  # asked for after the password, and answered
         assert "password" not in [name for name, _ in envoy.received]
         world.server.secrets.mute = False
         world.server.secrets.put("password", "1", CANARY, "e1")
@@ -91,6 +93,7 @@ async def test_a_server_that_stays_silent_is_not_waited_for_for_ever(world: Worl
     world.server.secrets.mute = True
     async with world.running(**{"secrets.patience": "50ms"}), EnvoyDelta(channel, ("password",)) as envoy:
         await envoy.until(lambda: "password" in envoy.removed)
+        assert not world.server.secrets.sent
         world.server.secrets.mute = False
         world.server.secrets.put("password", "1", CANARY, "e1")
         await envoy.until_holds("password")
@@ -195,11 +198,16 @@ async def test_a_secret_never_stands_in_for_an_identity_or_a_bundle(world: World
     names = ("default", "ROOTCA", "ALL", "spiffe://example.org/web", "spiffe://example.org", "file-cert:/x")
     for name in names:
         secrets.put(name, "1", CANARY, "e1")
-    async with world.running(), EnvoySotw(channel, names) as envoy:
-        await envoy.until_holds(*names[:-1])
-        assert not secrets.wanted
-        secrets.say(*(node_pb2.SecretUpdate(name=name, entry_ids=["e1"]) for name in names))
-        assert not any(secret.HasField("generic_secret") for secret in envoy.secrets.values())
+    secrets.put("password", "1", b"good", "e1")
+    value = node_pb2.SecretValue(kind="generic", version="1", fields=[node_pb2.SecretField(value=CANARY)])
+    async with world.running(), EnvoySotw(channel, (*names, "password")) as envoy:
+        await envoy.until_holds(*names[:-1], "password")
+        assert secrets.wanted == {("e1", "password")}
+        secrets.say(*(node_pb2.SecretUpdate(name=name, entry_ids=["e1"], value=value) for name in names))
+        secrets.put("password", "2", b"newer")
+        await envoy.until(lambda: inline(envoy, "password") == b"newer")  # said after them on the same stream
+        assert {name for name, secret in envoy.secrets.items() if secret.HasField("generic_secret")} == {"password"}
+        assert "file-cert:/x" not in envoy.secrets
 
 
 async def test_another_identity_has_other_secrets_at_once(world: World, channel: grpc.aio.Channel) -> None:
@@ -213,9 +221,10 @@ async def test_another_identity_has_other_secrets_at_once(world: World, channel:
         async with EnvoyDelta(channel, ("default",)) as newcomer:
             await newcomer.until(lambda: secrets.opened == 2)
             await newcomer.until_holds("default")
-            await newcomer.change(subscribe=["password"])
-            secrets.say()
+            await newcomer.change(subscribe=["password", "ROOTCA"])
+            await newcomer.until_holds("ROOTCA")
             assert "password" not in newcomer.secrets
+            assert "password" not in newcomer.removed
         assert secrets.streams[-1].wanted == {("e1", "password"): ""}
 
 
@@ -239,11 +248,8 @@ async def test_removed_entries_take_their_secrets_along(world: World, channel: g
 
 
 async def test_names_are_bounded(world: World, channel: grpc.aio.Channel) -> None:
-    async with (
-        world.running(**{"secrets.max_per_process": 2}),
-        EnvoyDelta(channel, ("a", "b")) as envoy,
-        EnvoyDelta(channel, ("a", "c")) as another,
-    ):
-        code, text = await another.until_ended()
-        assert (code, "more than 2 secrets" in text) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+    async with world.running(**{"secrets.max_per_process": 2}), EnvoyDelta(channel, ("a", "b")) as envoy:
         await envoy.until(lambda: envoy.removed == {"a", "b"})
+        async with EnvoyDelta(channel, ("a", "c")) as another:
+            code, text = await another.until_ended()
+        assert (code, "more than 2 secrets" in text) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)

@@ -43,6 +43,12 @@ async def metric(world: World, line: str) -> float:
     return float(next(one for one in text.splitlines() if one.startswith(line)).split()[-1])
 
 
+async def until_metric(world: World, line: str, value: float) -> None:
+    async with asyncio.timeout(60):
+        while await metric(world, line) != value:
+            await asyncio.sleep(0.02)
+
+
 async def test_a_file_follows_its_secret_and_a_program_is_told(world: World, memory: Path) -> None:
     secrets, file, told = world.server.secrets, memory / "password", memory / "told"
     secrets.put("password", "1", CANARY, "e1")
@@ -90,8 +96,10 @@ async def test_a_file_that_is_to_stay_stays(world: World, memory: Path) -> None:
     secrets.put("password", "1", CANARY, "e1")
     async with world.running(**sink(file, remove=False)):
         await until(lambda: holds(file, CANARY))
+        assert await metric(world, "sds_agent_sinks_waiting") == 0
         secrets.revoke("password", "e1")
-        await until(lambda: ("e1", "password") in secrets.wanted)
+        await until_metric(world, "sds_agent_sinks_waiting", 1)
+        assert holds(file, CANARY)
         secrets.put("password", "2", b"again", "e1")
         await until(lambda: holds(file, b"again"))
 
@@ -101,10 +109,15 @@ async def test_a_server_that_is_away_takes_nothing(world: World, memory: Path) -
     secrets.put("password", "1", CANARY, "e1")
     async with world.running(**sink(file)):
         await until(lambda: holds(file, CANARY))
+        written = file.stat().st_ino
         await world.server.stop()
-        file.unlink()
-        await asyncio.sleep(0.2)
+        await until_metric(world, "sds_agent_upstream_connected", 0)
+        assert holds(file, CANARY)
         await world.server.start()
+        await until_metric(world, "sds_agent_upstream_connected", 1)
+        await until(lambda: ("e1", "password") in secrets.wanted)
+        assert file.stat().st_ino == written, "neither taken away nor written anew meanwhile"
+        assert holds(file, CANARY)
         secrets.put("password", "2", b"newer")
         await until(lambda: holds(file, b"newer"))
 
@@ -117,9 +130,7 @@ async def test_a_command_that_fails_is_tried_again(world: World, memory: Path) -
     )
     async with world.running(**sink(file, command=[sys.executable, "-c", program])):
         await until(lambda: holds(count, b"xxx"))
-        async with asyncio.timeout(60):
-            while await metric(world, "sds_agent_sinks_waiting") != 0:
-                await asyncio.sleep(0.02)
+        await until_metric(world, "sds_agent_sinks_waiting", 0)
         assert await metric(world, 'sds_agent_sink_writes_total{outcome="failed"}') == 2
         assert holds(file, CANARY)
     assert holds(count, b"xxx")
