@@ -21,6 +21,7 @@ class EntryFact:
     not_after: datetime | None = None
     used_at: datetime | None = None
     holders: int = 0
+    ends_at: datetime | None = None  # when the entry itself ends
 
 
 @dataclass(frozen=True, slots=True)

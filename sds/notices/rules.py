@@ -84,7 +84,9 @@ def _ending(
 
 
 def _entry(fact: EntryFact, policy: Policy, now: datetime) -> Iterator[Finding]:
-    """Not renewed; or, once that is old, stale; or never used."""
+    """Not renewed; or, once that is old, stale; or never used. One that ends by itself is not to be renewed."""
+    if fact.ends_at is not None and fact.ends_at <= max(now, fact.not_after or now):
+        return
     used = max((time for time in (fact.used_at, fact.not_before) if time is not None), default=None)
     if used is None:
         if now - fact.created_at >= policy.unused:

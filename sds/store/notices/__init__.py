@@ -1,0 +1,1 @@
+"""Notices, and what they are made of."""

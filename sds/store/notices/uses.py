@@ -1,0 +1,107 @@
+"""When entries and grants were last used: derived now and then from what issuance and delivery write anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select
+
+from sds.audit.canonical import NotCanonical, parse_event
+from sds.audit.event import Outcome
+from sds.store.settings import Settings
+from sds.store.tables import audit_events, certificates, entries, grants, last_uses, storable
+from sds.store.times import from_micros, to_micros
+from sds.store.tx import Tx
+
+ENTRY, GRANT = "entry", "grant"
+DELIVERIES = ("secret.deliver", "token.issue")
+_MARGIN = 1000
+"""Rows before the last one that was looked at, which may have been committed after it."""
+
+
+class Uses:
+    """Neither audited nor in the feed."""
+
+    __slots__ = ("_settings", "_tx")
+
+    def __init__(self, tx: Tx, settings: Settings) -> None:
+        self._tx = tx
+        self._settings = settings
+
+    def from_certificates(self, most: int) -> int:
+        """Note what entries got certificates since the last call, looking at most at `most` of them.
+
+        Returns how many are left to be looked at.
+        """
+        after, newest = self._range("notices.certificates", certificates.c.number, most)
+        chosen = certificates.c.number.between(after + 1, newest) & (certificates.c.entry_id != "")
+        used = func.max(certificates.c.requested_at).label("used_at")
+        rows = self._tx.rows(select(certificates.c.entry_id, used).where(chosen).group_by(certificates.c.entry_id))
+        self.note(ENTRY, {row.entry_id: from_micros(row.used_at) for row in rows})
+        return self._done("notices.certificates", certificates.c.number, newest)
+
+    def from_audit(self, most: int) -> tuple[int, Mapping[tuple[str, str], datetime]]:
+        """Note what entries got tokens since the last call, looking at most at `most` events.
+
+        Returns how many are left, and who was delivered what: (secret ID, SPIFFE ID) to when.
+        """
+        after, newest = self._range("notices.audit", audit_events.c.seq, most)
+        chosen = audit_events.c.seq.between(after + 1, newest) & audit_events.c.action.in_(DELIVERIES)
+        tokens: dict[str, datetime] = {}
+        delivered: dict[tuple[str, str], datetime] = {}
+        for row in self._tx.rows(select(audit_events.c.canonical).where(chosen)):
+            try:
+                event = parse_event(row.canonical)
+            except NotCanonical:  # somebody has tampered with it, which is the verifier's to tell
+                continue
+            ids = event.details.get("spiffe_ids")
+            if event.outcome is not Outcome.SUCCESS:
+                continue
+            if event.action == "token.issue":
+                tokens[str(event.details.get("entry_id", ""))] = event.time
+            elif isinstance(ids, list | tuple):
+                delivered |= {(event.target.id, str(each)): event.time for each in ids}
+        self.note(ENTRY, {entry: time for entry, time in tokens.items() if entry})
+        return self._done("notices.audit", audit_events.c.seq, newest), delivered
+
+    def note(self, kind: str, times: Mapping[str, datetime]) -> None:
+        """Note when these were used; an earlier time than the one that stands changes nothing."""
+        if not times:
+            return
+        insert = self._tx.insert(last_uses)
+        statement = insert.on_conflict_do_update(
+            index_elements=["kind", "id"],
+            set_={"used_at": insert.excluded.used_at},
+            where=last_uses.c.used_at < insert.excluded.used_at,
+        )
+        rows = [
+            {"kind": kind, "id": storable(each), "used_at": to_micros(time)} for each, time in sorted(times.items())
+        ]
+        self._tx.note(statement, rows)
+
+    def of(self, kind: str) -> Mapping[str, datetime]:
+        """When each was last used, by ID."""
+        rows = self._tx.rows(select(last_uses.c.id, last_uses.c.used_at).where(last_uses.c.kind == kind))
+        return {row.id: from_micros(row.used_at) for row in rows}
+
+    def forget_gone(self) -> int:
+        """Forget what was used and is no more; returns how many."""
+        gone = 0
+        for kind, table in ((ENTRY, entries), (GRANT, grants)):
+            stands = exists(select(table.c.id).where(table.c.id == last_uses.c.id))
+            gone += self._tx.note(delete(last_uses).where(and_(last_uses.c.kind == kind, ~stands))).rowcount
+        return gone
+
+    def _range(self, key: str, column: ColumnElement[int], most: int) -> tuple[int, int]:
+        """After which number, and up to which."""
+        after = max(int(self._settings.get(key) or 0) - _MARGIN, 0)
+        newest = self._newest(column)
+        return after, min(newest, after + _MARGIN + most)
+
+    def _done(self, key: str, column: ColumnElement[int], looked: int) -> int:
+        self._settings.put(key, str(looked))
+        return max(self._newest(column) - looked, 0)
+
+    def _newest(self, column: ColumnElement[int]) -> int:
+        return int(self._tx.scalar(select(func.max(column))) or 0)
