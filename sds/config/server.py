@@ -23,6 +23,7 @@ from sds.config.jwt import JwtSection
 from sds.config.kek import KekSection
 from sds.config.limits import ServerLimits
 from sds.config.named_secrets.section import SecretsSection
+from sds.config.noticing.section import NoticesSection
 from sds.config.revocation import RevocationSection
 from sds.config.rotation import RotationSection
 from sds.config.types import Address, Count, FilePath, ListenAddress, Section, SocketPath, TrustDomainName, key
@@ -59,6 +60,7 @@ class ServerConfig(Section):
     secrets: SecretsSection = SecretsSection()
     vault: VaultSection = VaultSection()
     audit: AuditSection = AuditSection()
+    notices: NoticesSection = NoticesSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
 

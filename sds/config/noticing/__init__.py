@@ -1,0 +1,1 @@
+"""Notices: when, to whom and how."""
