@@ -28,7 +28,9 @@ from sds.metrics.kinds import (
     gauge,
 )
 from sds.metrics.leases import LeaseMetrics
+from sds.metrics.ledger import LedgerMetrics
 from sds.metrics.secrets import SecretMetrics
+from sds.metrics.sinks import AuditSinkMetrics
 from sds.metrics.vault import VaultMetrics
 
 
@@ -46,7 +48,9 @@ class ServerMetrics:
         self._revocation(registry)
         self.secrets = SecretMetrics(registry)
         self.leases = LeaseMetrics(registry)
+        self.ledger = LedgerMetrics(registry)
         self.vault = VaultMetrics(registry)
+        self.audit_sinks = AuditSinkMetrics(registry)
 
     def _issuing(self, r: CollectorRegistry) -> None:
         self.issued = Counters(

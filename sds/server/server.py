@@ -16,6 +16,7 @@ from sds.config import Address, ServerConfig
 from sds.http.unix import HttpServer
 from sds.logs import get_logger
 from sds.rotation.scheduler import Scheduler
+from sds.server.audit_sinks.engine import AuditSinks
 from sds.server.authority.key_watch import KeyWatch
 from sds.server.certificates import CertificateSigner
 from sds.server.datadir import DataDir
@@ -77,6 +78,7 @@ class Parts:
     attest: Endpoint
     poller: Poller
     secrets: Secrets
+    sinks: AuditSinks
     public: Sequence[PublicListener]
     http: Sequence[HttpServer]
     reconfigure: Reconfigure
@@ -128,7 +130,7 @@ class Server:
         self._run(parts.follower.run(), "follower")
         self._run(parts.own_svid.run(), "own certificate")
         self._run(parts.poller.run(), "federation")
-        for name, loop in parts.secrets.loops.items():
+        for name, loop in (*parts.secrets.loops.items(), *parts.sinks.loops.items()):
             self._run(loop(), name)
         if parts.upstream.task is not None:
             self._background.append(parts.upstream.task)
@@ -191,6 +193,7 @@ class Server:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await parts.sinks.close()
         await parts.secrets.close()
         await parts.upstream.close()
         with suppress(CaError):

@@ -114,6 +114,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         attest=Endpoint(attest, config.attest_listen),
         poller=poller,
         secrets=secrets,
+        sinks=core.sinks,
         public=public_listeners(
             core, data_dir, own_svid, public_revocation(core), public_secrets(core, secrets), secrets.hook
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ from sds.config import ServerConfig, database_url
 from sds.http.ops import Check
 from sds.logs import get_logger
 from sds.server import options
+from sds.server.audit_sinks.engine import AuditSinks
 from sds.server.authority.authorities import Authorities, AuthorityParts
 from sds.server.authority.custody import Custody, open_custody
 from sds.server.authority.kek_file import KekFile
@@ -35,6 +37,7 @@ from sds.server.upstream.roots import Roots
 from sds.server.upstream.service import RunningUpstream
 from sds.server.vault.own_token import OwnToken, OwnTokenParts
 from sds.server.vault.telemetry import VaultTelemetry
+from sds.server.wiring.audit_sinks import open_audit_sinks
 from sds.server.wiring.upstream import open_upstream
 from sds.server.wiring.vault import open_vault
 from sds.store.schema import migrate, schema_status
@@ -66,11 +69,14 @@ class Core:
     crls: CrlPublisher
     ocsp: OcspService
     passing: Passing
+    sinks: AuditSinks
 
     @property
     def checks(self) -> dict[str, Check]:
         """What can fail while most of the server goes on."""
-        return self.upstream.checks | ({} if self.vault is None else {"vault": self.vault.readiness})
+        vault = {} if self.vault is None else {"vault": self.vault.readiness}
+        sinks = {"audit_sinks": self.sinks.watch.readiness} if self.sinks.plans else {}
+        return self.upstream.checks | vault | sinks
 
     async def close(self) -> None:
         """What runs already, where the rest of the server cannot be made."""
@@ -110,6 +116,7 @@ async def open_core(
 ) -> Core:
     """Vault, the key file, then the authority that it opens, then all that agents may have, in memory."""
     events = Events(socket.gethostname())
+    sinks = await asyncio.to_thread(open_audit_sinks, config, store, events, telemetry, clock)
     async with AsyncExitStack() as undo:
         own_token = OwnToken(config.vault.auth.audience)
         observer = VaultTelemetry(telemetry.metrics.vault, clock)
@@ -137,7 +144,7 @@ async def open_core(
     ocsp = OcspService(store, authorities, events, options.ocsp_policy(config), serials, clock)
     return Core(
         config, clock, events, telemetry, store, custody, keys, vault, upstream, authorities, registry, follower,
-        memory, crls, ocsp, passing,
+        memory, crls, ocsp, passing, sinks,
     )  # fmt: skip
 
 

@@ -74,11 +74,18 @@ class Cursors:
         """Also those of sinks that are configured no more, in order of names."""
         return tuple(map(_cursor, self._tx.rows(select(audit_cursors).order_by(audit_cursors.c.sink))))
 
-    def claim(self, sink: str, holder: str, until: datetime, start: int) -> SinkCursor | None:
-        """Hold the sink's cursor; None while another process does. A sink that is new begins at leaf `start`."""
+    def claim(self, sink: str, holder: str, until: datetime, *, newest: bool = False) -> SinkCursor | None:
+        """Hold the sink's cursor; None while another process does.
+
+        A sink that is new begins with the first leaf that is kept, or with what comes from now on (`newest`).
+        """
+        heads = self.heads()
+        start, checkpoint = heads.pruned, 0
+        if newest:
+            start, checkpoint = heads.leaves, heads.checkpoint.size if heads.checkpoint else 0
         now = to_micros(self._tx.now)
         new = self._tx.insert(audit_cursors).values(
-            sink=sink, leaf=start, checkpoint=0, holder="", held_until=0, problem=""
+            sink=sink, leaf=start, checkpoint=checkpoint, holder="", held_until=0, problem=""
         )
         self._tx.note(new.on_conflict_do_nothing(index_elements=["sink"]))
         mine = or_(audit_cursors.c.holder == holder, audit_cursors.c.held_until < now)
@@ -95,9 +102,11 @@ class Cursors:
         return self._change(sink, holder, values, audit_cursors.c.leaf <= leaf)
 
     def fail(self, sink: str, holder: str, problem: str) -> bool:
-        """Note what stands in the way, since now if nothing did before. False: another process holds the cursor."""
+        """Note what stands in the way, since now if nothing did before. Whether it is news, and the cursor is held."""
         since = func.coalesce(audit_cursors.c.problem_since, to_micros(self._tx.now))
-        return self._change(sink, holder, {"problem": problem, "problem_since": since})
+        before = self._tx.first(select(audit_cursors.c.problem).where(audit_cursors.c.sink == sink))
+        noted = self._change(sink, holder, {"problem": problem, "problem_since": since})
+        return noted and before is not None and not before.problem
 
     def release(self, sink: str, holder: str) -> None:
         """Let another process have it."""
