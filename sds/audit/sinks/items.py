@@ -54,7 +54,7 @@ UNREADABLE = Seen("", "1970-01-01T00:00:00.000000Z", "audit.unreadable", "failur
 def seen(leaf: Leaf) -> Seen:
     """The fields of an event, or UNREADABLE."""
     try:
-        found = json.loads(leaf.canonical or b"")
+        found = json.loads((leaf.canonical or b"").decode())
         actor, target = found["actor"], found["target"]
         values = (
             found["id"], found["time"], found["action"], found["outcome"], actor["kind"], actor["id"],
@@ -83,7 +83,7 @@ def _one_line(canonical: bytes) -> bool:
     if b"\n" in canonical or b"\r" in canonical:
         return False
     try:
-        return isinstance(json.loads(canonical), dict)
+        return isinstance(json.loads(canonical.decode()), dict)
     except (ValueError, RecursionError):
         return False
 
