@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from ca.masked import Masked
+from sds.config.admin import AdminSection
 from sds.config.audit import AuditSection
 from sds.config.ca.profiles import profile_problems
 from sds.config.ca.section import CaSection
@@ -60,6 +61,7 @@ class ServerConfig(Section):
     secrets: SecretsSection = SecretsSection()
     vault: VaultSection = VaultSection()
     audit: AuditSection = AuditSection()
+    admin: AdminSection = AdminSection()
     notices: NoticesSection = NoticesSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
@@ -84,7 +86,12 @@ class ServerConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        addresses = {"listen": self.listen, "attest_listen": self.attest_listen, "health.listen": self.health.listen}
+        addresses = {
+            "listen": self.listen,
+            "attest_listen": self.attest_listen,
+            "health.listen": self.health.listen,
+            "admin.listen": self.admin.listen,
+        }
         ca = self.ca
         profiles = profile_problems(ca.profiles, ca.profile_lifetimes, self.trust_domain, ca.ttl)
         cross_check(
