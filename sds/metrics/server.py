@@ -29,6 +29,7 @@ from sds.metrics.kinds import (
 )
 from sds.metrics.leases import LeaseMetrics
 from sds.metrics.ledger import LedgerMetrics
+from sds.metrics.notices import NoticeMetrics
 from sds.metrics.secrets import SecretMetrics
 from sds.metrics.sinks import AuditSinkMetrics
 from sds.metrics.vault import VaultMetrics
@@ -50,6 +51,7 @@ class ServerMetrics:
         self.leases = LeaseMetrics(registry)
         self.ledger = LedgerMetrics(registry)
         self.vault = VaultMetrics(registry)
+        self.notices = NoticeMetrics(registry)
         self.audit_sinks = AuditSinkMetrics(registry)
 
     def _issuing(self, r: CollectorRegistry) -> None:

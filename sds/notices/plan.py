@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -189,32 +189,29 @@ def deliveries(
     return tuple(found)
 
 
-def delivered(notices: Sequence[Notice], now: datetime) -> tuple[Notice, ...]:
-    """The same notices after their message was taken over by whoever delivers it."""
-    return tuple(
-        replace(
-            one,
-            told=one.stage,
-            sent_at=now,
-            closed=one.ended_at is not None,
-            attempts=0,
-            retry_at=None,
-            problem="",
-        )
-        for one in notices
+def delivered(current: Notice, sent: Notice, now: datetime) -> Notice:
+    """The notice as it stands, `current`, after `sent`, what it was when the message was made, was taken over.
+
+    Both may differ: what ended meanwhile is still to be told, and so is what came back while its end was told.
+    """
+    back = sent.ended_at is not None and current.ended_at is None
+    return replace(
+        current,
+        told=-1 if back else sent.stage,
+        sent_at=now,
+        closed=current.ended_at is not None and sent.ended_at is not None,
+        attempts=0,
+        retry_at=None,
+        problem="",
     )
 
 
-def failed(
-    notices: Sequence[Notice], problem: str, now: datetime, delay: Callable[[int], timedelta], most_attempts: int
-) -> tuple[tuple[Notice, ...], bool]:
-    """The same notices after their message could not be sent, and whether it was given up.
+def failed(current: Notice, problem: str, attempts: int, retry_at: datetime | None) -> Notice:
+    """The notice after its message could not be sent; `retry_at` None: it was given up.
 
     What is given up counts as told, so that the next stage, or another case, tries anew; its problem stays to be seen.
     """
-    attempts = max(one.attempts for one in notices) + 1
-    if attempts < most_attempts:
-        retry = now + delay(attempts)
-        return tuple(replace(one, attempts=attempts, retry_at=retry, problem=problem) for one in notices), False
-    gone = (replace(one, told=one.stage, attempts=0, retry_at=None, problem=problem) for one in notices)
-    return tuple(replace(one, closed=one.ended_at is not None) for one in gone), True
+    if retry_at is not None:
+        return replace(current, attempts=attempts, retry_at=retry_at, problem=problem)
+    over = current.ended_at is not None
+    return replace(current, told=current.stage, closed=over, attempts=0, retry_at=None, problem=problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, tuple_, update
 
 from sds.notices.notice import Kind, Notice
-from sds.store.codec import make_cursor, read_cursor
+from sds.store.codec import chunks, make_cursor, read_cursor
 from sds.store.records import Page
 from sds.store.tables import notices, settings
 from sds.store.times import from_micros, from_micros_or_none, to_micros, to_micros_or_none
@@ -70,6 +70,14 @@ class Notices:
         """All that are not closed."""
         statement = select(notices).where(notices.c.closed == 0).order_by(notices.c.first_seen_at, notices.c.id)
         return tuple(map(_from_row, self._tx.rows(statement)))
+
+    def some(self, ids: Iterable[str]) -> tuple[Notice, ...]:
+        """Those that there are under these IDs and that are not closed."""
+        found: list[Notice] = []
+        for part in chunks(ids):
+            rows = self._tx.rows(select(notices).where(notices.c.id.in_(part), notices.c.closed == 0))
+            found += map(_from_row, rows)
+        return tuple(found)
 
     def begin(self, batch: Sequence[Notice]) -> None:
         """Store new ones. One that stands already, by another hand, is left as it is."""
