@@ -2,55 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sds.cli.options import AGENT_SOCKET, AgentSocket, Format, Output, Verbose
+from sds.cli.admin import Admin, with_agent
+from sds.cli.options import Format, Output
 
 if TYPE_CHECKING:
-    from sds.cli.models_local import Explained, Match, Status
+    from sds.client.node import Explained, Match, Status
 
 
+@with_agent
 def status(
-    admin_socket: AgentSocket = AGENT_SOCKET,
+    admin: Admin,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Show how the agent on this node is: its own SVID, its server, what it holds."""
-    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.models_local import Status  # noqa: PLC0415
-    from sds.cli.output import show  # noqa: PLC0415
+    from sds.cli.output import show  # noqa: PLC0415  # keeps `sds --help` quick
 
-    answer = _ask("/v1/status", {}, admin_socket, verbose)
-    show(output, answer, _facts(models.read(Status, answer)))
+    with admin.client() as client:
+        found = client.node.status()
+    show(output, found, _facts(found))
 
 
+@with_agent
 def explain(
     pid: Annotated[int, typer.Option("--pid", help="A process on this node.", min=1, metavar="N")],
-    admin_socket: AgentSocket = AGENT_SOCKET,
+    admin: Admin,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Show what a process proves, which entries match it, and what the nearest others would need."""
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.models_local import Explained  # noqa: PLC0415
     from sds.cli.output import print_json  # noqa: PLC0415
 
-    answer = _ask("/v1/explain", {"pid": pid}, admin_socket, verbose)
-    explained = models.read(Explained, answer)
+    with admin.client() as client:
+        explained = client.node.explain(pid)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(explained.document)
     else:
         _print(explained)
-
-
-def _ask(path: str, query: dict[str, object], admin_socket: Path, verbose: bool) -> Any:
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-
-    with AdminClient(admin_socket, verbose=verbose, program="sds agent run") as client:
-        return client.get(path, query)
 
 
 def _secrets(found: Status) -> str | list[str]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sds.cli.admin import Admin, with_admin
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+from sds.cli.options import Format, Output
 
 if TYPE_CHECKING:
-    from sds.cli.client import AdminClient
+    from sds.client import Client
+    from sds.client.audit import EventPage
 
 app = typer.Typer(no_args_is_help=True, help="The audit log.")
 
@@ -21,8 +22,9 @@ _RETRY = 1.0
 
 
 @app.command()
+@with_admin
 def tail(
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new events until Ctrl-C.")] = False,
     after: Annotated[
         int | None, typer.Option("--after", help="All events after this sequence number.", min=0, metavar="N")
@@ -39,41 +41,37 @@ def tail(
     ] = None,
     target: Annotated[str | None, typer.Option("--target", help="Only on this target's ID.")] = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Show the newest events, oldest first. JSON output is one event a line."""
-    from sds.cli.client import AdminClient  # noqa: PLC0415  # keeps `sds --help` quick
-
     query = {"action": action, "outcome": outcome, "actor": actor, "target": target}
-    with AdminClient(admin_socket, verbose=verbose) as client:
+    with admin.client() as client:
         last = _newest(client, query, lines, output) if after is None else _all_after(client, query, after, output)
     if follow:
-        _follow(admin_socket, verbose, query, last, output)
+        _follow(admin, query, last, output)
 
 
-def _newest(client: AdminClient, query: dict[str, Any], lines: int, output: Format) -> int:
-    return _print(client.get("/v1/audit", {**query, "limit": lines}), output)
+def _newest(client: Client, query: dict[str, Any], lines: int, output: Format) -> int:
+    return _print(client.audit.tail(**query, limit=lines), output)
 
 
-def _all_after(client: AdminClient, query: dict[str, Any], after: int, output: Format) -> int:
+def _all_after(client: Client, query: dict[str, Any], after: int, output: Format) -> int:
     while True:
-        last = _print(client.get("/v1/audit", {**query, "after": str(after), "limit": 1000}), output)
+        last = _print(client.audit.tail(**query, after=after, limit=1000), output)
         if last <= after:
             return after
         after = last
 
 
-def _follow(socket: Path, verbose: bool, query: dict[str, Any], after: int, output: Format) -> None:
+def _follow(admin: Admin, query: dict[str, Any], after: int, output: Format) -> None:
     """Long polls, each on its own connection; a server that restarts is waited for."""
-    from sds.cli.client import AdminClient  # noqa: PLC0415
     from sds.cli.output import note  # noqa: PLC0415
 
     away = False
     while True:
         try:
-            with AdminClient(socket, verbose=verbose) as client:
-                asked = {**query, "after": str(after), "limit": 1000, "wait": _WAIT}
-                after = max(after, _print(client.get("/v1/audit", asked, timeout=_WAIT + 30), output))
+            with admin.client() as client:
+                page = client.audit.tail(**query, after=after, limit=1000, wait=_WAIT)
+                after = max(after, _print(page, output))
         except CliError as error:
             if error.code is not ExitCode.UNREACHABLE:
                 raise
@@ -85,16 +83,14 @@ def _follow(socket: Path, verbose: bool, query: dict[str, Any], after: int, outp
             away = False
 
 
-def _print(answer: Any, output: Format) -> int:
+def _print(page: EventPage, output: Format) -> int:
     """Print a page of events; the sequence number to go on from."""
-    from sds.cli import models  # noqa: PLC0415
     from sds.cli.output import print_json_line, say  # noqa: PLC0415
     from sds.cli.text import exact, short  # noqa: PLC0415
 
-    page = models.read(models.EventPage, answer)
-    for event, raw in zip(page.events, answer["events"], strict=True):
+    for event in page.events:
         if output is Format.JSON:
-            print_json_line(raw)
+            print_json_line(event.document)
             continue
         reason = f"  {short(event.reason)}" if event.reason else ""
         what = f"{event.outcome:<8} {event.action:<20} {event.target.kind}:{event.target.id}"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sds.cli import entry_apply, parameters
 from sds.cli import entry_options as options
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
+from sds.cli.admin import Admin, with_admin
+from sds.cli.options import Format, Output, Yes
 
 if TYPE_CHECKING:
-    from sds.cli.models import Entry
+    from sds.client.entries import Entry
 
 app = typer.Typer(no_args_is_help=True, help="Registration entries: who gets which identity.")
 app.command(name="apply")(entry_apply.apply)
@@ -23,6 +24,7 @@ Revision = Annotated[
 
 
 @app.command()
+@with_admin
 def create(
     spiffe_id: Annotated[str, typer.Option("--spiffe-id", help="The identity it gives.", metavar="ID")],
     parent_id: Annotated[str, typer.Option("--parent-id", help="The agent's SPIFFE ID.", metavar="ID")],
@@ -30,7 +32,7 @@ def create(
         list[str],
         typer.Option("--selector", help="A fact the process must have, e.g. unix:uid:1000. Repeat: all of them."),
     ],
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     dns: options.Dns = None,
     san: options.San = None,
     subject: options.Subject = None,
@@ -43,11 +45,8 @@ def create(
     hint: options.Hint = None,
     expires_at: options.Expires = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Create an entry. Repeating it changes nothing and succeeds."""
-    from sds.cli.client import AdminClient  # noqa: PLC0415  # keeps `sds --help` quick
-
     body = options.fields(
         spiffe_id=spiffe_id,
         parent_id=parent_id,
@@ -64,13 +63,14 @@ def create(
         hint=hint,
         expires_at=expires_at,
     )
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        _show(client.post("/v1/entries", body), output)
+    with admin.client() as client:
+        _show(client.entries.create(body), output)
 
 
 @app.command(name="list")
+@with_admin
 def list_entries(
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     spiffe_id: Annotated[str | None, typer.Option("--spiffe-id", help="Only of this identity.", metavar="ID")] = None,
     parent_id: Annotated[str | None, typer.Option("--parent-id", help="Only of this agent.", metavar="ID")] = None,
     selector: Annotated[str | None, typer.Option("--selector", help="Only with this selector among its own.")] = None,
@@ -85,58 +85,54 @@ def list_entries(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="At most so many.", min=1, metavar="N")] = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """List entries."""
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.output import print_json, print_table  # noqa: PLC0415
+    from sds.cli.output import show_list  # noqa: PLC0415  # keeps `sds --help` quick
+
+    with admin.client() as client:
+        listed = client.entries.list(
+            spiffe_id=spiffe_id,
+            parent_id=parent_id,
+            selector=selector,
+            owner=owner,
+            labels=parameters.as_labels(label or ()),
+            hint=hint,
+            profile="workload" if profile == "default" else profile,
+            limit=limit,
+        )
+        found = list(listed)
+    show_list(output, "entries", found, _HEADINGS, _row, "There are no entries; `sds entry create` makes one.")
+
+
+_HEADINGS = ("ID", "REVISION", "SPIFFE ID", "PARENT", "SELECTORS", "PROFILE", "TTL", "OWNER")
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
     from sds.cli.text import span  # noqa: PLC0415
 
-    query = {
-        "spiffe_id": spiffe_id,
-        "parent_id": parent_id,
-        "selector": selector,
-        "owner": owner,
-        "label": label,
-        "hint": hint,
-        "profile": "workload" if profile == "default" else profile,
-    }
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        found = list(client.pages("/v1/entries", "entries", query, limit=limit))
-    entries = [models.read(models.Entry, each) for each in found]
-    if output is Format.JSON:
-        print_json({"entries": found})
-        return
-    rows = [
-        (
-            *(e.id, str(e.revision), e.spiffe_id, e.parent_id, " ".join(e.selectors)),
-            *(e.profile or "-", span(e.x509_ttl), e.owner or "-"),
-        )
-        for e in entries
-    ]
-    headings = ("ID", "REVISION", "SPIFFE ID", "PARENT", "SELECTORS", "PROFILE", "TTL", "OWNER")
-    print_table(headings, rows, "There are no entries; `sds entry create` makes one.")
+    return (
+        *(entry.id, str(entry.revision), entry.spiffe_id, entry.parent_id, " ".join(entry.selectors)),
+        *(entry.profile or "-", span(entry.x509_ttl), entry.owner or "-"),
+    )
 
 
 @app.command()
+@with_admin
 def show(
     entry_id: EntryId,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Show one entry."""
-    from sds.cli.client import AdminClient, part  # noqa: PLC0415
-
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        _show(client.get(f"/v1/entries/{part(entry_id)}"), output)
+    with admin.client() as client:
+        _show(client.entries.get(entry_id), output)
 
 
 @app.command()
+@with_admin
 def update(
     entry_id: EntryId,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     spiffe_id: Annotated[str | None, typer.Option("--spiffe-id", help="The identity it gives.", metavar="ID")] = None,
     parent_id: options.Parent = None,
     selector: options.Selectors = None,
@@ -153,15 +149,11 @@ def update(
     expires_at: options.Expires = None,
     revision: Revision = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Change what is given and leave the rest. A repeatable flag replaces the whole list; "" empties it.
 
     If someone else changes the entry at the same time, one of the two is refused (exit code 4).
     """
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.client import AdminClient, part  # noqa: PLC0415
-
     changes = options.fields(
         spiffe_id=spiffe_id,
         parent_id=parent_id,
@@ -180,36 +172,29 @@ def update(
     )
     if not changes:
         raise typer.BadParameter("nothing to change: give at least one of the flags that create takes")
-    path = f"/v1/entries/{part(entry_id)}"
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        current = client.get(path)
-        expected = revision or models.read(models.Entry, current).revision
-        body = {key: value for key, value in current.items() if key != "revision"}
-        _show(client.put(path, {**body, **changes}, revision=expected), output)
+    with admin.client() as client:
+        _show(client.entries.change(entry_id, changes, revision=revision), output)
 
 
 @app.command()
+@with_admin
 def delete(
     entry_id: EntryId,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     revision: Revision = None,
     yes: Yes = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Delete an entry, and say when the last certificate issued under it expires."""
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.client import AdminClient, part  # noqa: PLC0415
     from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
     from sds.cli.text import moment  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
 
     confirm(f"Delete entry {entry_id}? Nothing is issued under it any more.", yes=yes)
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.delete(f"/v1/entries/{part(entry_id)}", revision=revision)
-    deleted = models.read(models.Deleted, answer)
+    with admin.client() as client:
+        deleted = client.entries.delete(entry_id, revision=revision)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(deleted.document)
         return
     say(f"Deleted entry {deleted.entry.id} of {deleted.entry.spiffe_id}. Nothing is issued under it any more.")
     last = deleted.last_certificate_expires_at
@@ -220,11 +205,10 @@ def delete(
         say("an Envoy that holds it keeps it until then.")
 
 
-def _show(answer: Any, output: Format) -> None:
-    from sds.cli import models  # noqa: PLC0415
+def _show(entry: Entry, output: Format) -> None:
     from sds.cli.output import show as show_thing  # noqa: PLC0415
 
-    show_thing(output, answer, _facts(models.read(models.Entry, answer)))
+    show_thing(output, entry, _facts(entry))
 
 
 def _facts(entry: Entry) -> list[tuple[str, str | list[str]]]:

@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sds.cli import parameters
+from sds.cli.admin import Admin, with_admin
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+from sds.cli.options import Format, Output
 
 if TYPE_CHECKING:
-    from sds.cli.models import Applied, Change
+    from sds.client.entries import Applied, Change
 
 _INDEX = re.compile(r"entries\[(\d+)\]")
 _VERBS = {"create": "created", "update": "updated", "unchanged": "unchanged", "delete": "deleted"}
 
 
+@with_admin
 def apply(
     file: Annotated[
         str, typer.Option("--file", "-f", help="TOML, JSON or JSON lines; - for standard input.", metavar="FILE")
     ],
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="With --dry-run: exit code 7 if anything would change.")
@@ -41,30 +43,25 @@ def apply(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Prune among all entries.")] = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Make the entries as FILE says: all of them or, if one is refused, none.
 
     An entry is told by its `id` or else by SPIFFE ID, parent and selectors together. One that carries a `revision`
     is changed only if that is still current.
     """
-    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.files import read_bytes  # noqa: PLC0415
+    from sds.cli.files import read_bytes  # noqa: PLC0415  # keeps `sds --help` quick
     from sds.cli.output import print_json  # noqa: PLC0415
 
     scope = _scope(prune, every, owner, parent_id, label)
     entries, places = _parse(file, read_bytes(file))
-    body: dict[str, Any] = {"entries": entries, "dry_run": dry_run, **({"prune": scope} if scope else {})}
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        try:
-            answer = client.post("/v1/entries:apply", body)
-        except CliError as error:
-            error.problems = tuple(_placed(each, places) for each in error.problems)
-            raise
-    applied = models.read(models.Applied, answer)
+    try:
+        with admin.client() as client:
+            applied = client.entries.apply(entries, dry_run=dry_run, prune=scope)
+    except CliError as error:
+        error.problems = tuple(_placed(each, places) for each in error.problems)
+        raise
     if output is Format.JSON:
-        print_json(answer)
+        print_json(applied.document)
     else:
         _print(applied)
     if dry_run and exit_code and any(each.action != "unchanged" for each in applied.changes):

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     CONFIG = 6
     DIFFERENT = 7  # `entry apply --dry-run --exit-code` found differences
     GATE_CLOSED = 8  # somebody would not accept what the next authority issues
+    APPROVAL_NEEDED = 9  # nothing is done until somebody else approves it
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sds.cli.admin import Admin, with_admin
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
+from sds.cli.options import Format, Output, Yes
 
 if TYPE_CHECKING:
-    from sds.cli.models_federation import Federation
+    from sds.client.federations import Federation
 
 app = typer.Typer(no_args_is_help=True, help="Other trust domains: how their bundles are had.")
 
@@ -50,97 +51,90 @@ BundleFile = Annotated[
 
 
 @app.command()
+@with_admin
 def add(
     trust_domain: Domain,
     profile: ProfileOption,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     endpoint_url: Url = "",
     endpoint_id: EndpointId = None,
     bundle: BundleFile = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Federate with a trust domain, and fetch its bundle. Repeating it changes nothing and succeeds.
 
     Which workloads get the bundle is told with --federates-with of their entries.
     """
-    from sds.cli.client import AdminClient  # noqa: PLC0415  # keeps `sds --help` quick
     from sds.cli.files import read_bytes  # noqa: PLC0415
     from sds.cli.output import note  # noqa: PLC0415
 
-    body = {"trust_domain": trust_domain, **_source(profile, endpoint_url, endpoint_id)}
-    if bundle is not None:
-        body["bundle"] = as_text(read_bytes(str(bundle)))
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.post("/v1/federations", body)
+    first = None if bundle is None else as_text(read_bytes(str(bundle)))
+    with admin.client() as client:
+        federation = client.federations.create(
+            trust_domain, profile.value, endpoint_url=endpoint_url, endpoint_id=endpoint_id, bundle=first
+        )
         if profile is not Profile.STATIC:
-            answer = client.post(_path(answer["trust_domain"]) + ":refresh", timeout=_PATIENCE)
-    federation = show_one(answer, output)
+            federation = client.federations.refresh(federation.trust_domain)
+    show_one(federation, output)
     if federation.problem:
         note(f"The first fetch failed: {federation.problem}. It is tried again and again; see `sds federation show`.")
 
 
 @app.command(name="list")
+@with_admin
 def list_federations(
-    admin_socket: AdminSocket = SERVER_SOCKET, output: Output = Format.TABLE, verbose: Verbose = False
+    admin: Admin,
+    output: Output = Format.TABLE,
 ) -> None:
     """List the trust domains that this one federates with."""
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.models_federation import Federation  # noqa: PLC0415
-    from sds.cli.output import print_json, print_table  # noqa: PLC0415
+    from sds.cli.output import show_list  # noqa: PLC0415
+
+    with admin.client() as client:
+        found = client.federations.list()
+    show_list(output, "federations", found, _HEADINGS, _row, "There are none; `sds federation add` begins with one.")
+
+
+_HEADINGS = ("TRUST DOMAIN", "PROFILE", "SEQUENCE", "X509+JWT", "FETCHED", "ENTRIES", "PROBLEM")
+
+
+def _row(one: Federation) -> tuple[str, ...]:
     from sds.cli.text import moment, short  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
 
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.get("/v1/federations")
-    if output is Format.JSON:
-        print_json(answer)
-        return
-    now = SystemClock().now()
-    found = [models.read(Federation, each) for each in answer.get("federations", [])]
-    rows = [
-        (
-            f.trust_domain,
-            f.profile,
-            "-" if f.sequence is None else str(f.sequence),
-            f"{f.x509_authorities}+{f.jwt_authorities}",
-            moment(f.fetched_at, now, "-" if f.profile == Profile.STATIC else "never"),
-            str(f.entries),
-            short(f.problem) or "-",
-        )
-        for f in found
-    ]
-    headings = ("TRUST DOMAIN", "PROFILE", "SEQUENCE", "X509+JWT", "FETCHED", "ENTRIES", "PROBLEM")
-    print_table(headings, rows, "There are none; `sds federation add` begins with one.")
+    return (
+        one.trust_domain,
+        one.profile,
+        "-" if one.sequence is None else str(one.sequence),
+        f"{one.x509_authorities}+{one.jwt_authorities}",
+        moment(one.fetched_at, SystemClock().now(), "-" if one.profile == Profile.STATIC else "never"),
+        str(one.entries),
+        short(one.problem) or "-",
+    )
 
 
 @app.command()
+@with_admin
 def show(
     trust_domain: Domain,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Show one; `sds bundle show --trust-domain` prints its bundle."""
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        show_one(client.get(_path(trust_domain)), output)
+    with admin.client() as client:
+        show_one(client.federations.get(trust_domain), output)
 
 
 @app.command()
+@with_admin
 def refresh(
     trust_domain: Domain,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Ask the endpoint now. If that fails the last good bundle stays, and the exit code is 1."""
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        federation = show_one(client.post(_path(trust_domain) + ":refresh", timeout=_PATIENCE), output)
+    with admin.client() as client:
+        federation = client.federations.refresh(trust_domain)
+    show_one(federation, output)
     if federation.problem:
         raise CliError(
             ExitCode.FAILED,
@@ -150,62 +144,44 @@ def refresh(
 
 
 @app.command()
+@with_admin
 def update(
     trust_domain: Domain,
     profile: ProfileOption,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     endpoint_url: Url = "",
     endpoint_id: EndpointId = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Give it another endpoint, all of whose parameters are told. The bundle stays until that one answers."""
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        show_one(client.put(_path(trust_domain), _source(profile, endpoint_url, endpoint_id)), output)
+    with admin.client() as client:
+        made = client.federations.update(
+            trust_domain, profile.value, endpoint_url=endpoint_url, endpoint_id=endpoint_id
+        )
+    show_one(made, output)
 
 
 @app.command()
+@with_admin
 def delete(
     trust_domain: Domain,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     yes: Yes = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """End the relationship: workloads here trust nobody of that trust domain any more, from now on."""
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.models_federation import Federation  # noqa: PLC0415
     from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
     from sds.cli.text import count  # noqa: PLC0415
 
     confirm(f"End the federation with {trust_domain}? Its workloads are refused from then on.", yes=yes)
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.delete(_path(trust_domain))
-    federation = models.read(Federation, answer)
+    with admin.client() as client:
+        federation = client.federations.delete(trust_domain)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(federation.document)
         return
     say(f"No workload trusts {federation.trust_domain} any more. Open connections live on until they are closed.")
     if federation.entries:
         say(f"{count(federation.entries, 'entry', 'entries')} still name it; they get its bundle if it comes back.")
-
-
-_PATIENCE = 330.0
-"""Seconds; the server's own limit for a poll (federation.timeout) is at most 300."""
-
-
-def _path(trust_domain: str) -> str:
-    from sds.cli.client import part  # noqa: PLC0415
-
-    return f"/v1/federations/{part(trust_domain)}"
-
-
-def _source(profile: Profile, endpoint_url: str, endpoint_id: str | None) -> dict[str, Any]:
-    given = {"profile": profile.value, "endpoint_url": endpoint_url, "endpoint_id": endpoint_id}
-    return {name: value for name, value in given.items() if value}
 
 
 def as_text(content: bytes) -> str:
@@ -215,21 +191,18 @@ def as_text(content: bytes) -> str:
         raise CliError(ExitCode.USAGE, "the bundle is neither PEM nor JSON: it is not UTF-8 text") from None
 
 
-def show_one(answer: Any, output: Format) -> Federation:
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.models_federation import Federation  # noqa: PLC0415
+def show_one(federation: Federation, output: Format) -> None:
     from sds.cli.output import show as show_thing  # noqa: PLC0415
     from sds.cli.text import count, moment, span  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
 
-    federation = models.read(Federation, answer)
     now = SystemClock().now()
     x509 = count(federation.x509_authorities, "X.509 authority", "X.509 authorities")
     jwt = count(federation.jwt_authorities, "JWT authority", "JWT authorities")
     bundle = "none yet" if federation.sequence is None else f"sequence {federation.sequence}, {x509}, {jwt}"
     show_thing(
         output,
-        answer,
+        federation,
         [
             ("Trust domain", federation.trust_domain),
             ("Profile", federation.profile),
@@ -243,4 +216,3 @@ def show_one(answer: Any, output: Format) -> Federation:
             ("Entries", str(federation.entries)),
         ],
     )
-    return federation

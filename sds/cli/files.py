@@ -7,6 +7,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from ca.masked import Masked
 from sds.cli.errors import CliError, ExitCode
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -47,6 +48,14 @@ def write_secret(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise CliError(ExitCode.FAILED, f"{path} cannot be written: {error.strerror}") from None
+
+
+def shown_secret(name: str, value: Masked[str], file: Path | None) -> dict[str, str]:
+    """What is printed of a secret that is shown once: itself, or the file that it was written to."""
+    if file is None:
+        return {name: value.reveal()}
+    write_secret(file, value.reveal() + "\n")
+    return {f"{name}_file": str(file)}
 
 
 def check_writable(path: Path) -> None:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sds.cli import parameters
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+from sds.cli.admin import Admin, with_admin
+from sds.cli.options import Format, Output
 
 if TYPE_CHECKING:
-    from sds.cli.models_jwt import VerifiedToken
+    from sds.client.jwt import VerifiedToken
 
 app = typer.Typer(no_args_is_help=True, help="JWT-SVIDs by hand.")
 
 
 @app.command()
+@with_admin
 def mint(
     audience: Annotated[
         list[str],
         typer.Option("--audience", help="For whom it is; again for each. One is best.", metavar="TEXT"),
     ],
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     spiffe_id: Annotated[
         str | None,
         typer.Option("--spiffe-id", help="Whose token it is, whether or not there is an entry.", metavar="ID"),
@@ -43,11 +45,9 @@ def mint(
         typer.Option("--token-file", help="Write the token there (0600) instead of showing it.", metavar="FILE"),
     ] = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Make a JWT-SVID. It is shown once and kept nowhere; that it was made, and by whom, is audited."""
-    from sds.cli import files, models, models_jwt  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from sds.cli import files  # noqa: PLC0415  # keeps `sds --help` quick
     from sds.cli.output import print_json, say  # noqa: PLC0415
     from sds.cli.text import exact  # noqa: PLC0415
     from sds.durations import parse_duration  # noqa: PLC0415
@@ -56,20 +56,12 @@ def mint(
         raise typer.BadParameter("give either --spiffe-id or --entry")
     if token_file is not None:
         files.check_writable(token_file)
-    body = {
-        "audience": audience,
-        **({} if spiffe_id is None else {"spiffe_id": spiffe_id}),
-        **({} if entry is None else {"entry_id": entry}),
-        **({} if ttl is None else {"ttl_seconds": parse_duration(ttl).total_seconds()}),
-    }
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.post("/v1/jwt:mint", body)
-    minted = models.read(models_jwt.MintedToken, answer)
-    if token_file is not None:
-        files.write_secret(token_file, minted.token + "\n")
-    shown = {"token": minted.token} if token_file is None else {"token_file": str(token_file)}
+    seconds = None if ttl is None else parse_duration(ttl).total_seconds()
+    with admin.client() as client:
+        minted = client.jwt.mint(audience, spiffe_id=spiffe_id, entry_id=entry, ttl_seconds=seconds)
+    shown = files.shown_secret("token", minted.token, token_file)
     if output is Format.JSON:
-        print_json({**shown, **{name: value for name, value in answer.items() if name != "token"}})
+        print_json({**shown, **minted.document})
         return
     for name, value in shown.items():
         say(f"{name.replace('_', ' ').capitalize():<11} {value}")
@@ -79,12 +71,13 @@ def mint(
 
 
 @app.command()
+@with_admin
 def verify(
+    admin: Admin,
     audience: Annotated[str, typer.Option("--audience", help="For whom the token must be, exactly.", metavar="TEXT")],
     token: Annotated[
         str | None, typer.Argument(help="The token, or - for standard input; better than an argument, which ps shows.")
     ] = None,
-    admin_socket: AdminSocket = SERVER_SOCKET,
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help="Read the token from there.", metavar="FILE")
     ] = None,
@@ -109,25 +102,23 @@ def verify(
         ),
     ] = "30s",
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Say what a JWT-SVID says, if it may be believed here and now; else why not, with exit code 1."""
-    from sds.cli import models, models_jwt  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
+    from ca.masked import Masked  # noqa: PLC0415
     from sds.cli.output import print_json  # noqa: PLC0415
 
     if (bundle is None) != (trust_domain is None):
         raise typer.BadParameter("--bundle and --trust-domain belong together: a bundle does not say whose it is")
     unverified = _token(token, token_file)
     if bundle is not None and trust_domain is not None:
-        answer = _offline(unverified, audience, bundle, trust_domain, leeway)
+        found = _offline(unverified, audience, bundle, trust_domain, leeway)
     else:
-        with AdminClient(admin_socket, verbose=verbose) as client:
-            answer = client.post("/v1/jwt:verify", {"token": unverified, "audience": audience})
+        with admin.client() as client:
+            found = client.jwt.verify(Masked(unverified), audience)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(found.document)
     else:
-        _show(models.read(models_jwt.VerifiedToken, answer))
+        _show(found)
 
 
 def _token(argument: str | None, file: Path | None) -> str:
@@ -145,7 +136,7 @@ def _token(argument: str | None, file: Path | None) -> str:
         raise CliError(ExitCode.USAGE, "what was given is no token: it is not ASCII") from None
 
 
-def _offline(unverified: str, audience: str, bundle: Path, name: str, leeway: str) -> dict[str, Any]:
+def _offline(unverified: str, audience: str, bundle: Path, name: str, leeway: str) -> VerifiedToken:
     """The answer that the server would give. Raises CliError."""
     from attestation.errors import InvalidSpiffeId  # noqa: PLC0415
     from attestation.spiffe_id import TrustDomain  # noqa: PLC0415
@@ -155,6 +146,8 @@ def _offline(unverified: str, audience: str, bundle: Path, name: str, leeway: st
     from sds.cli import files  # noqa: PLC0415
     from sds.cli.errors import CliError, ExitCode  # noqa: PLC0415
     from sds.cli.text import exact  # noqa: PLC0415
+    from sds.client.jwt import VerifiedToken  # noqa: PLC0415
+    from sds.client.results import read  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
     from sds.durations import parse_duration  # noqa: PLC0415
 
@@ -170,13 +163,14 @@ def _offline(unverified: str, audience: str, bundle: Path, name: str, leeway: st
         svid = validate(unverified, {trust_domain: keys}, audience, SystemClock().now(), parse_duration(leeway))
     except InvalidJwtSvid as error:
         raise CliError(ExitCode.FAILED, str(error)) from None
-    return {
+    document = {
         "spiffe_id": str(svid.spiffe_id),
         "audience": list(svid.audience),
         "expires_at": exact(svid.expires_at),
         "key_id": svid.key_id,
         "claims": dict(svid.claims),
     }
+    return read(VerifiedToken, document)
 
 
 def _show(found: VerifiedToken) -> None:

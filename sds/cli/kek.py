@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import typer
 
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+from sds.cli.admin import Admin, with_admin
+from sds.cli.options import Format, Output
 
 app = typer.Typer(no_args_is_help=True, help="The key that wraps the authorities' private keys.")
 
 
 @app.command()
+@with_admin
 def rotate(
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Make a new key-encryption key and wrap every private key anew, in one transaction."""
-    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.output import print_json, say  # noqa: PLC0415
+    from sds.cli.output import print_json, say  # noqa: PLC0415  # keeps `sds --help` quick
     from sds.cli.text import count  # noqa: PLC0415
 
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.post("/v1/kek:rotate")
-    rotation = models.read(models.Rotation, answer)
+    with admin.client() as client:
+        rotation = client.kek.rotate()
     if output is Format.JSON:
-        print_json(answer)
+        print_json(rotation.document)
         return
     say(f"Wrapped {count(rotation.rewrapped, 'key')} under {rotation.new_id} instead of {rotation.old_id}.")
     if rotation.shared:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format
 from sds.cli.text import clean
+
+if TYPE_CHECKING:
+    from sds.client.results import Result
+
+R = TypeVar("R", bound="Result")
 
 _PIECE = 4096
 
@@ -97,12 +102,27 @@ def print_error(error: CliError, output: Format) -> None:
     sys.stderr.flush()
 
 
-def show(output: Format, value: Any, facts: Iterable[tuple[str, str | Sequence[str]]]) -> None:
+def show(output: Format, found: Result, facts: Iterable[tuple[str, str | Sequence[str]]]) -> None:
     """One thing, in the format that was asked for."""
     if output is Format.JSON:
-        print_json(value)
+        print_json(found.document)
     else:
         print_facts(facts)
+
+
+def show_list(
+    output: Format,
+    name: str,
+    found: Iterable[R],
+    headings: Sequence[str],
+    row: Callable[[R], Sequence[str]],
+    empty: str,
+) -> None:
+    """Many of one kind: ``{name: [...]}`` as they were sent, or a table."""
+    if output is Format.JSON:
+        print_json({name: [each.document for each in found]})
+    else:
+        print_table(headings, map(row, found), empty)
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sds.cli.models import Resource, Stream
 from sds.cli.output import print_table
 from sds.cli.text import moment, short
+from sds.client.streams import Resource, Stream
 from sds.clock import SystemClock
 
 _VERSION = 12  # characters of a digest that tell versions apart

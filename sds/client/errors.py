@@ -73,6 +73,7 @@ class Refused(ClientError):
     """The server refused the call by a problem document (RFC 9457).
 
     `kind` is what follows ``urn:sds:problem:`` in its type. `document` is all of it, with the extensions of its kind.
+    `path` is what was called, `where` the target.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Refused(ClientError):
         problems: tuple[FieldProblem, ...] = (),
         document: Mapping[str, Any] | None = None,
         path: str = "",
+        where: str = "",
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -92,6 +94,7 @@ class Refused(ClientError):
         self.problems = problems
         self.document = dict(document or {})
         self.path = path
+        self.where = where
 
     @property
     def request_id(self) -> str:

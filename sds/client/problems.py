@@ -35,7 +35,15 @@ def refusal(answer: _Answer, path: str) -> ClientError:
     made = refusal_class(answer.status, kind)
     if answer.status == 404 and document["detail"] == "Not Found":  # an agent's own words for an unknown path
         made = NoSuchCall
-    return made(answer.status, kind, document["detail"], problems=_problems(document), document=document, path=path)
+    return made(
+        answer.status,
+        kind,
+        document["detail"],
+        problems=_problems(document),
+        document=document,
+        path=path,
+        where=answer.where,
+    )
 
 
 def _problems(document: dict[str, Any]) -> tuple[FieldProblem, ...]:

@@ -62,7 +62,7 @@ def copy(tmp_path: Path) -> Path:
     for package in ("attestation", "ca", "sds"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for package in ("agent", "delivery", "net", "rotation", "server", "store"):
+    for package in ("agent", "client", "delivery", "net", "rotation", "server", "store"):
         folder = tmp_path / "sds" / package
         folder.mkdir(exist_ok=True)
         (folder / "__init__.py").touch()

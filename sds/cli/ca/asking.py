@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
-from sds.cli import models
 from sds.cli.ca import words
-from sds.cli.ca.models import Authority, Gate, Overview
-from sds.cli.client import AdminClient
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.output import confirm, note
 from sds.cli.text import count
+from sds.client import Client
+from sds.client.authorities import Authority, Overview, closed_gate
+from sds.client.errors import GateClosed
 from sds.clock import SystemClock
-
-PATH = "/v1/authorities"
-GATE_CLOSED = "urn:sds:problem:gate-closed"
-
-
-def read_overview(answer: Any) -> Overview:
-    return models.read(Overview, answer)
-
-
-def read_authority(answer: Any) -> Authority:
-    return models.read(Authority, answer)
 
 
 def find(overview: Overview, text: str) -> Authority:
@@ -44,19 +32,16 @@ def prepared(overview: Overview, kind: str) -> Authority:
     return found[-1]
 
 
-def activate(client: AdminClient, authority_id: str, *, force: bool, cross_sign: bool) -> Any:
-    """Raises CliError; with GATE_CLOSED, who it waits for is among the problems."""
+def activate(client: Client, authority_id: str, *, force: bool, cross_sign: bool) -> Authority:
+    """Raises ClientError; CliError with GATE_CLOSED, who it waits for among the problems."""
     try:
-        return client.post(f"{PATH}/{authority_id}:activate", {"force": force, "cross_sign": cross_sign})
-    except CliError as error:
-        if error.code is not ExitCode.GATE_CLOSED or error.problem is None:
-            raise
-        gate = models.read(Gate, error.problem.get("gate"))
+        return client.authorities.activate(authority_id, force=force, cross_sign=cross_sign)
+    except GateClosed as error:
         raise CliError(
             ExitCode.GATE_CLOSED,
             error.message,
-            problems=words.stragglers(gate, SystemClock().now()),
-            problem=error.problem,
+            problems=words.stragglers(closed_gate(error), SystemClock().now()),
+            problem=error.document,
             advice="`sds ca rotate` waits for them; --force cuts them off.",
         ) from None
 

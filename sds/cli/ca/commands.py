@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
+from sds.cli.admin import Admin, with_admin
+from sds.cli.options import Format, Output, Yes
 from sds.cli.parameters import duration
 
 app = typer.Typer(no_args_is_help=True, help="The authorities that sign certificates and tokens: show and rotate them.")
@@ -34,88 +35,83 @@ CrossSign = Annotated[
 
 
 @app.command()
+@with_admin
 def show(
+    admin: Admin,
     authority_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="One authority, by its ID or its beginning.")
     ] = None,
-    admin_socket: AdminSocket = SERVER_SOCKET,
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only of this kind.")] = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Show the authorities, what is due, and who the next one waits for."""
     from sds.cli.ca import asking, display  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.client import AdminClient  # noqa: PLC0415
 
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.get(asking.PATH, {"kind": kind.value if kind else None})
+    with admin.client() as client:
+        overview = client.authorities.overview(kind.value if kind else None)
         if authority_id is None:
-            display.show_all(answer, output)
+            display.show_all(overview, output)
         else:
-            one = asking.find(asking.read_overview(answer), authority_id)
-            display.show_one(client.get(f"{asking.PATH}/{one.id}"), output)
+            one = asking.find(overview, authority_id)
+            display.show_one(client.authorities.get(one.id), output)
 
 
 @app.command()
+@with_admin
 def prepare(
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     kind: KindOption = Kind.X509,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Make the next authority and put it into every bundle. It signs nothing before it is activated."""
-    from sds.cli.ca import asking  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
     from sds.cli.output import print_json, say  # noqa: PLC0415
 
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.post(f"{asking.PATH}:prepare", {"kind": kind.value})
-    made = asking.read_authority(answer)
+    with admin.client() as client:
+        made = client.authorities.prepare(kind.value)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(made.document)
         return
     say(f"Prepared authority {made.id}; it is in the bundle from sequence {made.published_sequence} on.")
     say("`sds ca rotate` waits until everybody has it, and activates it.")
 
 
 @app.command()
+@with_admin
 def activate(
+    admin: Admin,
     authority_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Which one; without it, the prepared one of --kind.")
     ] = None,
-    admin_socket: AdminSocket = SERVER_SOCKET,
     kind: KindOption = Kind.X509,
     force: Force = False,
     cross_sign: CrossSign = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Sign with a prepared authority from now on. Refused while somebody does not have it in their bundle."""
     from sds.cli.ca import asking  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
     from sds.cli.output import print_json, say  # noqa: PLC0415
 
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        overview = asking.read_overview(client.get(asking.PATH))
+    with admin.client() as client:
+        overview = client.authorities.overview()
         named = authority_id is not None
         one = asking.find(overview, authority_id or "") if named else asking.prepared(overview, kind.value)
         if force:
             asking.confirm_force(one, yes=yes)
-        answer = asking.activate(client, one.id, force=force, cross_sign=cross_sign)
+        activated = asking.activate(client, one.id, force=force, cross_sign=cross_sign)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(activated.document)
         return
     say(f"Authority {one.id} signs from now on.")
 
 
 @app.command()
+@with_admin
 def taint(
     authority_id: AuthorityId,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     yes: Yes = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Never sign with an authority again, and have everything that it issued replaced, over a while.
 
@@ -123,16 +119,15 @@ def taint(
     it; until then nothing is issued.
     """
     from sds.cli.ca import asking  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
     from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
 
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        one = asking.find(asking.read_overview(client.get(asking.PATH)), authority_id)
+    with admin.client() as client:
+        one = asking.find(client.authorities.overview(), authority_id)
         signs = " Nothing is issued until the next one is in every bundle." if one.state == "active" else ""
         confirm(f"Taint authority {one.id}? All that it issued is replaced.{signs}", yes=yes)
-        answer = client.post(f"{asking.PATH}/{one.id}:taint")
+        tainted = client.authorities.taint(one.id)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(tainted.document)
         return
     say(f"Authority {one.id} is tainted; agents replace what it issued.")
     if one.state == "active":
@@ -140,41 +135,41 @@ def taint(
 
 
 @app.command()
+@with_admin
 def revoke(
     authority_id: AuthorityId,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     force: Annotated[
         bool, typer.Option("--force", help="Also the active one: another one signs first, whoever has it.")
     ] = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Take an authority out of the bundle now: nobody accepts any more what it issued.
 
     If there is time, taint it first.
     """
     from sds.cli.ca import asking  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
     from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
 
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        one = asking.find(asking.read_overview(client.get(asking.PATH)), authority_id)
+    with admin.client() as client:
+        one = asking.find(client.authorities.overview(), authority_id)
         question = f"Revoke authority {one.id}? All that it issued is refused from then on."
         if force and one.state == "active":
             asking.must_confirm(f"{question} Who does not have the next one in time is cut off.", yes=yes)
         else:
             confirm(question, yes=yes)
-        answer = client.post(f"{asking.PATH}/{one.id}:revoke", {"force": force})
+        revoked = client.authorities.revoke(one.id, force=force)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(revoked.document)
         return
     say(f"Authority {one.id} is revoked and out of the bundle.")
 
 
 @app.command()
+@with_admin
 def rotate(
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     kind: KindOption = Kind.X509,
     timeout: Annotated[
         str | None,
@@ -187,7 +182,6 @@ def rotate(
     cross_sign: CrossSign = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Replace the active authority: make the next one, wait until everybody has it, sign with it.
 
@@ -198,4 +192,4 @@ def rotate(
 
     patience = timeout or (FORCED_WAIT if force else None)
     longest = None if patience is None else parse_duration(patience).total_seconds()
-    run(admin_socket, Wishes(kind.value, longest, force, cross_sign, yes), output, verbose=verbose)
+    run(admin, Wishes(kind.value, longest, force, cross_sign, yes), output)

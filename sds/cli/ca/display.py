@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sds.cli.ca import words
-from sds.cli.ca.asking import read_authority, read_overview
 from sds.cli.options import Format
 from sds.cli.output import note, print_json, print_table
 from sds.cli.output import show as show_thing
 from sds.cli.text import moment
+from sds.client.authorities import Authority, Overview
 from sds.clock import SystemClock
 
 
-def show_all(answer: Any, output: Format) -> None:
+def show_all(overview: Overview, output: Format) -> None:
     """A table of all; who is waited for, and what is due, beside it on standard error."""
-    overview, now = read_overview(answer), SystemClock().now()
     if output is Format.JSON:
-        print_json(answer)
+        print_json(overview.document)
         return
+    now = SystemClock().now()
     rows = [
         (
             words.name(one.id),
@@ -43,12 +41,12 @@ def show_all(answer: Any, output: Format) -> None:
         note(f"Due now: {what}: {due.reason}")
 
 
-def show_one(answer: Any, output: Format) -> None:
-    one, now = read_authority(answer), SystemClock().now()
+def show_one(one: Authority, output: Format) -> None:
+    now = SystemClock().now()
     gate = [] if one.gate is None else [("Waits for", words.stragglers(one.gate, now) or ["nobody"])]
     show_thing(
         output,
-        answer,
+        one,
         [
             ("ID", one.id),
             ("Kind", one.kind),

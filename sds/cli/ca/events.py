@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sds.cli.ca.models import Authority, Gate
+from sds.client.authorities import Authority, Gate
 
 Json = dict[str, Any]
 

@@ -10,19 +10,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
+from sds.cli.admin import Admin
 from sds.cli.ca import asking
 from sds.cli.ca.events import Activated, Away, Done, Event, Lost, Prepared, Started, Stopped, Waiting
-from sds.cli.ca.models import Authority, Overview
 from sds.cli.ca.progress import Progress, progress_for
-from sds.cli.client import AdminClient
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format
+from sds.client import Client, ClientError
+from sds.client.authorities import Authority, Overview
+from sds.client.errors import AlreadyExists, Conflict, GateClosed, NotNow, Unreachable
 from sds.clock import Clock, SystemClock
 
 _LOOK_EVERY = 0.5  # seconds
+_OVERTAKEN = (AlreadyExists, NotNow, Conflict)
+"""What the server says where somebody else was faster."""
 _SHARE = 10
 """Looking rests this many times as long as it took: with a large fleet a look is work for the server."""
 
@@ -57,7 +59,7 @@ class Rotation:
 
     def __init__(
         self,
-        client: AdminClient,
+        client: Client,
         wishes: Wishes,
         progress: Progress,
         clock: Clock,
@@ -79,8 +81,8 @@ class Rotation:
         return self._target
 
     def run(self) -> None:
-        """Until the next authority signs. Raises CliError: GATE_CLOSED at the end of the time."""
-        first, _ = self._look()
+        """Until the next authority signs. Raises ClientError, CliError: GATE_CLOSED at the end of the time."""
+        first = self._look()
         self._before = active(first, self._wishes.kind)
         self._tell(Started(self._wishes.kind, self._before.id if self._before else None))
         while not self._try():
@@ -90,16 +92,15 @@ class Rotation:
         """A step; a server that is away is waited for, as long as the fleet would be."""
         try:
             return self._step()
-        except CliError as error:
-            late = self._wishes.timeout is not None and self._waited >= self._wishes.timeout
-            if error.code is not ExitCode.UNREACHABLE or late:
+        except Unreachable as error:
+            if self._wishes.timeout is not None and self._waited >= self._wishes.timeout:
                 raise
             self._tell(Away(error.message))
             return False
 
     def _step(self) -> bool:
         """Look, and do what is next; whether all is done."""
-        overview, raw = self._look()
+        overview = self._look()
         signs = active(overview, self._wishes.kind)
         if self._target is not None and signs is not None and signs.id == self._target:
             self._finish(Activated(signs, by_us=False))
@@ -118,7 +119,7 @@ class Rotation:
             raise CliError(ExitCode.FAILED, "the server says nothing of the gate; is it of this version?")
         if gate.open:
             return self._activate(waiting, force=False)
-        self._tell(Waiting(waiting.id, gate, _gate_of(raw, waiting.id), self._waited))
+        self._tell(Waiting(waiting.id, gate, gate.document, self._waited))
         if self._wishes.timeout is None or self._waited < self._wishes.timeout:
             return False
         if not self._wishes.force:
@@ -133,12 +134,10 @@ class Rotation:
 
     def _prepare(self) -> None:
         try:
-            answer = self._client.post(f"{asking.PATH}:prepare", {"kind": self._wishes.kind})
-        except CliError as error:
-            if error.code is not ExitCode.CONFLICT:
-                raise
+            prepared = self._client.authorities.prepare(self._wishes.kind)
+        except _OVERTAKEN:
             return  # somebody was faster: the next look shows it
-        self._aim(asking.read_authority(answer), resumed=False)
+        self._aim(prepared, resumed=False)
 
     def _aim(self, authority: Authority, *, resumed: bool) -> None:
         self._target = authority.id
@@ -146,12 +145,10 @@ class Rotation:
 
     def _activate(self, authority: Authority, *, force: bool) -> bool:
         try:
-            answer = asking.activate(self._client, authority.id, force=force, cross_sign=self._wishes.cross_sign)
-        except CliError as error:
-            if error.code in (ExitCode.GATE_CLOSED, ExitCode.CONFLICT):
-                return False  # it closed again, or somebody was faster
-            raise
-        self._finish(Activated(asking.read_authority(answer), by_us=True, forced=force))
+            activated = self._client.authorities.activate(authority.id, force=force, cross_sign=self._wishes.cross_sign)
+        except (GateClosed, *_OVERTAKEN):
+            return False  # it closed again, or somebody was faster
+        self._finish(Activated(activated, by_us=True, forced=force))
         return True
 
     def _finish(self, activated: Activated) -> None:
@@ -162,8 +159,8 @@ class Rotation:
     def _kept_until(self, authority_id: str | None) -> datetime | None:
         """None, too, where it cannot be asked any more: what was to be done is done."""
         try:
-            overview, _ = self._look()
-        except CliError:
+            overview = self._look()
+        except ClientError:
             return None
         return next((one.kept_until for one in overview.authorities if one.id == authority_id), None)
 
@@ -171,35 +168,29 @@ class Rotation:
     def _waited(self) -> float:
         return self._clock.monotonic() - self._started_at
 
-    def _look(self) -> tuple[Overview, Any]:
-        """What stands, and the same as it was sent."""
+    def _look(self) -> Overview:
+        """What stands."""
         started = self._clock.monotonic()
-        answer = self._client.get(asking.PATH, {"kind": self._wishes.kind})
+        found = self._client.authorities.overview(self._wishes.kind)
         self._looked_for = self._clock.monotonic() - started
-        return asking.read_overview(answer), answer
+        return found
 
     def _tell(self, event: Event) -> None:
         self._progress.tell(event)
 
 
-def run(socket: Path, wishes: Wishes, output: Format, *, verbose: bool) -> None:
+def run(admin: Admin, wishes: Wishes, output: Format) -> None:
     """Raises CliError, KeyboardInterrupt."""
     if wishes.force:
         asking.can_confirm(yes=wishes.yes)  # before anything is prepared or waited for
-    with AdminClient(socket, verbose=verbose) as client, progress_for(output) as progress:
+    with admin.client() as client, progress_for(output) as progress:
         rotation = Rotation(client, wishes, progress, SystemClock())
         try:
             rotation.run()
         except KeyboardInterrupt:
             progress.tell(Stopped("interrupted", rotation.target))
             raise
-        except CliError as error:
-            reason = "timeout" if error.code is ExitCode.GATE_CLOSED else "failed"
-            progress.tell(Stopped(reason, rotation.target))
+        except (CliError, ClientError) as error:
+            closed = isinstance(error, CliError) and error.code is ExitCode.GATE_CLOSED
+            progress.tell(Stopped("timeout" if closed else "failed", rotation.target))
             raise
-
-
-def _gate_of(raw: Any, authority_id: str) -> dict[str, Any]:
-    """The gate as the server sent it, for whoever reads JSON."""
-    found: dict[str, Any] = next(one["gate"] for one in raw["authorities"] if one["id"] == authority_id)
-    return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sds.cli.ca.models import Authority, Gate, Straggler
 from sds.cli.text import count, moment, rough, short
+from sds.client.authorities import Authority, Gate, Straggler
 
 ID_SHOWN = 12
 """Characters of an ID in a table; any unique beginning may be typed."""

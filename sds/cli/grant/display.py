@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-
-from sds.cli.grant.models import Checked, CreatedGrant, Grant
 from sds.cli.output import note, print_table, say
 from sds.cli.text import count, moment
+from sds.client.grants import Checked, CreatedGrant, Grant
+from sds.clock import SystemClock
+
+HEADINGS = ("ID", "SECRET", "TO", "GRANTED", "BY")
+EMPTY = "There are no such grants; nobody has a secret without one (`sds grant create`)."
 
 
 def subject_text(grant: Grant) -> str:
@@ -27,13 +28,9 @@ def print_created(grant: CreatedGrant) -> None:
         note("No entry is reached by it yet.")
 
 
-def print_grants(grants: Sequence[Grant], now: datetime) -> None:
-    rows = [
-        (each.id, each.secret, subject_text(each), moment(each.created_at, now), each.created_by or "-")
-        for each in grants
-    ]
-    headings = ("ID", "SECRET", "TO", "GRANTED", "BY")
-    print_table(headings, rows, "There are no such grants; nobody has a secret without one (`sds grant create`).")
+def row(grant: Grant) -> tuple[str, ...]:
+    now = SystemClock().now()
+    return grant.id, grant.secret, subject_text(grant), moment(grant.created_at, now), grant.created_by or "-"
 
 
 def print_checked(checked: Checked) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
+from sds.cli.admin import Admin, with_admin
+from sds.cli.options import Format, Output, Yes
 
 app = typer.Typer(no_args_is_help=True, help="What was revoked: list it, look at it, lift it. `sds revoke` makes it.")
 
@@ -14,8 +15,9 @@ BlockId = Annotated[str, typer.Argument(metavar="ID", help="The block's ID.", sh
 
 
 @app.command(name="list")
+@with_admin
 def list_blocks(
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     kind: Annotated[
         str | None,
         typer.Option("--kind", help="Only of this kind: serial, spiffe_id, key, entry, agent or authority."),
@@ -23,48 +25,33 @@ def list_blocks(
     standing: Annotated[bool | None, typer.Option("--standing/--lifted", help="Only those.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="At most so many.", min=1, metavar="N")] = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """List the blocks, newest first."""
-    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.output import print_json  # noqa: PLC0415
-    from sds.cli.revocation.display import print_blocks  # noqa: PLC0415
-    from sds.cli.revocation.models import Block  # noqa: PLC0415
-    from sds.clock import SystemClock  # noqa: PLC0415
+    from sds.cli.output import show_list  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.cli.revocation.display import HEADINGS, block_row  # noqa: PLC0415
 
-    query = {"kind": kind, "standing": None if standing is None else str(standing).lower()}
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        found = list(client.pages("/v1/blocks", "blocks", query, limit=limit))
-    blocks = [models.read(Block, each) for each in found]
-    if output is Format.JSON:
-        print_json({"blocks": found})
-    else:
-        print_blocks(blocks, SystemClock().now())
+    with admin.client() as client:
+        found = list(client.revocations.blocks(kind=kind, standing=standing, limit=limit))
+    show_list(output, "blocks", found, HEADINGS, block_row, "Nothing was ever revoked.")
 
 
 @app.command()
+@with_admin
 def show(
     block_id: BlockId,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Show one block, and the certificates that are revoked by it."""
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.client import AdminClient, part  # noqa: PLC0415
     from sds.cli.output import print_facts, print_json, say  # noqa: PLC0415
     from sds.cli.revocation.display import block_facts, print_revoked  # noqa: PLC0415
-    from sds.cli.revocation.models import Block, Revoked  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
 
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.get(f"/v1/blocks/{part(block_id)}")
-        block = models.read(Block, answer)
-        found = list(client.pages("/v1/revocations", "revocations", {"block_id": block.id}))
-    revoked = [models.read(Revoked, each) for each in found]
+    with admin.client() as client:
+        block = client.revocations.block(block_id)
+        revoked = list(client.revocations.list(block_id=block.id))
     if output is Format.JSON:
-        print_json({**answer, "revocations": found})
+        print_json({**block.document, "revocations": [each.document for each in revoked]})
         return
     now = SystemClock().now()
     print_facts(block_facts(block, now))
@@ -73,25 +60,21 @@ def show(
 
 
 @app.command()
+@with_admin
 def lift(
     block_id: BlockId,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     yes: Yes = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Issue to it again. Certificates that were only held (certificate-hold) are good again; others stay revoked."""
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.client import AdminClient, part  # noqa: PLC0415
     from sds.cli.output import confirm, print_json  # noqa: PLC0415
     from sds.cli.revocation.display import print_lifted  # noqa: PLC0415
-    from sds.cli.revocation.models import Lifted  # noqa: PLC0415
 
     confirm(f"Lift block {block_id}? What it names is issued to again.", yes=yes)
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.post(f"/v1/blocks/{part(block_id)}:lift")
-    lifted = models.read(Lifted, answer)
+    with admin.client() as client:
+        lifted = client.revocations.lift(block_id)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(lifted.document)
     else:
         print_lifted(lifted)

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sds.cli.output import print_facts, print_table, say
-from sds.cli.revocation.models import BlastRadius, Block, Lifted, LiveStream, Revocation, Revoked
 from sds.cli.text import count, moment
+from sds.client.revocations import BlastRadius, Block, Lifted, LiveStream, Revocation, Revoked
+from sds.clock import SystemClock
+
+HEADINGS = ("ID", "KIND", "VALUE", "REASON", "INCIDENT", "REVOKED", "STATE")
 
 SHOWN = 20
 """Rows of one kind in a table; JSON output has up to a hundred, and the numbers count all."""
@@ -106,13 +109,10 @@ def _more(total: int, shown: int) -> None:
         say(f"and {total - shown} more")
 
 
-def print_blocks(blocks: Sequence[Block], now: datetime) -> None:
-    rows = [
-        (one.id, one.kind, one.value, one.reason, one.incident or "-", moment(one.created_at, now), _state(one, now))
-        for one in blocks
-    ]
-    headings = ("ID", "KIND", "VALUE", "REASON", "INCIDENT", "REVOKED", "STATE")
-    print_table(headings, rows, "Nothing was ever revoked.")
+def block_row(one: Block) -> tuple[str, ...]:
+    now = SystemClock().now()
+    made = moment(one.created_at, now)
+    return one.id, one.kind, one.value, one.reason, one.incident or "-", made, _state(one, now)
 
 
 def _state(block: Block, now: datetime) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+from sds.cli.admin import Admin, with_admin
+from sds.cli.options import Format, Output
 
 REASONS = (
     "unspecified, key-compromise, ca-compromise, affiliation-changed, superseded, cessation-of-operation, "
@@ -32,8 +33,9 @@ Incident = Annotated[str, typer.Option("--incident", help="Kept with the block a
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it. Without this it is a dry run.")]
 
 
+@with_admin
 def revoke(
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     serial: Serial = None,
     spiffe_id: SpiffeIdOption = None,
     key: Key = None,
@@ -45,34 +47,21 @@ def revoke(
     incident: Incident = "",
     yes: Yes = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Take back what was issued: show what that would hit, and do it with --yes.
 
     Nothing of it is issued again until the block is lifted (`sds block lift`), and every CRL that changes is pushed to
     every sidecar.
     """
-    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.output import print_json  # noqa: PLC0415
+    from sds.cli.output import print_json  # noqa: PLC0415  # keeps `sds --help` quick
     from sds.cli.revocation.display import print_revocation  # noqa: PLC0415
-    from sds.cli.revocation.models import Revocation  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
 
     kind, value = _target(serial=serial, spiffe_id=spiffe_id, key=key, entry=entry, agent=agent, authority=authority)
-    body = {
-        "kind": kind,
-        "value": value,
-        "reason": reason,
-        "incident": incident,
-        "issuer": issuer,
-        "dry_run": not yes,
-    }
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.post("/v1/revocations", body)
-    done = models.read(Revocation, answer)
+    with admin.client() as client:
+        done = client.revocations.revoke(kind, value, reason=reason, incident=incident, issuer=issuer, dry_run=not yes)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(done.document)
     else:
         print_revocation(done, SystemClock().now())
 

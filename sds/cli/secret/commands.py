@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from sds.cli.admin import Admin, with_admin
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose, Yes
+from sds.cli.options import Format, Output, Yes
 from sds.cli.secret import looking, options, value
 
 app = typer.Typer(no_args_is_help=True, help="Named secrets: what they are, where values come from, how they stand.")
@@ -18,10 +19,11 @@ app.command(name="versions")(looking.versions)
 
 
 @app.command()
+@with_admin
 def create(
+    admin: Admin,
     name: options.Name,
     surplus: options.Surplus = None,
-    admin_socket: AdminSocket = SERVER_SOCKET,
     kind: options.KindOption = None,
     from_: options.From = None,
     mount: options.Mount = None,
@@ -37,14 +39,10 @@ def create(
     rotate_every: options.RotateEvery = None,
     generate: options.Generate = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Define a secret. Nobody has it before `sds grant create`. Repeating it changes nothing and succeeds."""
-    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.output import note  # noqa: PLC0415
-    from sds.cli.secret.display import path_of, show_one  # noqa: PLC0415
-    from sds.cli.secret.models import Secret  # noqa: PLC0415
+    from sds.cli.output import note  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.cli.secret.display import show_one  # noqa: PLC0415
 
     options.refuse_surplus(surplus, f"Write it with `sds secret put {name}`.")
     body: dict[str, Any] = {"name": name, "kind": options.kind_of(kind, from_)}
@@ -52,20 +50,21 @@ def create(
     if source is not None:
         body["source"] = source
     body |= options.about(owner, label, refresh, rotate_every, generate)
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.post("/v1/secrets", body)
-        if not models.read(Secret, answer).embedded:
-            answer = client.post(path_of(name) + ":refresh", timeout=_PATIENCE)
-    secret = show_one(answer, output)
+    with admin.client() as client:
+        secret = client.secrets.create(body)
+        if not secret.embedded:
+            secret = client.secrets.refresh(name)
+    show_one(secret, output)
     if secret.state.problem:
         note(f"The first look at its source failed: {secret.state.problem}. See `sds secret refresh`.")
 
 
 @app.command()
+@with_admin
 def update(
+    admin: Admin,
     name: options.Name,
     surplus: options.Surplus = None,
-    admin_socket: AdminSocket = SERVER_SOCKET,
     rename: Annotated[str | None, typer.Option("--rename", help="Its name from now on.", metavar="NAME")] = None,
     kind: options.KindOption = None,
     from_: options.From = None,
@@ -83,16 +82,12 @@ def update(
     generate: options.Generate = None,
     revision: options.Revision = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Change what is given and leave the rest. A repeatable flag replaces the whole list; "" empties it.
 
     If someone else changes the secret at the same time, one of the two is refused (exit code 4).
     """
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.secret.display import path_of, show_one  # noqa: PLC0415
-    from sds.cli.secret.models import Secret  # noqa: PLC0415
+    from sds.cli.secret.display import show_one  # noqa: PLC0415
 
     options.refuse_surplus(surplus, f"Write it with `sds secret put {name}`.")
     changes = options.about(owner, label, refresh, rotate_every, generate)
@@ -101,9 +96,9 @@ def update(
     given = _source(from_, mount, path, field, role, common_name, dns, ttl)
     if not changes and options.source(given) is None:
         raise typer.BadParameter("nothing to change: give at least one of the flags that create takes")
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        current = client.get(path_of(name))
-        standing = models.read(Secret, current)
+    with admin.client() as client:
+        standing = client.secrets.get(name)
+        current = standing.document
         source = options.source(given, standing.source)
         if source is not None:
             changes["source"] = source
@@ -111,79 +106,70 @@ def update(
             changes["rotation"] = {**current["rotation"], **changes["rotation"]}
         body = {key: each for key, each in current.items() if key != "revision"}
         expected = revision or standing.revision
-        show_one(client.put(path_of(name), {**body, **changes}, revision=expected), output)
+        show_one(client.secrets.update(name, {**body, **changes}, revision=expected), output)
 
 
 @app.command()
+@with_admin
 def refresh(
     name: options.Name,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Ask the source now. If that fails the last good value stays in use, and the exit code is 1."""
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.secret.display import path_of, show_one  # noqa: PLC0415
+    from sds.cli.secret.display import show_one  # noqa: PLC0415
 
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        secret = show_one(client.post(path_of(name) + ":refresh", timeout=_PATIENCE), output)
+    with admin.client() as client:
+        secret = client.secrets.refresh(name)
+    show_one(secret, output)
     if secret.state.problem:
         stays = f"Version {secret.state.version} stays in use." if secret.state.version else "Nobody has it yet."
         raise CliError(ExitCode.FAILED, f"no good value was had: {secret.state.problem}", advice=stays)
 
 
 @app.command()
+@with_admin
 def rollback(
     name: options.Name,
     version: Annotated[
         str,
         typer.Argument(metavar="VERSION", help="One that `sds secret versions` lists, or latest.", show_default=False),
     ],
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Deliver an older version from now on, whatever is written later. `latest` delivers the newest again."""
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.secret.display import path_of, show_one  # noqa: PLC0415
+    from sds.cli.secret.display import show_one  # noqa: PLC0415
 
     if version != "latest" and not (version.isascii() and version.isdigit() and 0 < int(version[:20]) < 2**63):
         raise typer.BadParameter("must be a version's number, or latest")
     wanted = None if version == "latest" else int(version)
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        show_one(client.post(path_of(name) + ":rollback", {"version": wanted}, timeout=_PATIENCE), output)
+    with admin.client() as client:
+        show_one(client.secrets.rollback(name, wanted), output)
 
 
 @app.command()
+@with_admin
 def delete(
     name: options.Name,
-    admin_socket: AdminSocket = SERVER_SOCKET,
+    admin: Admin,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say who would lose it.")] = False,
     revision: options.Revision = None,
     yes: Yes = False,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Take a secret from everybody, with its grants. Values that are kept here are destroyed; Vault's stay there."""
-    from sds.cli import models  # noqa: PLC0415
-    from sds.cli.client import AdminClient  # noqa: PLC0415
     from sds.cli.output import confirm, print_json  # noqa: PLC0415
-    from sds.cli.secret.display import path_of, print_deleted  # noqa: PLC0415
-    from sds.cli.secret.models import Deleted  # noqa: PLC0415
+    from sds.cli.secret.display import print_deleted  # noqa: PLC0415
 
     if not dry_run:
         confirm(f"Delete secret {name}? Who has it loses it at once.", yes=yes)
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        answer = client.delete(path_of(name), {"dry_run": "true"} if dry_run else None, revision=revision)
-    deleted = models.read(Deleted, answer)
+    with admin.client() as client:
+        deleted = client.secrets.delete(name, revision=revision, dry_run=dry_run)
     if output is Format.JSON:
-        print_json(answer)
+        print_json(deleted.document)
     else:
         print_deleted(deleted)
-
-
-_PATIENCE = 60.0
-"""Seconds; a source is waited for at most 15, and asked by several replicas."""
 
 
 def _source(

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sds.cli import models
 from sds.cli.grant.display import subject_text
 from sds.cli.options import Format
-from sds.cli.output import print_facts, print_json, print_table, say
-from sds.cli.secret.models import Deleted, Secret, Version
+from sds.cli.output import print_table, say, show
 from sds.cli.text import count, moment, short, span
+from sds.client.secrets import DeletedSecret, Secret, Version
 from sds.clock import SystemClock
 
+HEADINGS = ("NAME", "KIND", "SOURCE", "VERSION", "CHANGED", "GRANTS", "WATCHERS", "PROBLEM")
+EMPTY = "There are no secrets; `sds secret create` defines one."
 SHOWN = 20
 """Rows of one kind in a table; JSON output has up to a hundred, and the numbers count all."""
-
-
-def path_of(name: str) -> str:
-    """Where the API has it."""
-    from sds.cli.client import part  # noqa: PLC0415
-
-    return f"/v1/secrets/{part(name)}"
 
 
 def source_text(secret: Secret) -> str:
@@ -35,17 +28,12 @@ def source_text(secret: Secret) -> str:
     return f"{backend} {source.get('mount', '')}/{inside}"
 
 
-def print_secrets(secrets: Sequence[Secret]) -> None:
-    now = SystemClock().now()
-    rows = [
-        (
-            *(each.name, each.kind, source_text(each), _version(each), moment(each.state.changed_at, now)),
-            *(str(each.grants), str(each.watchers), short(each.state.problem) or "-"),
-        )
-        for each in secrets
-    ]
-    headings = ("NAME", "KIND", "SOURCE", "VERSION", "CHANGED", "GRANTS", "WATCHERS", "PROBLEM")
-    print_table(headings, rows, "There are no secrets; `sds secret create` defines one.")
+def row(secret: Secret) -> tuple[str, ...]:
+    changed = moment(secret.state.changed_at, SystemClock().now())
+    return (
+        *(secret.name, secret.kind, source_text(secret), _version(secret), changed),
+        *(str(secret.grants), str(secret.watchers), short(secret.state.problem) or "-"),
+    )
 
 
 def _version(secret: Secret) -> str:
@@ -53,14 +41,8 @@ def _version(secret: Secret) -> str:
     return version if secret.pinned is None else f"{version} (pinned {secret.pinned})"
 
 
-def show_one(answer: Any, output: Format) -> Secret:
-    """In the format that was asked for; what was read."""
-    secret = models.read(Secret, answer)
-    if output is Format.JSON:
-        print_json(answer)
-    else:
-        print_facts(_facts(secret, SystemClock().now()))
-    return secret
+def show_one(secret: Secret, output: Format) -> None:
+    show(output, secret, _facts(secret, SystemClock().now()))
 
 
 def _facts(secret: Secret, now: datetime) -> list[tuple[str, str | Sequence[str]]]:
@@ -120,7 +102,7 @@ def _marks(version: Version, secret: Secret) -> list[str]:
     return [*in_use, "pinned"] if str(secret.pinned) == version.version else in_use
 
 
-def print_deleted(deleted: Deleted) -> None:
+def print_deleted(deleted: DeletedSecret) -> None:
     verb = "Would delete" if deleted.dry_run else "Deleted"
     say(f"{verb} secret {deleted.secret.name}, {count(deleted.secret.grants, 'grant')} of it{_values(deleted)}.")
     if not deleted.entries_total:
@@ -136,5 +118,5 @@ def print_deleted(deleted: Deleted) -> None:
         say("This was a dry run: nothing was changed.")
 
 
-def _values(deleted: Deleted) -> str:
+def _values(deleted: DeletedSecret) -> str:
     return f" and {count(deleted.versions, 'stored version')} of its value" if deleted.versions else ""

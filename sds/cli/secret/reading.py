@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -96,11 +95,6 @@ def read(kind: str, given: Given, *, chomp: bool) -> Mapping[str, Masked[bytes]]
         name: _typed(name) if place == _PROMPT else _from_file(name, place, kind, chomp=chomp)
         for name, place in given.by_field(kind).items()
     }
-
-
-def encoded(fields: Mapping[str, Masked[bytes]]) -> dict[str, str]:
-    """As the API takes them."""
-    return {name: base64.b64encode(value.reveal()).decode("ascii") for name, value in fields.items()}
 
 
 def _from_file(name: str, place: str, kind: str, *, chomp: bool) -> Masked[bytes]:

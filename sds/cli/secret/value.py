@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from sds.cli.admin import Admin, with_admin
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.options import SERVER_SOCKET, AdminSocket, Format, Output, Verbose
+from sds.cli.options import Format, Output
 from sds.cli.secret import options
 
 if TYPE_CHECKING:
-    from sds.cli.secret.models import Secret, Version
     from sds.cli.secret.reading import Given
+    from sds.client.secrets import Secret, Version
 
 From = Annotated[
     list[str] | None,
@@ -40,10 +41,11 @@ IfVersion = Annotated[
 Argument = Annotated[str | None, typer.Option("--value", hidden=True)]
 
 
+@with_admin
 def put(
+    admin: Admin,
     name: options.Name,
     from_: From = None,
-    admin_socket: AdminSocket = SERVER_SOCKET,
     file: File = None,
     field: Fields = None,
     chain: Chain = None,
@@ -52,31 +54,22 @@ def put(
     if_version: IfVersion = None,
     value: Argument = None,
     output: Output = Format.TABLE,
-    verbose: Verbose = False,
 ) -> None:
     """Write a new value of a secret that is kept here; whoever is granted it has it at once.
 
     With neither --file nor - you are asked for it, without echo. All fields are written together.
     """
-    from sds.cli import models  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.client import AdminClient  # noqa: PLC0415
-    from sds.cli.secret import reading  # noqa: PLC0415
-    from sds.cli.secret.display import path_of  # noqa: PLC0415
-    from sds.cli.secret.models import Secret, Version  # noqa: PLC0415
+    from sds.cli.secret import reading  # noqa: PLC0415  # keeps `sds --help` quick
 
     surplus = [each for each in (*(from_ or ()), *(() if value is None else (value,))) if each != "-"]
     options.refuse_surplus(surplus, "Give --file FILE, - for standard input, or nothing to be asked for it.")
     given = reading.given(from_, file, field, chain, key)
-    with AdminClient(admin_socket, verbose=verbose) as client:
-        secret = models.read(Secret, client.get(path_of(name)))
+    with admin.client() as client:
+        secret = client.secrets.get(name)
         _check(secret, given)
         fields = reading.read(secret.kind, given, chomp=chomp)
-        body: dict[str, object] = {"fields": reading.encoded(fields)}
-        if if_version is not None:
-            body["if_version"] = if_version
-        answer = client.put(f"{path_of(name)}:value", body)
-    version = models.read(Version, answer)
-    _report(secret, version, answer, output)
+        version = client.secrets.put(name, fields, if_version=if_version)
+    _report(secret, version, output)
 
 
 def _check(secret: Secret, given: Given) -> None:
@@ -101,11 +94,11 @@ def _refuse(problem: str) -> NoReturn:
     raise CliError(ExitCode.USAGE, problem)
 
 
-def _report(secret: Secret, version: Version, answer: object, output: Format) -> None:
+def _report(secret: Secret, version: Version, output: Format) -> None:
     from sds.cli.output import note, print_json, say  # noqa: PLC0415
 
     if output is Format.JSON:
-        print_json(answer)
+        print_json(version.document)
     else:
         say(f"Wrote version {version.version} of {secret.name}.")
     if secret.pinned is not None:

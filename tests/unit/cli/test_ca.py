@@ -23,8 +23,9 @@ from ca.gate import Lag
 from sds.cli.ca.events import Done, Event
 from sds.cli.ca.progress import sentence
 from sds.cli.ca.rotate import Rotation, Wishes
-from sds.cli.client import AdminClient
-from sds.cli.errors import CliError, ExitCode
+from sds.client import Client, ClientError, UnixSocket
+from sds.client.connection import Connection
+from sds.client.errors import Unreachable
 from sds.clock import SystemClock
 from tests.fakes.admin_authorities import FakeAuthorities
 from tests.fakes.admin_server import Running
@@ -229,19 +230,19 @@ def test_rotate_for_tokens_waits_for_those_who_fetch(sds: Sds, fake: FakeAuthori
     assert only(fake, AuthorityState.OLD, AuthorityKind.JWT) == before
 
 
-class Restarting(AdminClient):
-    """A client whose server is away at these calls, counted from 1."""
+class Restarting(Connection):
+    """A connection whose server is away at these calls, counted from 1."""
 
     def __init__(self, socket: Path, away: set[int]) -> None:
-        super().__init__(socket)
+        super().__init__(UnixSocket(socket))
         self._away = away
         self._calls = 0
 
-    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def _open(self, order: Any) -> httpx.Response:
         self._calls += 1
         if self._calls in self._away:
-            raise CliError(ExitCode.UNREACHABLE, "cannot reach it: nothing listens there")
-        return super()._send(method, path, **more)
+            raise Unreachable("it", "nothing listens there")
+        return super()._open(order)
 
 
 class Told:
@@ -259,12 +260,13 @@ class Told:
 
 def rotate(sds: Sds, away: set[int], timeout: float | None = None) -> list[str]:
     told = Told()
-    with Restarting(sds.socket, away) as client:
+    with Client(UnixSocket(sds.socket)) as client:
+        client._connection = Restarting(sds.socket, away)
         wishes = Wishes("x509", timeout, force=False, cross_sign=False, yes=False)
         try:
             Rotation(client, wishes, told, SystemClock(), sleep=lambda _: None).run()
-        except CliError as error:
-            return [*(str(event.document()["event"]) for event in told.events), error.code.name]
+        except ClientError as error:
+            return [*(str(event.document()["event"]) for event in told.events), type(error).__name__]
     return [str(event.document()["event"]) for event in told.events]
 
 
@@ -281,8 +283,8 @@ def test_rotate_waits_for_a_server_that_restarts_at_whatever_moment(sds: Sds, fa
         "activated",
         "done",
     ]
-    assert rotate(sds, {1}) == ["UNREACHABLE"], "a wrong socket is told at once"
-    assert rotate(sds, {2}, timeout=0.0) == ["started", "UNREACHABLE"]
+    assert rotate(sds, {1}) == ["Unreachable"], "a wrong socket is told at once"
+    assert rotate(sds, {2}, timeout=0.0) == ["started", "Unreachable"]
 
 
 def test_an_interrupted_rotation_says_where_it_stands(sds: Sds, fake: FakeAuthorities) -> None:

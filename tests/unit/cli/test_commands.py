@@ -21,6 +21,8 @@ from ca.bundle import parse_pem, parse_spiffe_json
 from sds.admin.services import AdminCall, AgentInfo, ProcessInfo, StreamInfo, local_caller
 from sds.cli.audit import _print as print_events
 from sds.cli.options import Format
+from sds.client.audit import EventPage
+from sds.client.results import read
 from sds.clock import SystemClock
 from sds.store.errors import Reason, StoreUnavailable
 from sds.store.records import ResourceRecord
@@ -214,18 +216,22 @@ def test_kek(sds: Sds) -> None:
     }
 
 
+def page(event: dict[str, Any]) -> EventPage:
+    return read(EventPage, {"events": [event], "last_sequence": event["sequence"]})
+
+
 def test_who_was_refused_without_a_name_is_told_by_address(capsys: pytest.CaptureFixture[str]) -> None:
     actor = {"kind": "agent", "id": "", "address": "192.0.2.7"}
     event = {
         "sequence": 7, "id": "e", "time": "2030-01-01T00:00:00Z", "action": "agent.attest", "outcome": "refused",
         "actor": actor, "target": {"kind": "agent", "id": ""}, "reason": "used", "request_id": "", "node": "", "details": {},
     }  # fmt: skip
-    assert print_events({"events": [event], "last_sequence": 7}, Format.TABLE) == 7
+    assert print_events(page(event), Format.TABLE) == 7
     assert "by agent:192.0.2.7  used" in capsys.readouterr().out
     event["reason"] = "x" * 1024
-    print_events({"events": [event], "last_sequence": 7}, Format.TABLE)
+    print_events(page(event), Format.TABLE)
     assert f"  {'x' * 79}\N{HORIZONTAL ELLIPSIS}\n" in capsys.readouterr().out
-    print_events({"events": [event], "last_sequence": 7}, Format.JSON)
+    print_events(page(event), Format.JSON)
     assert json.loads(capsys.readouterr().out)["reason"] == "x" * 1024
 
 

@@ -1,0 +1,198 @@
+"""Which admin API a command calls, and as whom: the options that every such command has, and the client for them.
+
+A command takes ``admin: Admin`` and is decorated with `with_admin`, which puts the options in its place.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from sds.cli.errors import CliError, ExitCode
+from sds.cli.options import AGENT_SOCKET, SERVER_SOCKET, AdminSocket, AgentSocket, Verbose
+
+if TYPE_CHECKING:
+    from sds.client import Call, Client, Target
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Url = Annotated[
+    str | None,
+    typer.Option("--admin-url", envvar="SDS_ADMIN_URL", help="The admin API over TLS instead.", metavar="https://..."),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--admin-token-file",
+        envvar="SDS_ADMIN_TOKEN_FILE",
+        help="With --admin-url: an API token, or one of OIDC.",
+        metavar="FILE",
+    ),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--admin-ca-file",
+        envvar="SDS_ADMIN_CA_FILE",
+        help="With --admin-url: what its certificate chains to, PEM; else what this system trusts.",
+        metavar="FILE",
+    ),
+]
+CertificateFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--admin-certificate-file",
+        envvar="SDS_ADMIN_CERTIFICATE_FILE",
+        help="With --admin-url: prove yourself by this X.509-SVID, PEM.",
+        metavar="FILE",
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--admin-key-file", envvar="SDS_ADMIN_KEY_FILE", help="The key of that certificate, PEM.", metavar="FILE"
+    ),
+]
+ServerName = Annotated[
+    str | None,
+    typer.Option(
+        "--admin-server-name",
+        envvar="SDS_ADMIN_SERVER_NAME",
+        help="With --admin-url: the DNS name in its certificate, if it is another one.",
+        metavar="NAME",
+    ),
+]
+
+_PLACE = "admin"
+SERVER = "sds server run"
+AGENT = "sds agent run"
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Where, as whom, and whether each call is named on standard error. `program`: what should be running there."""
+
+    socket: Path
+    url: str | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str | None = None
+    verbose: bool = False
+    program: str = SERVER
+
+    @contextmanager
+    def client(self, *, program: str = "") -> Iterator[Client]:
+        """A client, whose errors are CliErrors outside of the block and ClientErrors in it."""
+        from sds.cli.refusals import cli_error  # noqa: PLC0415
+        from sds.client import Client, ClientError  # noqa: PLC0415  # keeps `sds --help` quick
+
+        try:
+            with Client(self._target(), on_call=_name if self.verbose else None) as client:
+                yield client
+        except ClientError as error:
+            raise cli_error(error, program or self.program, remote=self.url is not None) from None
+
+    def _target(self) -> Target:
+        from sds.client import ClientCertificate, Https, UnixSocket  # noqa: PLC0415
+        from sds.client import TokenFile as Token  # noqa: PLC0415
+
+        if self.url is None:
+            return UnixSocket(self.socket)
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise CliError(ExitCode.USAGE, "--admin-certificate-file and --admin-key-file belong together")
+        pair = (
+            None
+            if self.certificate_file is None or self.key_file is None
+            else ClientCertificate(self.certificate_file, self.key_file)
+        )
+        token = None if self.token_file is None else Token(self.token_file)
+        return Https(self.url, self.ca_file, token, pair, self.server_name)
+
+
+def _name(call: Call) -> None:
+    from sds.cli.output import note  # noqa: PLC0415
+
+    note(f"{call.method} {call.path}: {call.status} in {call.seconds * 1000:.1f} ms ({call.request_id})")
+
+
+def with_admin(command: F) -> F:
+    """The command with the options of `Admin` where its parameter ``admin`` stands."""
+    return _with(
+        command,
+        {
+            "admin_socket": (AdminSocket, SERVER_SOCKET),
+            "admin_url": (Url, None),
+            "admin_token_file": (TokenFile, None),
+            "admin_ca_file": (CaFile, None),
+            "admin_certificate_file": (CertificateFile, None),
+            "admin_key_file": (KeyFile, None),
+            "admin_server_name": (ServerName, None),
+            "verbose": (Verbose, False),
+        },
+        _server,
+    )
+
+
+def with_agent(command: F) -> F:
+    """Likewise for what only the agent on this node answers, at its socket."""
+    options = {"admin_socket": (AgentSocket, AGENT_SOCKET), "verbose": (Verbose, False)}
+    return _with(command, options, lambda _, socket, verbose: Admin(socket, verbose=verbose, program=AGENT))
+
+
+def _with(command: F, options: dict[str, tuple[Any, object]], make: Callable[..., Admin]) -> F:
+    hints = get_type_hints(command, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(each.name, keyword, default=each.default, annotation=hints[each.name])
+        for each in inspect.signature(command).parameters.values()
+        if each.name != _PLACE
+    ]
+    added = [
+        inspect.Parameter(name, keyword, default=value, annotation=kind) for name, (kind, value) in options.items()
+    ]
+    before_output = next((at for at, each in enumerate(parameters) if each.name == "output"), len(parameters))
+    parameters[before_output:before_output] = added[:-1]
+    parameters.append(added[-1])
+    parameters.insert(0, inspect.Parameter("context", keyword, annotation=typer.Context))
+
+    @functools.wraps(command)
+    def run(context: typer.Context, **given: Any) -> Any:
+        own = [given.pop(name) for name in options]
+        return command(**given, admin=make(context, *own))
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run  # type: ignore[return-value]
+
+
+def _server(  # one for each option, in their order
+    context: typer.Context,
+    socket: Path,
+    url: str | None,
+    token_file: Path | None,
+    ca_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
+    server_name: str | None,
+    verbose: bool,
+) -> Admin:
+    """A socket on the command line wins over a URL in the environment. Raises typer.BadParameter."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    if "admin_socket" in typed and "admin_url" in typed:
+        raise typer.BadParameter("give --admin-socket or --admin-url, not both")
+    if url is None or "admin_socket" in typed:
+        stray = sorted(name for name in typed if name.startswith("admin_") and name != "admin_socket")
+        if stray:
+            raise typer.BadParameter(f"--{stray[0].replace('_', '-')} needs --admin-url")
+        return Admin(socket, verbose=verbose)
+    return Admin(socket, url, token_file, ca_file, certificate_file, key_file, server_name, verbose)
