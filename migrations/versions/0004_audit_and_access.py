@@ -146,6 +146,7 @@ def _access() -> None:
     op.create_table(
         "admin_sessions",
         sa.Column("hash", Name, nullable=False),
+        sa.Column("caller_id", Name, nullable=False),
         sa.Column("caller", Line, nullable=False),
         sa.Column("csrf", Name, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
@@ -153,6 +154,7 @@ def _access() -> None:
         sa.Column("expires_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("hash", name="pk_admin_sessions"),
     )
+    op.create_index("ix_admin_sessions_caller_id", "admin_sessions", ["caller_id"])
     op.create_index("ix_admin_sessions_expires_at", "admin_sessions", ["expires_at"])
     op.create_table(
         "approvals",

@@ -57,9 +57,10 @@ class ApiTokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A login by the hash of its cookie. `caller` is JSON, the same text for the same caller."""
+    """A login by the hash of its cookie. `caller` is JSON."""
 
     hash: str = field(repr=False)
+    caller_id: str
     caller: str
     csrf: str = field(repr=False)
     created_at: datetime

@@ -14,7 +14,7 @@ from sds.store.tx import Tx
 
 
 class AdminSessions:
-    """`caller` is the same text for the same caller, so that all sessions of one can be found."""
+    """Of each only the hash of its cookie is here."""
 
     __slots__ = ("_tx",)
 
@@ -25,25 +25,15 @@ class AdminSessions:
         """Needs an audit event."""
         self._tx.change(table, insert(table).values(_row(session)))
 
-    def begin_login(self, session: SessionRecord) -> None:
-        """Of a login that is under way: gives nobody any right, so it needs no audit event."""
-        self._tx.note(insert(table).values(_row(session)))
-
     def find(self, session_hash: str) -> SessionRecord | None:
         """None, too, for one whose absolute end has come."""
         live = table.c.expires_at > to_micros(self._tx.now)
         row = self._tx.first(select(table).where(table.c.hash == session_hash, live))
         return None if row is None else _session(row)
 
-    def take(self, session_hash: str) -> SessionRecord | None:
-        """Find and forget it: of any number of callers at once exactly one gets it."""
-        live = table.c.expires_at > to_micros(self._tx.now)
-        row = self._tx.note(delete(table).where(table.c.hash == session_hash, live).returning(*table.c)).first()
-        return None if row is None else _session(row)
-
-    def of(self, caller: str) -> tuple[SessionRecord, ...]:
+    def of(self, caller_id: str) -> tuple[SessionRecord, ...]:
         """All live ones of one caller, the least recently used first."""
-        live = (table.c.caller == caller, table.c.expires_at > to_micros(self._tx.now))
+        live = (table.c.caller_id == caller_id, table.c.expires_at > to_micros(self._tx.now))
         return tuple(map(_session, self._tx.rows(select(table).where(*live).order_by(table.c.used_at, table.c.hash))))
 
     def touch(self, session_hash: str, every: timedelta) -> None:
@@ -56,9 +46,9 @@ class AdminSessions:
         """Needs an audit event."""
         self._tx.change(table, delete(table).where(table.c.hash == session_hash))
 
-    def delete_of(self, caller: str) -> int:
+    def delete_of(self, caller_id: str) -> int:
         """All of one caller; how many. Needs an audit event."""
-        return self._tx.change(table, delete(table).where(table.c.caller == caller)).rowcount
+        return self._tx.change(table, delete(table).where(table.c.caller_id == caller_id)).rowcount
 
     def purge(self, before: datetime) -> int:
         """Forget those that ended before then."""
@@ -68,6 +58,7 @@ class AdminSessions:
 def _session(row: Row[Any]) -> SessionRecord:
     return SessionRecord(
         row.hash,
+        row.caller_id,
         row.caller,
         row.csrf,
         from_micros(row.created_at),
@@ -79,6 +70,7 @@ def _session(row: Row[Any]) -> SessionRecord:
 def _row(session: SessionRecord) -> dict[str, Any]:
     return {
         "hash": session.hash,
+        "caller_id": session.caller_id,
         "caller": session.caller,
         "csrf": session.csrf,
         "created_at": to_micros(session.created_at),

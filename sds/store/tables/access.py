@@ -43,11 +43,13 @@ admin_sessions = Table(
     "admin_sessions",
     metadata,
     Column("hash", Name, primary_key=True),  # of the cookie's value
-    Column("caller", Line, nullable=False),  # JSON: kind, id, name, groups
+    Column("caller_id", Name, nullable=False),
+    Column("caller", Line, nullable=False),  # JSON: kind, id, name, subjects
     Column("csrf", Name, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("used_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Index(None, "caller_id"),
     Index(None, "expires_at"),
 )
 
