@@ -25,7 +25,12 @@ def describe(config: Section) -> dict[str, Plain]:
 
 def fingerprint(config: Section) -> str:
     """Sixteen hex digits that name what `describe` says; secrets do not enter it."""
-    text = json.dumps(describe(config), sort_keys=True, separators=(",", ":"))
+    return fingerprint_of(describe(config))
+
+
+def fingerprint_of(described: Mapping[str, object]) -> str:
+    """Sixteen hex digits that name a part of what `describe` says."""
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,8 @@ from sds.config import Address, ServerConfig
 from sds.http.unix import HttpServer
 from sds.logs import get_logger
 from sds.rotation.scheduler import Scheduler
+from sds.server.audit.log_keys import LogKeyUnusable
+from sds.server.audit.sequencer import Sequencer
 from sds.server.audit_sinks.engine import AuditSinks
 from sds.server.authority.key_watch import KeyWatch
 from sds.server.certificates import CertificateSigner
@@ -42,6 +44,8 @@ KEY_WATCH_INTERVAL = timedelta(seconds=5)
 CRL_INTERVAL = timedelta(seconds=5)
 """Each revocation is told at once; this finds what another replica could not finish."""
 JOURNAL_INTERVAL = timedelta(minutes=1)
+SEQUENCING_TIMEOUT = 5.0
+"""Seconds in which the last events may come under a checkpoint; what is left over waits for the next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Parts:
     attest: Endpoint
     poller: Poller
     secrets: Secrets
+    sequencer: Sequencer
     sinks: AuditSinks
     public: Sequence[PublicListener]
     http: Sequence[HttpServer]
@@ -130,6 +135,7 @@ class Server:
         self._run(parts.follower.run(), "follower")
         self._run(parts.own_svid.run(), "own certificate")
         self._run(parts.poller.run(), "federation")
+        self._run(parts.sequencer.run(), "audit sequencer")
         for name, loop in (*parts.secrets.loops.items(), *parts.sinks.loops.items()):
             self._run(loop(), name)
         if parts.upstream.task is not None:
@@ -193,6 +199,8 @@ class Server:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        with suppress(StoreError, LogKeyUnusable, CaError, TimeoutError):
+            await asyncio.wait_for(parts.sequencer.drain(), SEQUENCING_TIMEOUT)
         await parts.sinks.close()
         await parts.secrets.close()
         await parts.upstream.close()

@@ -47,6 +47,8 @@ class Keys:
 
     def remove(self, key_id: str) -> bool:
         """Delete a key for good; whether there was one."""
+        if self.get(key_id) is None:  # nothing changes then, and nothing has to be audited
+            return False
         return self._tx.change(wrapped_keys, delete(wrapped_keys).where(wrapped_keys.c.key_id == key_id)).rowcount > 0
 
     def rewrap(self, wrap: Callable[[WrappedKey], WrappedKey]) -> int:

@@ -34,6 +34,7 @@ from sds.server.transactions import Metered, Transactions
 from sds.server.wiring.admin import entry_service, http_servers
 from sds.server.wiring.core import Core, open_core, open_database
 from sds.server.wiring.federation import federation_poller
+from sds.server.wiring.ledger import note_start
 from sds.server.wiring.node import certificate_signer, listeners, token_signer
 from sds.server.wiring.public import public_listeners
 from sds.server.wiring.reconfiguration import Reconfiguration
@@ -74,6 +75,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     issuer = Issuer(options.issuance_policy(config), RandomSerials(os.urandom))
     issuance = Issuance(store, issuer, core.authorities, core.events, clock, core.telemetry, core.passing)
     own_svid = OwnSvid(issuance, lambda: registry.bundle, config.trust_domain, clock)
+    await note_start(config, store, core.events)
     await own_svid.renew()
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sds-signing")
     csr_bytes = config.limits.max_csr_bytes
@@ -114,6 +116,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         attest=Endpoint(attest, config.attest_listen),
         poller=poller,
         secrets=secrets,
+        sequencer=core.ledger.sequencer,
         sinks=core.sinks,
         public=public_listeners(
             core, data_dir, own_svid, public_revocation(core), public_secrets(core, secrets), secrets.hook

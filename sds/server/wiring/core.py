@@ -38,6 +38,7 @@ from sds.server.upstream.service import RunningUpstream
 from sds.server.vault.own_token import OwnToken, OwnTokenParts
 from sds.server.vault.telemetry import VaultTelemetry
 from sds.server.wiring.audit_sinks import open_audit_sinks
+from sds.server.wiring.ledger import Ledger, open_ledger
 from sds.server.wiring.upstream import open_upstream
 from sds.server.wiring.vault import open_vault
 from sds.store.schema import migrate, schema_status
@@ -70,13 +71,14 @@ class Core:
     ocsp: OcspService
     passing: Passing
     sinks: AuditSinks
+    ledger: Ledger
 
     @property
     def checks(self) -> dict[str, Check]:
         """What can fail while most of the server goes on."""
         vault = {} if self.vault is None else {"vault": self.vault.readiness}
         sinks = {"audit_sinks": self.sinks.watch.readiness} if self.sinks.plans else {}
-        return self.upstream.checks | vault | sinks
+        return self.upstream.checks | {"audit": self.ledger.sequencer.readiness} | vault | sinks
 
     async def close(self) -> None:
         """What runs already, where the rest of the server cannot be made."""
@@ -125,6 +127,7 @@ async def open_core(
             undo.push_async_callback(vault.close)
         memory = await open_memory(store, JournalFile(config.data_dir / JOURNAL), events, lambda: uuid4().hex)
         custody = await open_key_ring(config, store, events, vault)
+        ledger = open_ledger(config, store, custody.manager, events, telemetry.metrics.ledger, clock)
         keys = open_key_managers(config, custody, store, events, clock, vault)
         serials = RandomSerials(os.urandom)
         rules = options.rotation_rules(config)
@@ -144,7 +147,7 @@ async def open_core(
     ocsp = OcspService(store, authorities, events, options.ocsp_policy(config), serials, clock)
     return Core(
         config, clock, events, telemetry, store, custody, keys, vault, upstream, authorities, registry, follower,
-        memory, crls, ocsp, passing, sinks,
+        memory, crls, ocsp, passing, sinks, ledger,
     )  # fmt: skip
 
 

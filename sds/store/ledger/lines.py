@@ -43,7 +43,7 @@ class Lines:
         statement = statement.where(audit_leaves.c.leaf >= start, audit_leaves.c.leaf < end)
         found = []
         for row in self._tx.rows(statement.order_by(audit_leaves.c.leaf).limit(limit)):
-            leaf, seq, canonical, *stored = row
+            leaf, seq, canonical, *stored = tuple(row)
             if canonical is None:
                 found.append(LogLine(int(leaf), int(seq), None))
                 continue

@@ -1,0 +1,63 @@
+"""The audit log's tree, put together; and what the log says of the server's start."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from sds import __version__
+from sds.audit.event import Json, Target
+from sds.clock import Clock
+from sds.config import ServerConfig
+from sds.config.show import describe, fingerprint, fingerprint_of
+from sds.metrics.ledger import LedgerMetrics
+from sds.server.audit.log_keys import KeyKeeper, LogKeys
+from sds.server.audit.sequencer import Sequencer
+from sds.server.events import Events, system_actor
+from sds.server.transactions import Transactions
+from sds.store.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The tree of one log and what works on it."""
+
+    keys: LogKeys
+    sequencer: Sequencer
+
+
+def open_ledger(
+    config: ServerConfig,
+    store: Transactions,
+    keeper: KeyKeeper,
+    events: Events,
+    metrics: LedgerMetrics,
+    clock: Clock,
+) -> Ledger:
+    """Nothing is read yet. `keeper` wraps the log's key."""
+    keys = LogKeys(store, keeper, events, config.trust_domain)
+    return Ledger(keys, Sequencer(store, keys, metrics, clock))
+
+
+async def note_start(config: ServerConfig, store: Transactions, events: Events) -> None:
+    """``server.start``: which program begins to serve with which configuration. Raises StoreError."""
+    details = start_details(config)
+
+    def work(uow: UnitOfWork) -> None:
+        node = Target("server", events.node)
+        uow.audit.append(events.make(uow.now, "server.start", system_actor(), node, details=details))
+
+    await store.write(work)
+
+
+def start_details(config: ServerConfig) -> dict[str, Json]:
+    """The version, and fingerprints of the configuration: of all of it, and of each section. No value, no secret."""
+    sections: dict[str, dict[str, object]] = defaultdict(dict)
+    for dotted, value in describe(config).items():
+        section, _, name = dotted.partition(".")
+        sections[section][name] = value
+    return {
+        "version": __version__,
+        "configuration": fingerprint(config),
+        "sections": {name: fingerprint_of(values) for name, values in sorted(sections.items())},
+    }
