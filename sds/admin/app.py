@@ -20,24 +20,29 @@ from starlette.types import ASGIApp
 from sds.admin.door import Bound, Door, LocalDoor, no_bindings
 from sds.admin.gate import Gate, Limits, Observer
 from sds.admin.guard import Guard
+from sds.admin.pages.mount import mount_pages
 from sds.admin.problems import HANDLED, problem_for
 from sds.admin.routes.agents import AgentRoutes
 from sds.admin.routes.audit import AuditRoutes
 from sds.admin.routes.authorities import AuthorityRoutes
+from sds.admin.routes.certificates import CertificateRoutes
 from sds.admin.routes.entries import EntryRoutes
 from sds.admin.routes.federations import FederationRoutes
 from sds.admin.routes.grants import GrantRoutes
 from sds.admin.routes.jwt import JwtRoutes
+from sds.admin.routes.notices import NoticeRoutes
 from sds.admin.routes.revocations import RevocationRoutes
 from sds.admin.routes.secrets import SecretRoutes
 from sds.admin.routes.trust import TrustRoutes
 from sds.admin.services import AdminServices, AuditAdmin
 from sds.admin.wire import (
     authorities,
+    certificates,
     entries,
     federations,
     grants,
     jwt,
+    notices,
     revocations,
     secret_values,
     secrets,
@@ -74,6 +79,8 @@ _BODIES = (
     secret_values.ValueIn,
     grants.GrantIn,
     grants.CheckIn,
+    notices.NoticeTestIn,
+    certificates.PemIn,
 )
 
 log = get_logger(__name__)
@@ -158,7 +165,10 @@ def create_api(
     FederationRoutes(services.federations).mount(app)
     SecretRoutes(services.secrets).mount(app)
     GrantRoutes(services.grants).mount(app)
+    NoticeRoutes(services.notices).mount(app)
     AuditRoutes(services.audit, limits.waiting).mount(app)
+    CertificateRoutes(services.certificates).mount(app)
+    mount_pages(app, services, (clock or SystemClock()).now)
     guard.check(app.routes)  # the routes of `ops` are the local socket's alone
     app.router.routes.extend(ops)
     refuse = _Refuse(services.audit)

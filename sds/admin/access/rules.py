@@ -50,6 +50,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "session.login.oidc": Rule(frozenset(), Scoping.OPEN),
         "session.login.callback": Rule(frozenset(), Scoping.OPEN),
         "session.logout": Rule(frozenset(), Scoping.OPEN),
+        # Pages. What one shows and does is asked of the operations below, by the same caller.
+        "page.show": Rule(VIEWERS, _PUBLIC),
+        "page.act": Rule(VIEWERS, _PUBLIC),
+        "page.live": Rule(VIEWERS, _PUBLIC),
+        "page.asset": Rule(frozenset(), Scoping.OPEN),
+        "page.login": Rule(frozenset(), Scoping.OPEN),
         # Who may use this.
         "access.token.list": Rule(AUDITORS, sensitive=True),
         "access.token.create": Rule(ADMINS, _TARGET),
@@ -73,6 +79,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "agent.ban": Rule(OPERATORS, _TARGET),
         "agent.delete": Rule(OPERATORS, _TARGET),
         "stream.list": Rule(VIEWERS, _FILTERED),
+        "certificate.list": Rule(VIEWERS, _FILTERED),
+        "certificate.show": Rule(VIEWERS, _FILTERED),
+        "certificate.find": Rule(VIEWERS, _FILTERED, sensitive=True),
+        "certificate.export": Rule(AUDITORS, _FILTERED, sensitive=True),
         "token.create": Rule(OPERATORS),
         # What is issued.
         "bundle.show": Rule(VIEWERS, _PUBLIC),
@@ -113,6 +123,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "grant.check": Rule(READERS),
         "grant.create": Rule(OPERATORS, _TARGET),
         "grant.delete": Rule(OPERATORS, _TARGET),
+        # What people are told of.
+        "notice.list": Rule(VIEWERS),
+        "notice.test": Rule(OPERATORS),
         # The audit log.
         "audit.tail": Rule(AUDITORS, sensitive=True),
     }

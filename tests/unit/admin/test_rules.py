@@ -66,6 +66,7 @@ TOP = {ADMIN}
 NONE: set[Role] = set()
 MATRIX: dict[str, set[Role]] = {
     "api.describe": ALL, "access.whoami": ALL,
+    "page.show": ALL, "page.act": ALL, "page.live": ALL, "page.asset": NONE, "page.login": NONE,
     "access.token.list": LOG, "access.token.create": TOP, "access.token.revoke": TOP,
     "access.binding.list": LOG, "access.binding.create": TOP, "access.binding.delete": TOP,
     "approval.list": READ, "approval.show": READ, "approval.approve": CHANGE, "approval.reject": CHANGE,
@@ -73,6 +74,7 @@ MATRIX: dict[str, set[Role]] = {
     "entry.list": ALL, "entry.show": ALL,
     "entry.create": CHANGE, "entry.update": CHANGE, "entry.delete": CHANGE, "entry.apply": CHANGE,
     "agent.list": ALL, "agent.show": ALL, "agent.ban": CHANGE, "agent.delete": CHANGE, "stream.list": ALL,
+    "certificate.list": ALL, "certificate.show": ALL, "certificate.find": ALL, "certificate.export": LOG,
     "token.create": CHANGE, "token.issue": CHANGE, "token.verify": ALL, "bundle.show": ALL,
     "authority.list": ALL, "authority.show": ALL, "authority.prepare": TOP, "authority.activate": TOP,
     "authority.taint": TOP, "authority.revoke": TOP, "kek.rotate": TOP,
