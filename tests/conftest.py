@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
-from tests.fakes.vault_fixtures import vault_binary, vault_on_disk, vault_own, vault_shared, vaults
+from tests.fakes.vault_fixtures import mark_backends, vault_binary, vault_on_disk, vault_own, vault_shared, vaults
 
 __all__ = ["vault_binary", "vault_on_disk", "vault_own", "vault_shared", "vaults"]
 
@@ -31,6 +31,11 @@ def refuse_skip(report: Report) -> Report:
             report.outcome = "failed"
             report.longrepr = f"{report.nodeid}: nothing may be skipped with CI=true ({reason})"
     return report
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_backends(items)
 
 
 @pytest.hookimpl(wrapper=True)

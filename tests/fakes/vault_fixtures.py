@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.vault_server import RAFT, VaultBinary, VaultServer, vault_binaries, vault_server
+
+
+def second_vault(value: object) -> bool:
+    """Whether a parameter of a test stands for another Vault than the first one."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(part, VaultBinary) and part != vault_binaries()[0] for part in parts)
+
+
+def mark_backends(items: Iterable[pytest.Item]) -> None:
+    """What a second Vault repeats is slow, unless it is marked `both_vaults`; so is what `slow_on` names."""
+    for item in items:
+        if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+            continue
+        values = item.callspec.params.values()
+        if any(map(second_vault, values)) and not item.get_closest_marker("both_vaults"):
+            item.add_marker(pytest.mark.second_vault)
+        if item.get_closest_marker("second_vault"):
+            item.add_marker(pytest.mark.slow)
+        for marker in item.iter_markers("slow_on"):
+            if set(marker.args) & {value for value in values if isinstance(value, str)}:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", params=vault_binaries(), ids=str)

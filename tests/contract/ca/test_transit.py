@@ -55,6 +55,7 @@ def place(vault_shared: VaultServer) -> Place:
     return Place(vault_shared)
 
 
+@pytest.mark.both_vaults
 async def test_the_key_cannot_be_had_and_is_called_as_it_is_documented(place: Place) -> None:
     made = await place.manager.generate(P256, X509)
     assert name_of(made).startswith("sds-example.org-x509-")
@@ -123,6 +124,7 @@ async def test_another_key_under_the_same_name_is_not_used(place: Place) -> None
         await place.manager.check([made.ref])
 
 
+@pytest.mark.both_vaults
 async def test_batches_take_one_request_each(place: Place) -> None:
     made = await place.manager.generate(P256, X509)
     place.client.requests.clear()

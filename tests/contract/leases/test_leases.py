@@ -32,6 +32,7 @@ OTHER = SpiffeId.parse("spiffe://example.org/other")
 pytestmark = pytest.mark.timeout(180)
 
 
+@pytest.mark.both_vaults
 async def test_credentials_log_in_and_do_so_no_more_once_nobody_uses_them(
     lessor: Lessor, secret: Secret, database: LeasedDatabase
 ) -> None:
@@ -142,6 +143,7 @@ async def test_another_role_means_other_credentials_after_an_overlap(
     assert database.login(*after)
 
 
+@pytest.mark.slow_on("postgresql")  # the wait is for Vault, and its store is tested by the others
 async def test_a_lease_is_renewed_for_as_long_as_it_is_used(
     lessor: Lessor, vault_shared: VaultServer, cluster: Cluster
 ) -> None:
@@ -163,6 +165,7 @@ async def test_a_lease_is_renewed_for_as_long_as_it_is_used(
     assert one.ledger.operations.count(("renew", "success")) >= 2
 
 
+@pytest.mark.slow_on("postgresql")  # the wait is for Vault, and its store is tested by the others
 async def test_max_ttl_is_met_with_an_overlap_in_which_no_connection_fails(
     store: Store, vault: VaultClient, vault_shared: VaultServer, cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ async def write(vault: VaultServer, mount: str, name: str, value: str) -> None:
     await vault.write(f"{mount}/data/team/{name}", {"data": {"password": value}})
 
 
+@pytest.mark.both_vaults
 async def test_a_change_in_vault_reaches_the_agent_by_itself(vault_shared: VaultServer, folder: Path) -> None:
     mount = vault_shared.mount("kv", {"version": "2"})
     async with with_vault(vault_shared, folder, rules(mount)) as node:

@@ -8,6 +8,7 @@ from sds.store.store import Store
 from tests.contract.secrets.harness import Ability, Harness, World
 from tests.contract.secrets.table import HARNESSES
 from tests.fakes.clock import FakeClock
+from tests.fakes.vault_fixtures import second_vault
 
 
 @pytest.fixture
@@ -22,5 +23,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "harness" not in metafunc.fixturenames:
         return
     wanted: frozenset[Ability] = getattr(metafunc.function, "needs", frozenset())
-    names = [name for name, harness in HARNESSES.items() if wanted <= harness.abilities]
-    metafunc.parametrize("harness", names, indirect=True)
+    able = {name: harness for name, harness in HARNESSES.items() if wanted <= harness.abilities}
+    both = bool(list(metafunc.definition.iter_markers("both_vaults")))
+    params = [
+        pytest.param(name, marks=pytest.mark.second_vault)
+        if second_vault(getattr(harness, "binary", None)) and not both
+        else name
+        for name, harness in able.items()
+    ]
+    metafunc.parametrize("harness", params, indirect=True)

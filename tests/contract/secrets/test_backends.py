@@ -69,6 +69,7 @@ async def test_what_is_put_is_what_comes(harness: Harness) -> None:
 
 
 @needs(Ability.CHANGE)
+@pytest.mark.both_vaults
 async def test_another_value_has_another_version(harness: Harness) -> None:
     secret = await harness.define()
     await harness.fill(secret)
@@ -131,6 +132,7 @@ async def test_what_is_not_fit_is_told_without_being_shown(harness: Harness, clo
 
 
 @needs(Ability.DENY)
+@pytest.mark.both_vaults
 async def test_a_refusal_is_told_apart(harness: Harness) -> None:
     secret, other = await harness.define("s1"), await harness.define("s2")
     for one in (secret, other):

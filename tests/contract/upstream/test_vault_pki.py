@@ -76,6 +76,7 @@ def path_length(minted: Minted) -> int | None:
     return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
 
 
+@pytest.mark.both_vaults
 async def test_the_documented_policy_is_enough(engines: PkiEngines, vault_shared: VaultServer) -> None:
     engine = engines.root()
     minted = await Below(vault_shared, engine).mint()

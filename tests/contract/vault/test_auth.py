@@ -152,6 +152,7 @@ def test_a_token_file_of_everybodys_is_refused(
 # AppRole
 
 
+@pytest.mark.both_vaults
 def test_approle(vault_shared: VaultServer, tmp_path: Path, made: Callable[..., Parts]) -> None:
     method, _, _ = approle(vault_shared, tmp_path)
     parts = made(vault_shared, method)
@@ -302,6 +303,7 @@ def test_kubernetes(vault_shared: VaultServer, tmp_path: Path, made: Callable[..
         assert own(parts) != first, "the pod's next token is read when it is needed"
 
 
+@pytest.mark.both_vaults
 def test_jwt(vault_shared: VaultServer, made: Callable[..., Parts]) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -16,6 +16,8 @@ from sds.vault.errors import VaultDenied, VaultNotFound, VaultRefused, VaultUnav
 from tests.fakes.vault_client import http_options, put_together, root_client, token_file
 from tests.fakes.vault_server import VaultServer
 
+pytestmark = pytest.mark.both_vaults
+
 
 @pytest.fixture
 async def client(vault_shared: VaultServer, tmp_path: Path) -> AsyncIterator[VaultClient]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fakes.vault_server import VaultServer
+
+pytestmark = pytest.mark.both_vaults
 
 
 def test_one_in_dev_mode_is_ready(vault_shared: VaultServer) -> None:
