@@ -30,6 +30,7 @@ from sds.store.times import from_micros, from_micros_or_none, to_micros
 from sds.store.tx import Tx
 
 _NO_FILTER = StreamFilter()
+_Terms = list[ColumnElement[bool]]
 _KEY = (streams.c.agent_id, streams.c.stream_id)
 # The longest lag is the oldest moment.
 _LAG = {
@@ -90,7 +91,7 @@ class Streams:
         return int(self._tx.scalar(select(func.count()).select_from(streams).where(*self._conditions(filters))))
 
     def _conditions(self, filters: StreamFilter) -> Sequence[ColumnElement[bool]]:
-        columns, found = streams.c, list[ColumnElement[bool]]()
+        columns, found = streams.c, _Terms()
         equal = (
             (columns.agent_id, filters.agent_id),
             (columns.node_id, filters.node_id),
@@ -110,9 +111,9 @@ class Streams:
             found.append(columns.waiting_since < NEVER if filters.waiting else columns.waiting_since == NEVER)
         return found + self._within(filters.scopes)
 
-    def _within(self, scopes: Iterable[Part]) -> list[ColumnElement[bool]]:
+    def _within(self, scopes: Iterable[Part]) -> _Terms:
         """Streams that bear an identity of any of these parts, by the entries that stand."""
-        found: list[ColumnElement[bool]] = []
+        found: _Terms = []
         for part in scopes:
             terms = []
             if part.below is not None:

@@ -48,7 +48,9 @@ from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
 from sds.server.services.entry_policy import EntryPolicy
 from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.fakes.admin_authorities import FakeAuthorities
+from tests.fakes.admin_certificates import FakeCertificates
 from tests.fakes.admin_federations import FakeFederations
+from tests.fakes.admin_notices import FakeNotices
 from tests.fakes.admin_revocations import FakeRevocations
 from tests.fakes.admin_secrets import FakeGrants, FakeSecrets
 from tests.fakes.jwt import bundles_of, issue_jwt, make_jwt_authority
@@ -289,7 +291,14 @@ class FakeStreams:
             for s in self.rows
             if query.agent_id in (None, s.agent_id)
             and (query.spiffe_id is None or str(query.spiffe_id) in s.spiffe_ids)
+            and query.node_id in (None, s.node_id)
+            and query.protocol in (None, s.protocol)
+            and (query.resource is None or any(query.resource == one.name for one in s.resources))
+            and query.nacked in (None, s.nacked)
+            and query.behind in (None, s.behind)
         ]
+        keys = {"agent": lambda s: (str(s.agent_id), s.id), "opened": lambda s: s.opened_at, "lag": lambda s: s.lag}
+        found.sort(key=keys[query.order.removeprefix("-")], reverse=query.order.startswith("-"))
         return page(found, query.limit, query.cursor)
 
 
@@ -373,6 +382,8 @@ class FakeServices:
         self.revocations = FakeRevocations(now, self.audit.append, TD)
         self.secrets = FakeSecrets(now, self.audit.append, self.entries.rows.values)
         self.grants = FakeGrants(now, self.audit.append, self.secrets, TD)
+        self.certificates = FakeCertificates(lambda: self.streams.rows)
+        self.notices = FakeNotices()
         self.services = AdminServices(
             entries=self.entries,
             agents=self.agents,
@@ -387,4 +398,6 @@ class FakeServices:
             secrets=self.secrets,
             grants=self.grants,
             audit=self.audit,
+            notices=self.notices,
+            certificates=self.certificates,
         )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query
 from starlette.requests import Request
 
 from attestation.spiffe_id import SpiffeId
+from sds.admin.access.decide import permitted
 from sds.admin.routes import common
 from sds.admin.routes.common import Call, NoQuery, OptionalBody, Paging
-from sds.admin.services import AgentAdmin, AgentQuery, StreamAdmin, StreamQuery
+from sds.admin.services import AdminCall, AgentAdmin, AgentQuery, StreamAdmin, StreamQuery
 from sds.admin.wire import views
-from sds.admin.wire.common import read
+from sds.admin.wire.common import MAX_TEXT, read
 
 
 class AgentFilter(Paging):
@@ -23,6 +24,27 @@ class AgentFilter(Paging):
 class StreamFilter(Paging):
     agent_id: str | None = None
     spiffe_id: str | None = None
+    node_id: Annotated[str | None, Query(max_length=MAX_TEXT)] = None
+    protocol: Literal["sotw", "delta", "ads-sotw", "ads-delta", "workload-api"] | None = None
+    resource: Annotated[str | None, Query(max_length=2048)] = None
+    nacked: Literal["true", "false"] | None = None
+    behind: Literal["true", "false"] | None = None
+    sort: Literal["agent", "-agent", "opened", "-opened", "lag", "-lag"] = "agent"
+
+    def query(self, call: AdminCall) -> StreamQuery:
+        return StreamQuery(
+            agent_id=None if self.agent_id is None else SpiffeId.parse(self.agent_id),
+            spiffe_id=None if self.spiffe_id is None else SpiffeId.parse(self.spiffe_id),
+            node_id=self.node_id,
+            protocol=self.protocol,
+            resource=self.resource,
+            nacked=common.yes_or_no(self.nacked),
+            behind=common.yes_or_no(self.behind),
+            order=self.sort,
+            scopes=permitted(call, "stream.list"),
+            limit=self.limit,
+            cursor=self.cursor,
+        )
 
 
 class AgentRoutes:
@@ -44,11 +66,9 @@ class AgentRoutes:
         page = await self._agents.find(AgentQuery(query.banned, query.attestation_type, query.limit, query.cursor))
         return views.AgentPage(agents=[views.agent_out(each) for each in page.items], next_cursor=page.next_cursor)
 
-    async def streams(self, query: Annotated[StreamFilter, Query()]) -> views.StreamPage:
+    async def streams(self, call: Call, query: Annotated[StreamFilter, Query()]) -> views.StreamPage:
         """The fleet view: every stream that the agents have reported."""
-        agent = None if query.agent_id is None else SpiffeId.parse(query.agent_id)
-        workload = None if query.spiffe_id is None else SpiffeId.parse(query.spiffe_id)
-        page = await self._streams.find(StreamQuery(agent, workload, query.limit, query.cursor))
+        page = await self._streams.find(query.query(call))
         return views.StreamPage(streams=[views.stream_out(each) for each in page.items], next_cursor=page.next_cursor)
 
     async def get(self, agent_id: str, _query: Annotated[NoQuery, Query()]) -> views.AgentOut:

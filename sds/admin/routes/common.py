@@ -110,6 +110,11 @@ def labels(texts: Iterable[str] | None) -> Mapping[str, str]:
     return MappingProxyType(found)
 
 
+def yes_or_no(text: str | None) -> bool | None:
+    """A query value that is ``true`` or ``false``; None if it was not given."""
+    return None if text is None else text == "true"
+
+
 def grant_id(text: str) -> str:
     """Of the form that this server gives them; anything else names nothing (404), and is not repeated."""
     if not _ID.fullmatch(text):

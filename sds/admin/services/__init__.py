@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from sds.admin.services.agents import AgentAdmin, AgentInfo, AgentQuery
 from sds.admin.services.audit import AuditAdmin, AuditQuery, AuditRow
 from sds.admin.services.authorities import AuthorityAdmin, AuthorityInfo, AuthorityOverview
+from sds.admin.services.certificates import CertificateAdmin
 from sds.admin.services.common import NOBODY, AdminCall, Caller, CallerKind, Page, local_caller
 from sds.admin.services.entries import (
     ApplyAction,
@@ -32,6 +33,7 @@ from sds.admin.services.entries import (
 from sds.admin.services.federations import CreatedFederation, FederationAdmin, FederationInfo
 from sds.admin.services.grants import GrantAdmin
 from sds.admin.services.jwt import JwtAdmin, MintedToken, MintOrder
+from sds.admin.services.notices import NoticeAdmin, NoticeQuery, TestedNotice
 from sds.admin.services.revocations import Revocation, RevocationAdmin, RevocationOrder
 from sds.admin.services.secrets import SecretAdmin
 from sds.admin.services.streams import ProcessInfo, StreamAdmin, StreamInfo, StreamQuery
@@ -56,6 +58,7 @@ __all__ = [
     "BundleAdmin",
     "Caller",
     "CallerKind",
+    "CertificateAdmin",
     "CreatedEntry",
     "CreatedFederation",
     "DeletedEntry",
@@ -70,6 +73,8 @@ __all__ = [
     "KekRotation",
     "MintOrder",
     "MintedToken",
+    "NoticeAdmin",
+    "NoticeQuery",
     "Page",
     "ProcessInfo",
     "PruneScope",
@@ -80,6 +85,7 @@ __all__ = [
     "StreamAdmin",
     "StreamInfo",
     "StreamQuery",
+    "TestedNotice",
     "TokenAdmin",
     "local_caller",
 ]
@@ -102,3 +108,5 @@ class AdminServices:
     secrets: SecretAdmin
     grants: GrantAdmin
     audit: AuditAdmin
+    notices: NoticeAdmin
+    certificates: CertificateAdmin

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 # Also behind blanks, which some programs drop, and as full-width forms, which some take for the plain ones.
@@ -55,7 +55,7 @@ def _text(value: object) -> str:
             return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
         case list() | tuple():
             return " ".join(map(_text, value))
-        case dict():
+        case Mapping():
             return " ".join(f"{key}={_text(item)}" for key, item in value.items())
         case _:
             return str(value)

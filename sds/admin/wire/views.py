@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from sds.admin.services import AgentInfo, AuditRow, IssuedToken, KekRotation, StreamInfo
@@ -71,6 +72,7 @@ class ResourceOut(Output):
     acked_serial: str
     sent_sequence: int
     acked_sequence: int
+    lag_seconds: float
 
 
 class StreamOut(Output):
@@ -81,6 +83,9 @@ class StreamOut(Output):
     spiffe_ids: list[str]
     node_id: str
     opened_at: TimeOut
+    nacked: bool
+    behind: bool
+    lag_seconds: float
     resources: list[ResourceOut]
 
 
@@ -165,11 +170,14 @@ def stream_out(stream: StreamInfo) -> StreamOut:
         spiffe_ids=list(stream.spiffe_ids),
         node_id=stream.node_id,
         opened_at=stream.opened_at,
-        resources=[_resource_out(each) for each in stream.resources],
+        nacked=stream.nacked,
+        behind=stream.behind,
+        lag_seconds=stream.lag.total_seconds(),
+        resources=[_resource_out(each, stream.lag_of(each)) for each in stream.resources],
     )
 
 
-def _resource_out(resource: ResourceRecord) -> ResourceOut:
+def _resource_out(resource: ResourceRecord, lag: timedelta | None) -> ResourceOut:
     return ResourceOut(
         name=resource.name,
         sent_version=resource.sent_version,
@@ -182,6 +190,7 @@ def _resource_out(resource: ResourceRecord) -> ResourceOut:
         acked_serial=resource.acked_serial,
         sent_sequence=resource.sent_sequence,
         acked_sequence=resource.acked_sequence,
+        lag_seconds=0.0 if lag is None else lag.total_seconds(),
     )
 
 

@@ -12,13 +12,12 @@ from sds.admin.services import (
     AgentInfo,
     AgentQuery,
     Page,
-    ProcessInfo,
     StreamInfo,
     StreamQuery,
 )
 from sds.audit.event import Json, Target
 from sds.server.services.common import Desk
-from sds.store.records import AgentRecord, StreamFilter, StreamRecord
+from sds.store.records import AgentRecord, StreamFilter
 from sds.store.unit_of_work import UnitOfWork
 
 
@@ -108,22 +107,20 @@ class StreamService:
         self._desk = desk
 
     async def find(self, query: StreamQuery) -> Page[StreamInfo]:
-        filters = StreamFilter(agent_id=query.agent_id, spiffe_id=query.spiffe_id)
-        found = await self._desk.store.read(
-            lambda uow: uow.streams.list(filters, cursor=query.cursor, limit=query.limit)
+        filters = StreamFilter(
+            agent_id=query.agent_id,
+            spiffe_id=query.spiffe_id,
+            node_id=query.node_id,
+            protocol=query.protocol,
+            resource=query.resource,
+            rejected=query.nacked,
+            waiting=query.behind,
+            scopes=query.scopes,
+            order=query.order,
         )
-        return Page(tuple(map(_stream, found.items)), found.next_cursor)
 
+        def work(uow: UnitOfWork) -> Page[StreamInfo]:
+            found = uow.streams.list(filters, cursor=query.cursor, limit=query.limit)
+            return Page(tuple(StreamInfo.of(each, uow.now) for each in found.items), found.next_cursor)
 
-def _stream(record: StreamRecord) -> StreamInfo:
-    process = record.process
-    return StreamInfo(
-        id=record.stream_id,
-        agent_id=record.agent_id,
-        protocol=record.protocol,
-        process=ProcessInfo(process.pid, process.uid, process.path),
-        spiffe_ids=record.spiffe_ids,
-        node_id=record.node_id,
-        opened_at=record.opened_at,
-        resources=record.resources,
-    )
+        return await self._desk.store.read(work)

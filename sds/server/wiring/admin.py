@@ -19,9 +19,12 @@ from sds.server import options
 from sds.server.federation.poller import Poller
 from sds.server.health import Health
 from sds.server.jwt.mint import JwtService
+from sds.server.notices.engine import NoticeEngine
+from sds.server.notices.service import NoticeService
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
 from sds.server.services.authorities import AuthorityService
+from sds.server.services.certificates import CertificateService
 from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
 from sds.server.services.grants import GrantService
@@ -44,13 +47,14 @@ def http_servers(
     entries: EntryService,
     poller: Poller,
     secrets: SecretEngine,
+    notices: NoticeEngine,
 ) -> list[HttpServer]:
     """The admin API on its Unix socket, and the probes' TCP listener where there is one."""
     config = core.config
     ops = ops_routes(live=health.live, ready=health.ready, degraded=health.degraded, registry=collectors)
     body_bytes = config.limits.max_admin_body_bytes
     app = create_app(
-        _services(core, entries, poller, secrets),
+        _services(core, entries, poller, secrets, notices),
         allowed_uids={0, os.geteuid()},
         observer=core.telemetry,
         ops=ops,
@@ -97,7 +101,9 @@ def _secrets(core: Core, desk: Desk, engine: SecretEngine) -> SecretService:
     )
 
 
-def _services(core: Core, entries: EntryService, poller: Poller, secrets: SecretEngine) -> AdminServices:
+def _services(
+    core: Core, entries: EntryService, poller: Poller, secrets: SecretEngine, notices: NoticeEngine
+) -> AdminServices:
     desk = _desk(core)
     return AdminServices(
         entries=entries,
@@ -113,4 +119,6 @@ def _services(core: Core, entries: EntryService, poller: Poller, secrets: Secret
         secrets=_secrets(core, desk, secrets),
         grants=GrantService(desk, core.config.trust_domain, core.config.secrets.max_grants, lambda: uuid4().hex),
         audit=AuditService(desk, core.clock),
+        notices=NoticeService(desk, notices, core.clock),
+        certificates=CertificateService(desk),
     )

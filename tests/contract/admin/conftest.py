@@ -40,6 +40,7 @@ from sds.server.secrets.versions import SealedVersions
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
 from sds.server.services.authorities import AuthorityService
+from sds.server.services.certificates import CertificateService
 from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
 from sds.server.services.entry_policy import EntryPolicy
@@ -51,6 +52,7 @@ from sds.store.records import ProcessRecord, ResourceRecord, StreamRecord
 from sds.store.store import Store, open_store
 from tests.contract.conftest import QUICK
 from tests.contract.store import samples
+from tests.fakes.admin_notices import FakeNotices
 from tests.fakes.admin_server import AUTHORITY
 from tests.fakes.admin_services import PROFILES, TD, FakeServices
 from tests.fakes.clock import EPOCH, FakeClock
@@ -273,6 +275,8 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
         secrets=secret_service(store, desk, custody),
         grants=GrantService(desk, TD, 100, lambda: f"g{next(grants):08}"),
         audit=AuditService(desk, clock),
+        notices=FakeNotices(),
+        certificates=CertificateService(desk),
     )
     return Real(store, services, authorities)
 

@@ -103,6 +103,9 @@ async def test_streams(http: httpx.AsyncClient, running: Running) -> None:
         "spiffe_ids": ["spiffe://example.org/web"],
         "node_id": "node",
         "opened_at": "2026-01-01T00:00:00Z",
+        "nacked": False,
+        "behind": False,
+        "lag_seconds": 0.0,
         "resources": [
             {
                 "name": "default",
@@ -116,6 +119,7 @@ async def test_streams(http: httpx.AsyncClient, running: Running) -> None:
                 "acked_serial": "0b",
                 "sent_sequence": 0,
                 "acked_sequence": 0,
+                "lag_seconds": 0.0,
             }
         ],
     }
