@@ -6,10 +6,10 @@ What it returns is in the module of its noun, e.g. `sds.client.entries.Entry`.
 from __future__ import annotations
 
 from sds.client.client import Client
-from sds.client.connection import Call
 from sds.client.errors import ClientError
-from sds.client.retry import NEVER, Retry
 from sds.client.targets import ClientCertificate, Credential, Https, Target, Token, TokenFile, UnixSocket
+from sds.client.transport.connection import Call
+from sds.client.transport.retry import NEVER, Retry
 
 __all__ = [
     "NEVER",

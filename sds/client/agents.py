@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sds.client.connection import part
 from sds.client.nouns import Noun, operation
 from sds.client.results import Many, Result, Time
+from sds.client.transport.connection import part
 
 _PATH = "/v1/agents"
 

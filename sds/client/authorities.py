@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sds.client.connection import part
 from sds.client.errors import GateClosed
 from sds.client.nouns import Noun, operation
 from sds.client.results import Many, Result, Time, read
+from sds.client.transport.connection import part
 
 _PATH = "/v1/authorities"
 

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from sds.client.connection import TIMEOUT, Call, Connection
-from sds.client.retry import Retry
 from sds.client.targets import Target
+from sds.client.transport.connection import TIMEOUT, Call, Connection
+from sds.client.transport.retry import Retry
 from sds.clock import Clock
 
 if TYPE_CHECKING:
+    from sds.client.access import Access
     from sds.client.agents import Agents
     from sds.client.audit import Audit
     from sds.client.authorities import Authorities
     from sds.client.bundle import Bundle
+    from sds.client.certificates import Certificates
     from sds.client.entries import Entries
     from sds.client.federations import Federations
     from sds.client.grants import Grants
@@ -160,3 +162,17 @@ class Client:
         from sds.client.node import Node  # noqa: PLC0415  # who uses one noun loads no other
 
         return Node(self._connection)
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """The inventory: what was issued, to whom, and who holds it now."""
+        from sds.client.certificates import Certificates  # noqa: PLC0415  # who uses one noun loads no other
+
+        return Certificates(self._connection)
+
+    @cached_property
+    def access(self) -> Access:
+        """Who may use the admin API, and who the caller is."""
+        from sds.client.access import Access  # noqa: PLC0415  # who uses one noun loads no other
+
+        return Access(self._connection)

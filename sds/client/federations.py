@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from sds.client.bundle import Format
-from sds.client.connection import part
 from sds.client.nouns import Noun, operation
 from sds.client.results import Many, Result, Time
+from sds.client.transport.connection import part
 
 _PATH = "/v1/federations"
 _PATIENCE = 330.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from sds.client.connection import Connection, Query
 from sds.client.errors import Unexpected
 from sds.client.results import Result, read
+from sds.client.transport.connection import Connection, Query
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound=Result)

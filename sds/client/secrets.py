@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ca.masked import Masked
-from sds.client.connection import part
 from sds.client.grants import Grant
 from sds.client.nouns import Noun, operation
 from sds.client.results import Labels, Many, Result, Time
+from sds.client.transport.connection import part
 
 _PATH = "/v1/secrets"
 _PATIENCE = 60.0

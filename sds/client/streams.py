@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from sds.client.nouns import Noun, operation
 from sds.client.results import Many, Result, Time
 
 _PATH = "/v1/streams"
+Order = Literal["agent", "-agent", "opened", "-opened", "lag", "-lag"]
 
 
 class Process(Result):
@@ -28,10 +30,11 @@ class Resource(Result):
     acked_at: Time | None
     sent_serial: str
     acked_serial: str
+    lag_seconds: float = 0.0
 
 
 class Stream(Result):
-    """`agent_id` is empty where the agent itself answers."""
+    """`agent_id` is empty where the agent itself answers. `behind`: it owes an answer, for `lag_seconds` already."""
 
     id: str
     protocol: str
@@ -41,11 +44,35 @@ class Stream(Result):
     opened_at: Time
     resources: Many[Resource]
     agent_id: str = ""
+    nacked: bool = False
+    behind: bool = False
+    lag_seconds: float = 0.0
 
 
 class Streams(Noun):
     @operation("stream.list")
     def list(
-        self, *, agent_id: str | None = None, spiffe_id: str | None = None, limit: int | None = None
+        self,
+        *,
+        agent_id: str | None = None,
+        spiffe_id: str | None = None,
+        node_id: str | None = None,
+        protocol: str | None = None,
+        resource: str | None = None,
+        nacked: bool | None = None,
+        behind: bool | None = None,
+        sort: Order | None = None,
+        limit: int | None = None,
     ) -> Iterator[Stream]:
-        return self._pages(Stream, _PATH, "streams", {"agent_id": agent_id, "spiffe_id": spiffe_id}, limit=limit)
+        """`resource`: a name that it has asked for. `nacked`: it refused the newest version of something."""
+        query = {
+            "agent_id": agent_id,
+            "spiffe_id": spiffe_id,
+            "node_id": node_id,
+            "protocol": protocol,
+            "resource": resource,
+            "nacked": nacked,
+            "behind": behind,
+            "sort": sort,
+        }
+        return self._pages(Stream, _PATH, "streams", query, limit=limit)

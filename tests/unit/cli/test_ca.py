@@ -24,8 +24,8 @@ from sds.cli.ca.events import Done, Event
 from sds.cli.ca.progress import sentence
 from sds.cli.ca.rotate import Rotation, Wishes
 from sds.client import Client, ClientError, UnixSocket
-from sds.client.connection import Connection
 from sds.client.errors import Unreachable
+from sds.client.transport.connection import Connection
 from sds.clock import SystemClock
 from tests.fakes.admin_authorities import FakeAuthorities
 from tests.fakes.admin_server import Running

@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 import httpx
 
-from sds.client.channel import Channel, unreachable
 from sds.client.errors import ApprovalNeeded, BrokenOff, NotTheApi, Unusable
-from sds.client.problems import refusal
-from sds.client.retry import Retry, retry_after_seconds
 from sds.client.targets import Https, Target
+from sds.client.transport.channel import Channel, unreachable
+from sds.client.transport.problems import refusal
+from sds.client.transport.retry import Retry, retry_after_seconds
 from sds.clock import Clock, SystemClock
 
 TIMEOUT = 30.0

@@ -1,0 +1,1 @@
+"""How calls travel: connections, what bounds them, and what their refusals are."""
