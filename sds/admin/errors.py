@@ -51,6 +51,18 @@ class NotAuthenticated(NotAdmitted):
     """Nobody known asks: there are no credentials, or none that hold (HTTP 401). It never says which."""
 
 
+class LoginNeeded(NotAuthenticated):
+    """The same for a browser, which is led to the login (HTTP 303). `then`: what it asked for, quoted for a URL."""
+
+    def __init__(self, message: str, then: str) -> None:
+        super().__init__(message, told="")
+        self.then = then
+
+
+class WrongHost(NotAdmitted):
+    """The request names a host that this listener is not known by (HTTP 421, RFC 9110 section 15.5.20)."""
+
+
 class AlreadyFederated(AdminError):
     """The trust domain is federated with already, by another endpoint (HTTP 409)."""
 

@@ -5,10 +5,13 @@ What a rule calls FILTERED or TARGET is let through with the caller's rights, an
 
 from __future__ import annotations
 
+import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -18,13 +21,18 @@ from starlette.types import Scope
 
 from sds.admin.access.decide import permitted
 from sds.admin.access.rules import RULES, Rule, Scoping
-from sds.admin.errors import Forbidden
+from sds.admin.errors import BodyTooLarge, Forbidden
 from sds.admin.services import AdminCall, AuditAdmin
 
 READ_AGAIN = timedelta(minutes=10)
 """Following a log is one act of reading, not one a request."""
 _MAX_READERS = 4096
 _PLACES = frozenset({"after", "before", "cursor", "limit", "wait"})
+
+LOGIN = "session.login"
+"""Ends whatever session there was, and where it was sent from is checked by the door."""
+_MAX_FORM = 256 * 1024
+_MAX_FIELDS = 500
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Around = Callable[[Request, AdminCall, str, Callable[[], Awaitable[Response]]], Awaitable[Response]]
@@ -66,6 +74,8 @@ class Guard:
         except Forbidden:
             request.state.refused_by_rule = True
             raise
+        if getattr(request.state, "csrf_due", False) and operation != LOGIN:
+            await _check_form(request, call.csrf)
         if self._rules[operation].sensitive:
             await self._note(call, operation, request)
         if self.around is None:
@@ -101,3 +111,22 @@ class Guard:
         self._read.move_to_end(key)
         if len(self._read) > _MAX_READERS:
             self._read.popitem(last=False)
+
+
+async def _check_form(request: Request, csrf: str) -> None:
+    """A cookie alone vouches for nothing that changes something: the form has the session's secret. Raises Forbidden.
+
+    The API takes it in a header alone, which the door has looked for.
+    """
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    given: list[str] = []
+    if not request.url.path.startswith("/v1/") and declared == "application/x-www-form-urlencoded":
+        body = await request.body()
+        if len(body) > _MAX_FORM:
+            raise BodyTooLarge(f"the form is larger than {_MAX_FORM} bytes")
+        with suppress(ValueError):
+            fields = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+            given = [value for name, value in fields if name == "csrf"]
+    if len(given) != 1 or not hmac.compare_digest(given[0].encode(), csrf.encode()):
+        request.state.refused_by_rule = True
+        raise Forbidden("the request does not have this session's CSRF secret; open the page anew and send it again")

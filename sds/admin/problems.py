@@ -119,6 +119,10 @@ def _not_authenticated(error: errors.NotAuthenticated) -> Problem:
     return Problem(401, "not-authenticated", str(error), headers={"WWW-Authenticate": 'Bearer realm="sds"'})
 
 
+def _login_needed(error: errors.LoginNeeded) -> Problem:
+    return Problem(303, "login-needed", str(error), headers={"Location": f"/login?next={error.then}"})
+
+
 def _http(error: HTTPException) -> Problem:
     """What the router itself refuses. Its detail is a fixed phrase, but is not ours: replaced."""
     code, detail = _ROUTER.get(error.status_code, ("refused", "the request is refused"))
@@ -152,7 +156,9 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     # The request itself.
     (errors.MalformedBody, _plain(400, "malformed-body")),
     (errors.BadPrecondition, _plain(400, "bad-precondition")),
+    (errors.LoginNeeded, _login_needed),
     (errors.NotAuthenticated, _not_authenticated),
+    (errors.WrongHost, _plain(421, "wrong-host")),
     (errors.Forbidden, _plain(403, "forbidden")),
     (errors.BodyTooLarge, _plain(413, "too-large")),
     (errors.UnsupportedMediaType, _plain(415, "unsupported-media-type")),

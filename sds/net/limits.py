@@ -45,6 +45,11 @@ class TokenBuckets:
             self._buckets.popitem(last=False)
         return taken
 
+    def has(self, key: Hashable, now: float) -> bool:
+        """Whether `take` would find one, without taking it."""
+        tokens, then = self._buckets.get(key, (float(self._rate.burst), now))
+        return tokens + max(0.0, now - then) * self._rate.per_second >= 1.0
+
     def __len__(self) -> int:
         return len(self._buckets)
 
