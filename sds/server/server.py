@@ -29,6 +29,7 @@ from sds.server.housekeeping import Housekeeping
 from sds.server.issuing.workers import InWorkers
 from sds.server.jwt.signing import TokenSigner
 from sds.server.listener import Listener
+from sds.server.notices.engine import NoticeEngine
 from sds.server.own_svid import OwnSvid
 from sds.server.public.listener import PublicListener
 from sds.server.refusals import RefusalLog
@@ -82,6 +83,7 @@ class Parts:
     attest: Endpoint
     poller: Poller
     secrets: Secrets
+    notices: NoticeEngine
     sequencer: Sequencer
     sinks: AuditSinks
     public: Sequence[PublicListener]
@@ -150,6 +152,8 @@ class Server:
         for server in parts.http:
             await server.start()
         parts.housekeeping.schedule(parts.scheduler)
+        if parts.notices.enabled:
+            parts.notices.schedule(parts.scheduler)
         parts.scheduler.every("keys", KEY_WATCH_INTERVAL, parts.key_watch.look)
         parts.scheduler.every("crls", CRL_INTERVAL, parts.crls.tick)
         parts.scheduler.every("journal", JOURNAL_INTERVAL, parts.memory.tick)
@@ -192,7 +196,10 @@ class Server:
         await parts.reconfigure.settled()
         await parts.signing_workers.close()
         await asyncio.gather(*(server.stop(self._drain_timeout.total_seconds()) for server in parts.http))
+        await parts.notices.close()
         await parts.scheduler.stop()
+        with suppress(StoreError):
+            await parts.notices.leave()
         with suppress(StoreError):
             await parts.housekeeping.write_last_seen()
         await parts.refusals.close()

@@ -44,6 +44,7 @@ class NoticeRules:
     attempts: int
     most: int
     keep: timedelta
+    enabled: bool
     trust_domain: str
     node: str
 
@@ -75,6 +76,10 @@ class NoticeEngine:
     @property
     def recipients(self) -> Recipients:
         return self._rules.recipients
+
+    @property
+    def enabled(self) -> bool:
+        return self._rules.enabled
 
     def schedule(self, scheduler: Scheduler) -> None:
         """At two paces, so that a slow mail server keeps nobody from looking."""

@@ -15,12 +15,13 @@ SHORTEST, LONGEST = 32, 4096
 def read_hook_keys(section: WebhookSection) -> HookKeys:
     """Raises ConfigError, which shows nothing of them. Blocks."""
     return HookKeys(
-        _read("secrets.webhook.signing_key_file", section.signing_key_file),
-        _read("secrets.webhook.bearer_file", section.bearer_file),
+        read_key("secrets.webhook.signing_key_file", section.signing_key_file),
+        read_key("secrets.webhook.bearer_file", section.bearer_file),
     )
 
 
-def _read(name: str, path: Path | None) -> Masked[bytes] | None:
+def read_key(name: str, path: Path | None) -> Masked[bytes] | None:
+    """The key in a file that others cannot read; `name` is its configuration key. Raises ConfigError. Blocks."""
     if path is None:
         return None
     try:

@@ -36,6 +36,7 @@ from sds.server.wiring.core import Core, open_core, open_database
 from sds.server.wiring.federation import federation_poller
 from sds.server.wiring.ledger import note_start
 from sds.server.wiring.node import certificate_signer, listeners, token_signer
+from sds.server.wiring.notices import open_notices
 from sds.server.wiring.public import public_listeners
 from sds.server.wiring.reconfiguration import Reconfiguration
 from sds.server.wiring.revocation import public_revocation
@@ -91,6 +92,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     health = Health(store, core.authorities, lambda: own_svid.not_after, key_watch.readiness, clock, core.checks)
     entries = entry_service(core)
     poller = federation_poller(core)
+    notices = await open_notices(core)
     reconfigure = Reconfiguration(issuer, workers, entries, rates)
     reconfigure.look()
     parts = Parts(
@@ -116,12 +118,13 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         attest=Endpoint(attest, config.attest_listen),
         poller=poller,
         secrets=secrets,
+        notices=notices,
         sequencer=core.ledger.sequencer,
         sinks=core.sinks,
         public=public_listeners(
             core, data_dir, own_svid, public_revocation(core), public_secrets(core, secrets), secrets.hook
         ),
-        http=http_servers(core, health, collectors, entries, poller, secrets),
+        http=http_servers(core, health, collectors, entries, poller, secrets, notices),
         reconfigure=reconfigure,
         executor=executor,
     )
