@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from attestation.entry import EntrySpec
 from attestation.selector import Selector
 from attestation.spiffe_id import SpiffeId
+from ca.authority import AuthorityKind
 from ca.gate import Holder, Lag
 from ca.masked import Masked
 from ca.revocation import Reason
-from sds.admin.access.roles import ALL_RIGHTS
-from sds.admin.services import AdminCall, AgentInfo, ProcessInfo, StreamInfo, local_caller
+from sds.admin.access.roles import ALL_RIGHTS, Right
+from sds.admin.errors import NotAdmitted
+from sds.admin.services import NOBODY, AdminCall, AgentInfo, Caller, CallerKind, ProcessInfo, StreamInfo, local_caller
 from sds.admin.services.revocations import BlastRadius, OutOfReach, RevocationOrder, Unreached
 from sds.admin.services.secrets import PutOrder
 from sds.audit.event import Outcome
@@ -41,16 +43,22 @@ class Texts:
     nack: str = "Failed to load certificate chain from <inline>: key values mismatch"
 
 
-class As:
-    """The application as if the kernel had said that this user asks, over whatever it is served."""
+class Somebody:
+    """A door by which everybody is who a test says; nobody without rights."""
 
-    def __init__(self, app: ASGIApp, uid: int = 0) -> None:
-        self._app = app
-        self.uid = uid
+    def __init__(self, *rights: Right, csrf: str = "") -> None:
+        self.rights = rights or ALL_RIGHTS
+        self.csrf = csrf
+        self.name = "ada"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        peer = SimpleNamespace(uid=self.uid, gid=self.uid, pid=4711)
-        await self._app({**scope, "state": {"peer": peer}} if scope["type"] == "http" else scope, receive, send)
+    def nobody(self, scope: Scope) -> Caller:
+        return NOBODY
+
+    async def enter(self, scope: Scope, call: AdminCall) -> AdminCall:
+        if not self.rights:
+            raise NotAdmitted("log in first")
+        caller = Caller(CallerKind.OIDC, "oidc:https://login.example.org#ada", self.name, "10.0.0.9")
+        return replace(call, caller=caller, rights=self.rights, csrf=self.csrf, subjects=(caller.id,))
 
 
 async def furnish(fakes: FakeServices, clock: Clock, texts: Texts | None = None) -> None:
@@ -148,8 +156,6 @@ async def _secrets(fakes: FakeServices, clock: Clock, texts: Texts) -> None:
 
 
 async def _authorities(fakes: FakeServices, clock: Clock, texts: Texts) -> None:
-    from ca.authority import AuthorityKind  # noqa: PLC0415
-
     now = clock.now()
     old = fakes.authorities.active()
     fakes.authorities.change(
