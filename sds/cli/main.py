@@ -23,6 +23,7 @@ from sds.cli import (
     grant,
     jwt,
     kek,
+    notice,
     secret,
     server,
     token,
@@ -67,6 +68,7 @@ app.add_typer(ca.app, name="ca")
 app.add_typer(jwt.app, name="jwt")
 app.add_typer(secret.app, name="secret")
 app.add_typer(grant.app, name="grant")
+app.add_typer(notice.app, name="notice")
 app.add_typer(audit.app, name="audit")
 app.add_typer(kek.app, name="kek")
 app.add_typer(config.app, name="config")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sds.client.jwt import Jwt
     from sds.client.kek import Kek
     from sds.client.node import Node
+    from sds.client.notices import Notices
     from sds.client.revocations import Revocations
     from sds.client.secrets import Secrets
     from sds.client.streams import Streams
@@ -141,6 +142,13 @@ class Client:
         from sds.client.grants import Grants  # noqa: PLC0415  # who uses one noun loads no other
 
         return Grants(self._connection)
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What people are told of."""
+        from sds.client.notices import Notices  # noqa: PLC0415  # who uses one noun loads no other
+
+        return Notices(self._connection)
 
     @cached_property
     def audit(self) -> Audit:
