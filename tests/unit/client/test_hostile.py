@@ -219,16 +219,22 @@ def test_an_export_that_is_cut_is_told(path: Path) -> None:
 
 def test_a_line_without_an_end_is_not_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "LONGEST_LINE", 1000)
-    with replying(answer(body=b"x" * 200_000), path=path), Client(UnixSocket(path)) as client:
-        with pytest.raises(NotTheApi, match="has no end"):
-            list(client.certificates.export())
+    with (
+        replying(answer(body=b"x" * 200_000), path=path),
+        Client(UnixSocket(path)) as client,
+        pytest.raises(NotTheApi, match="has no end"),
+    ):
+        list(client.certificates.export())
 
 
 def test_a_refused_export_is_a_refusal(path: Path) -> None:
     refusal = answer(403, b'{"type": "urn:sds:problem:forbidden", "detail": "not for you"}')
-    with replying(refusal, path=path), Client(UnixSocket(path)) as client:
-        with pytest.raises(ClientError, match="not for you"):
-            list(client.certificates.export())
+    with (
+        replying(refusal, path=path),
+        Client(UnixSocket(path)) as client,
+        pytest.raises(ClientError, match="not for you"),
+    ):
+        list(client.certificates.export())
 
 
 @pytest.fixture(autouse=True)

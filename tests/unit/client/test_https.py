@@ -121,9 +121,11 @@ def test_urls_that_would_not_do(text: str, why: str) -> None:
 def test_a_certificate_of_somebody_else_gets_no_token(server: Replying, tmp_path: Path, files: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(make("another root").pem)
     for ca_file in (tmp_path / "ca.pem", None):
-        with Client(Https(url(server), ca_file, TokenFile(files / "token"))) as client:
-            with pytest.raises(Unreachable, match="not to be trusted"):
-                list(client.agents.list())
+        with (
+            Client(Https(url(server), ca_file, TokenFile(files / "token"))) as client,
+            pytest.raises(Unreachable, match="not to be trusted"),
+        ):
+            list(client.agents.list())
     assert server.requests == []
 
 
@@ -187,9 +189,12 @@ def test_nobody_listens_and_no_such_host(files: Path) -> None:
 
 def test_who_is_not_known_is_told_so(tls: ssl.SSLContext, files: Path) -> None:
     refusal = answer(401, b'{"type": "urn:sds:problem:unauthenticated", "detail": "who are you?"}')
-    with replying(refusal, tls=tls) as server, Client(Https(url(server), files / "ca.pem")) as client:
-        with pytest.raises(Unauthenticated, match="who are you"):
-            list(client.agents.list())
+    with (
+        replying(refusal, tls=tls) as server,
+        Client(Https(url(server), files / "ca.pem")) as client,
+        pytest.raises(Unauthenticated, match="who are you"),
+    ):
+        list(client.agents.list())
     assert server.header(0, "authorization") is None
 
 

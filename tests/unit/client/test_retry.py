@@ -53,33 +53,45 @@ def test_a_repeated_post_has_one_idempotency_key(path: Path) -> None:
 
 def test_it_ends(path: Path) -> None:
     slept: list[float] = []
-    with replying(put_off(503), path=path) as server, Client(UnixSocket(path), sleep=slept.append) as client:
-        with pytest.raises(Unavailable):
-            list(client.agents.list())
+    with (
+        replying(put_off(503), path=path) as server,
+        Client(UnixSocket(path), sleep=slept.append) as client,
+        pytest.raises(Unavailable),
+    ):
+        list(client.agents.list())
     assert (len(server.requests), slept) == (3, [2.0, 2.0])
 
 
 @pytest.mark.parametrize("after", [None, "3600", "soon", "-1", "1" * 100, "\xb2"])
 def test_who_does_not_say_when_or_too_late_is_not_asked_again(path: Path, after: str | None) -> None:
-    with replying(put_off(503, after), path=path) as server, Client(UnixSocket(path), sleep=print) as client:
-        with pytest.raises(Unavailable):
-            list(client.agents.list())
+    with (
+        replying(put_off(503, after), path=path) as server,
+        Client(UnixSocket(path), sleep=print) as client,
+        pytest.raises(Unavailable),
+    ):
+        list(client.agents.list())
     assert len(server.requests) == 1
 
 
 def test_never_is_never(path: Path) -> None:
-    with replying(put_off(429), path=path) as server, Client(UnixSocket(path), retry=NEVER, sleep=print) as client:
-        with pytest.raises(TooManyRequests):
-            list(client.agents.list())
+    with (
+        replying(put_off(429), path=path) as server,
+        Client(UnixSocket(path), retry=NEVER, sleep=print) as client,
+        pytest.raises(TooManyRequests),
+    ):
+        list(client.agents.list())
     assert len(server.requests) == 1
 
 
 def test_what_may_have_been_done_is_not_done_again(path: Path) -> None:
     """A DELETE after 503 might find nothing; after 429 nothing was done."""
     gone = answer(body=b'{"entry": 1}')
-    with replying(put_off(503), gone, path=path) as server, Client(UnixSocket(path), sleep=print) as client:
-        with pytest.raises(Unavailable):
-            client.entries.delete("e")
+    with (
+        replying(put_off(503), gone, path=path) as server,
+        Client(UnixSocket(path), sleep=print) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.entries.delete("e")
     assert len(server.requests) == 1
     assert Retry().pause(1, 429, 1.0, repeatable=False) == 1.0
     assert Retry().pause(1, 503, 1.0, repeatable=False) is None
@@ -88,9 +100,12 @@ def test_what_may_have_been_done_is_not_done_again(path: Path) -> None:
 
 def test_a_revision_is_sent_as_if_match(path: Path) -> None:
     gone = answer(412, b'{"type": "urn:sds:problem:conflict", "detail": "no", "current_revision": 8}')
-    with replying(gone, path=path) as server, Client(UnixSocket(path)) as client:
-        with pytest.raises(Exception, match="no") as caught:
-            client.entries.delete("e", revision=7)
+    with (
+        replying(gone, path=path) as server,
+        Client(UnixSocket(path)) as client,
+        pytest.raises(Exception, match="no") as caught,
+    ):
+        client.entries.delete("e", revision=7)
     assert server.header(0, "if-match") == '"7"'
     assert getattr(caught.value, "current_revision", None) == 8
 
