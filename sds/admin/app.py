@@ -18,27 +18,39 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
 from sds.admin.door import Bound, Door, LocalDoor, no_bindings
+from sds.admin.four_eyes import FourEyes
 from sds.admin.gate import Gate, Limits, Observer
 from sds.admin.guard import Guard
+from sds.admin.login.limits import DoorLimits
+from sds.admin.login.ports import LoginAdmin
 from sds.admin.pages.mount import mount_pages
 from sds.admin.problems import HANDLED, problem_for
+from sds.admin.routes.access import AccessRoutes
 from sds.admin.routes.agents import AgentRoutes
+from sds.admin.routes.approvals import ApprovalRoutes
 from sds.admin.routes.audit import AuditRoutes
 from sds.admin.routes.authorities import AuthorityRoutes
 from sds.admin.routes.certificates import CertificateRoutes
 from sds.admin.routes.entries import EntryRoutes
 from sds.admin.routes.federations import FederationRoutes
 from sds.admin.routes.grants import GrantRoutes
+from sds.admin.routes.insight import InsightRoutes
 from sds.admin.routes.jwt import JwtRoutes
+from sds.admin.routes.login import LoginRoutes
 from sds.admin.routes.notices import NoticeRoutes
 from sds.admin.routes.revocations import RevocationRoutes
 from sds.admin.routes.secrets import SecretRoutes
 from sds.admin.routes.trust import TrustRoutes
 from sds.admin.services import AdminServices, AuditAdmin
+from sds.admin.services.access import AccessAdmin
+from sds.admin.services.approvals import ApprovalAdmin
 from sds.admin.wire import (
+    access,
+    approvals,
     authorities,
     certificates,
     entries,
+    explain,
     federations,
     grants,
     jwt,
@@ -79,11 +91,26 @@ _BODIES = (
     secret_values.ValueIn,
     grants.GrantIn,
     grants.CheckIn,
+    access.ApiTokenIn,
+    access.BindingIn,
+    approvals.RejectIn,
     notices.NoticeTestIn,
     certificates.PemIn,
+    explain.ExplainIn,
 )
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use it, and how they log in. `limits`: the network door's. `four_eyes`: what others have to approve."""
+
+    access: AccessAdmin
+    login: LoginAdmin
+    approvals: ApprovalAdmin
+    limits: DoorLimits
+    four_eyes: Sequence[str] = ()
 
 
 def create_app(
@@ -145,6 +172,7 @@ def create_api(
     ops: Sequence[BaseRoute] = (),
     limits: Limits | None = None,
     clock: Clock | None = None,
+    access: Access | None = None,
 ) -> Api:
     """The application, without a way in. Raises RuntimeError for a route that no rule of access knows."""
     limits = limits or Limits()
@@ -168,7 +196,13 @@ def create_api(
     NoticeRoutes(services.notices).mount(app)
     AuditRoutes(services.audit, limits.waiting).mount(app)
     CertificateRoutes(services.certificates).mount(app)
+    InsightRoutes(services.explain, services.statistics).mount(app)
     mount_pages(app, services, (clock or SystemClock()).now)
+    if access is not None:
+        AccessRoutes(access.access).mount(app)
+        ApprovalRoutes(access.approvals).mount(app)
+        LoginRoutes(access.login, access.limits).mount(app)
+        guard.around = FourEyes(access.approvals, access.four_eyes)
     guard.check(app.routes)  # the routes of `ops` are the local socket's alone
     app.router.routes.extend(ops)
     refuse = _Refuse(services.audit)

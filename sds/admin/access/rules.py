@@ -59,6 +59,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         # Who may use this.
         "access.token.list": Rule(AUDITORS, sensitive=True),
         "access.token.create": Rule(ADMINS, _TARGET),
+        "access.token.bootstrap": Rule(ADMINS),
         "access.token.revoke": Rule(ADMINS),
         "access.binding.list": Rule(AUDITORS, sensitive=True),
         "access.binding.create": Rule(ADMINS, _TARGET),
@@ -79,6 +80,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "agent.ban": Rule(OPERATORS, _TARGET),
         "agent.delete": Rule(OPERATORS, _TARGET),
         "stream.list": Rule(VIEWERS, _FILTERED),
+        "explain": Rule(READERS, _FILTERED),
+        "statistics.show": Rule(VIEWERS),
         "certificate.list": Rule(VIEWERS, _FILTERED),
         "certificate.show": Rule(VIEWERS, _FILTERED),
         "certificate.find": Rule(VIEWERS, _FILTERED, sensitive=True),
