@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -139,7 +141,9 @@ def _reason(error: Exception) -> str:
             return f"the receiver's certificate does not verify: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
             return f"TLS failed: {cause.reason or 'unknown'}"
-        if isinstance(cause, OSError) and cause.strerror:
-            return f"the receiver cannot be reached: {cause.strerror}"
+        if isinstance(cause, socket.gaierror):
+            return "the receiver's name cannot be resolved"
+        if isinstance(cause, OSError) and cause.errno:
+            return f"the receiver cannot be reached: {os.strerror(cause.errno)}"
         cause = cause.__cause__ or cause.__context__
     return f"no usable answer ({type(error).__name__})"
