@@ -15,6 +15,7 @@ from sds.clock import Clock
 if TYPE_CHECKING:
     from sds.client.access import Access
     from sds.client.agents import Agents
+    from sds.client.approvals import Approvals
     from sds.client.audit import Audit
     from sds.client.authorities import Authorities
     from sds.client.bundle import Bundle
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sds.client.entries import Entries
     from sds.client.federations import Federations
     from sds.client.grants import Grants
+    from sds.client.insight import Insight
     from sds.client.jwt import Jwt
     from sds.client.kek import Kek
     from sds.client.node import Node
@@ -184,3 +186,17 @@ class Client:
         from sds.client.access import Access  # noqa: PLC0415  # who uses one noun loads no other
 
         return Access(self._connection)
+
+    @cached_property
+    def insight(self) -> Insight:
+        """Who would get what, and the numbers of the whole."""
+        from sds.client.insight import Insight  # noqa: PLC0415  # who uses one noun loads no other
+
+        return Insight(self._connection)
+
+    @cached_property
+    def approvals(self) -> Approvals:
+        """What is done only once somebody else approves it."""
+        from sds.client.approvals import Approvals  # noqa: PLC0415  # who uses one noun loads no other
+
+        return Approvals(self._connection)
