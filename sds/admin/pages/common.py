@@ -14,7 +14,7 @@ from sds.admin.problems import HANDLED as API_HANDLED
 from sds.admin.problems import problem_for
 from sds.store.errors import NotFound
 
-HANDLED = (Refused, *API_HANDLED)
+HANDLED: tuple[type[Exception], ...] = (Refused, *API_HANDLED)
 """What can be wrong with what a form says; anything else is a page of its own."""
 PAGE = 50
 """Rows of a list, unless the URL says otherwise."""

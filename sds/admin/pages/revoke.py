@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from ca.revocation import Reason
 from sds.admin.pages import common
 from sds.admin.pages.api import segment
 from sds.admin.pages.site import Site
@@ -33,6 +34,7 @@ class RevokePages:
         blocks = await visit.panel("/v1/blocks", [("limit", "10"), ("standing", "true")])
         return visit.page(
             "revoke.html",
+            reasons=[(each.value, each.value.replace("-", " ")) for each in Reason],
             order=dict.fromkeys(_ORDER, "") | order,
             found=found,
             blocks=blocks,

@@ -21,7 +21,7 @@ from sds.admin.services import AuditAdmin
 from sds.logs import get_logger
 
 Handler: TypeAlias = Callable[[Visit], Awaitable[Response]]
-SHOW, ACT, LIVE, ASSET = "page.show", "page.act", "page.live", "page.asset"
+SHOW, ACT, LIVE, ASSET, LOGIN = "page.show", "page.act", "page.live", "page.asset", "page.login"
 """The operations of pages. The rules ask for some role; what a page shows and does is /v1's to allow."""
 
 log = get_logger(__name__)
@@ -40,6 +40,10 @@ class Site:
 
     def act(self, path: str, handler: Handler) -> None:
         self._app.post(path, operation_id=ACT, include_in_schema=False, response_model=None)(self._endpoint(handler))
+
+    def open(self, path: str, handler: Handler) -> None:
+        """A page for everybody, known or not."""
+        self._app.get(path, operation_id=LOGIN, include_in_schema=False, response_model=None)(self._endpoint(handler))
 
     def extras(self, live: Live) -> None:
         """Style sheet, scripts, and the stream of changes."""
