@@ -95,9 +95,15 @@ class Kit:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def told(self, action: str) -> list:
-        found = await self.store.read(lambda unit: unit.audit.tail(0, 1000))
-        return [stored.event for stored in found if stored.event.action == action]
+    async def told(self, action: str, detail: str = "") -> list:
+        """Events of this action, with that detail if one is named; waits for the first."""
+        async with asyncio.timeout(60):
+            while True:
+                stored = await self.store.read(lambda unit: unit.audit.tail(0, 1000))
+                events = [each.event for each in stored if each.event.action == action]
+                if found := [each for each in events if not detail or detail in each.details]:
+                    return found
+                await asyncio.sleep(0.02)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """While events that the server itself makes are sequenced, as on a running server."""
