@@ -14,7 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp
 
 from sds.admin.door import Bound, Door, LocalDoor, no_bindings
@@ -197,14 +197,16 @@ def create_api(
     AuditRoutes(services.audit, limits.waiting).mount(app)
     CertificateRoutes(services.certificates).mount(app)
     InsightRoutes(services.explain, services.statistics).mount(app)
-    mount_pages(app, services, (clock or SystemClock()).now)
+    clocked = (clock or SystemClock()).now
+    mount_pages(app, services, clocked, provider=lambda: access is not None and access.login.provider)
     if access is not None:
         AccessRoutes(access.access).mount(app)
         ApprovalRoutes(access.approvals).mount(app)
         LoginRoutes(access.login, access.limits).mount(app)
         guard.around = FourEyes(access.approvals, access.four_eyes)
-    guard.check(app.routes)  # the routes of `ops` are the local socket's alone
-    app.router.routes.extend(ops)
+    for route in ops:
+        _guarded(app, route)
+    guard.check(app.routes)
     refuse = _Refuse(services.audit)
     for kind in (*HANDLED, Exception):
         app.add_exception_handler(kind, refuse)
@@ -234,6 +236,14 @@ class _Refuse:
             await self._audit.refused(call, action, target, reason)
         except Exception as error:  # noqa: BLE001  # whatever the store raises
             log.warning("a refusal could not be audited", action=action, error=type(error).__qualname__)
+
+
+def _guarded(app: FastAPI, route: BaseRoute) -> None:
+    """A route that was made for a listener of its own, under the rules as well."""
+    if not isinstance(route, Route):
+        raise TypeError("only plain routes can be put under the rules")
+    name = route.path.removeprefix("/")
+    app.get(route.path, operation_id=f"server.{name}", include_in_schema=False)(route.endpoint)
 
 
 def _to_be_audited(request: Request) -> bool:

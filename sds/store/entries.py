@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 
 from attestation.entry import EntrySpec, RegistrationEntry
+from attestation.selector import Selectors
 from attestation.spiffe_id import SpiffeId
 from sds.store.changes import Changes
 from sds.store.codec import (
     MICROSECOND,
+    chunks,
     identity_hash,
     selectors_text,
     to_json,
@@ -92,6 +94,17 @@ class Entries:
         """Every entry under this parent, oldest first."""
         statement = select(entries).where(entries.c.parent_id == str(parent_id))
         return tuple(map(from_row, self._tx.rows(statement.order_by(entries.c.created_at, entries.c.id))))
+
+    def sharing(self, selectors: Selectors) -> Iterator[RegistrationEntry]:
+        """Every entry that has at least one of these selectors, oldest first within each few hundred of them."""
+        seen: set[str] = set()
+        for some in chunks(map(str, selectors)):
+            having = select(entry_selectors.c.entry_id).where(entry_selectors.c.selector.in_(some))
+            statement = select(entries).where(entries.c.id.in_(having))
+            for row in self._tx.rows(statement.order_by(entries.c.created_at, entries.c.id)):
+                if row.id not in seen:
+                    seen.add(row.id)
+                    yield from_row(row)
 
     def update(self, entry_id: str, spec: EntrySpec, expected_revision: int | None = None) -> RegistrationEntry:
         """Replace the spec; an equal one changes nothing and needs no audit event.

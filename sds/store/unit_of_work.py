@@ -19,6 +19,7 @@ from sds.store.entries import Entries
 from sds.store.errors import UnauditedChange
 from sds.store.federations import Federations
 from sds.store.inventory.certificates import CertificateInventory
+from sds.store.inventory.overview import Overview
 from sds.store.inventory.past_entries import PastEntries
 from sds.store.keys import Keys
 from sds.store.ledger.agent_events import AgentEvents
@@ -71,6 +72,7 @@ class UnitOfWork:
         "notice_facts",
         "notices",
         "now",
+        "overview",
         "past_entries",
         "revocations",
         "role_bindings",
@@ -99,6 +101,7 @@ class UnitOfWork:
         self.certificates = Certificates(tx)
         self.inventory = CertificateInventory(tx)
         self.past_entries = PastEntries(tx)
+        self.overview = Overview(tx)
         self.blocks = Blocks(tx, self.changes)
         self.revocations = Revocations(tx)
         self.crls = Crls(tx)

@@ -50,6 +50,7 @@ from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.fakes.admin_authorities import FakeAuthorities
 from tests.fakes.admin_certificates import FakeCertificates
 from tests.fakes.admin_federations import FakeFederations
+from tests.fakes.admin_insight import FakeExplain, FakeStatistics
 from tests.fakes.admin_notices import FakeNotices
 from tests.fakes.admin_revocations import FakeRevocations
 from tests.fakes.admin_secrets import FakeGrants, FakeSecrets
@@ -383,6 +384,8 @@ class FakeServices:
         self.secrets = FakeSecrets(now, self.audit.append, self.entries.rows.values)
         self.grants = FakeGrants(now, self.audit.append, self.secrets, TD)
         self.certificates = FakeCertificates(lambda: self.streams.rows)
+        self.explain = FakeExplain(now, self.entries.rows.values)
+        self.statistics = FakeStatistics(now, lambda: len(self.entries.rows))
         self.notices = FakeNotices()
         self.services = AdminServices(
             entries=self.entries,
@@ -400,4 +403,6 @@ class FakeServices:
             audit=self.audit,
             notices=self.notices,
             certificates=self.certificates,
+            explain=self.explain,
+            statistics=self.statistics,
         )

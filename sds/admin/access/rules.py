@@ -44,6 +44,9 @@ _FILTERED, _TARGET, _PUBLIC = Scoping.FILTERED, Scoping.TARGET, Scoping.PUBLIC
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "api.describe": Rule(VIEWERS, _PUBLIC),
+        "server.live": Rule(VIEWERS, _PUBLIC),
+        "server.ready": Rule(VIEWERS, _PUBLIC),
+        "server.metrics": Rule(VIEWERS),
         # The caller's own.
         "access.whoami": Rule(VIEWERS, _PUBLIC),
         "session.login": Rule(frozenset(), Scoping.OPEN),

@@ -30,12 +30,14 @@ from sds.admin.services.entries import (
     EntryQuery,
     PruneScope,
 )
+from sds.admin.services.explain import ExplainAdmin
 from sds.admin.services.federations import CreatedFederation, FederationAdmin, FederationInfo
 from sds.admin.services.grants import GrantAdmin
 from sds.admin.services.jwt import JwtAdmin, MintedToken, MintOrder
 from sds.admin.services.notices import NoticeAdmin, NoticeQuery, TestedNotice
 from sds.admin.services.revocations import Revocation, RevocationAdmin, RevocationOrder
 from sds.admin.services.secrets import SecretAdmin
+from sds.admin.services.statistics import StatisticsAdmin
 from sds.admin.services.streams import ProcessInfo, StreamAdmin, StreamInfo, StreamQuery
 from sds.admin.services.trust import BundleAdmin, IssuedToken, KekAdmin, KekRotation, TokenAdmin
 
@@ -64,6 +66,7 @@ __all__ = [
     "DeletedEntry",
     "EntryAdmin",
     "EntryQuery",
+    "ExplainAdmin",
     "FederationAdmin",
     "FederationInfo",
     "GrantAdmin",
@@ -82,6 +85,7 @@ __all__ = [
     "RevocationAdmin",
     "RevocationOrder",
     "SecretAdmin",
+    "StatisticsAdmin",
     "StreamAdmin",
     "StreamInfo",
     "StreamQuery",
@@ -110,3 +114,5 @@ class AdminServices:
     audit: AuditAdmin
     notices: NoticeAdmin
     certificates: CertificateAdmin
+    explain: ExplainAdmin
+    statistics: StatisticsAdmin

@@ -3,37 +3,53 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from ca.jwt_svid import JwtIssuer
-from sds.admin.app import create_app
+from sds.admin.app import create_api
+from sds.admin.door import LocalDoor
 from sds.admin.gate import Limits as AdminLimits
 from sds.admin.services import AdminServices
 from sds.http.ops import ops_routes
 from sds.http.protocol import HttpLimits
 from sds.http.unix import HttpServer, serve_tcp, serve_unix
 from sds.server import options
+from sds.server.datadir import DataDir
 from sds.server.federation.poller import Poller
 from sds.server.health import Health
 from sds.server.jwt.mint import JwtService
 from sds.server.notices.engine import NoticeEngine
 from sds.server.notices.service import NoticeService
+from sds.server.own_svid import OwnSvid
+from sds.server.public.listener import PublicListener
 from sds.server.services.agents import AgentService, StreamService
 from sds.server.services.audit import AuditService
 from sds.server.services.authorities import AuthorityService
 from sds.server.services.certificates import CertificateService
 from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
+from sds.server.services.explain import ExplainService
 from sds.server.services.grants import GrantService
 from sds.server.services.secrets import SecretPolicy, SecretService
+from sds.server.services.statistics import StatisticsService
 from sds.server.services.trust import BundleService, KekService, TokenService
+from sds.server.wiring.access import admin_listener, local_admins, open_access
 from sds.server.wiring.core import Core
 from sds.server.wiring.federation import federation_service
 from sds.server.wiring.revocation import revocation_service
 from sds.server.wiring.secrets import SecretEngine, limits
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What the listener on the network needs beside."""
+
+    data_dir: DataDir
+    own_svid: OwnSvid
 
 
 def entry_service(core: Core) -> EntryService:
@@ -48,24 +64,27 @@ def http_servers(
     poller: Poller,
     secrets: SecretEngine,
     notices: NoticeEngine,
-) -> list[HttpServer]:
-    """The admin API on its Unix socket, and the probes' TCP listener where there is one."""
+    network: Network,
+) -> tuple[list[HttpServer], list[PublicListener]]:
+    """The admin API on its Unix socket, the probes' TCP listener, and the admin API's where there are such."""
     config = core.config
     ops = ops_routes(live=health.live, ready=health.ready, degraded=health.degraded, registry=collectors)
     body_bytes = config.limits.max_admin_body_bytes
-    app = create_app(
+    opened = open_access(core, _desk(core))
+    api = create_api(
         _services(core, entries, poller, secrets, notices),
-        allowed_uids={0, os.geteuid()},
-        observer=core.telemetry,
         ops=ops,
         limits=AdminLimits(body_bytes=body_bytes),
         clock=core.clock,
+        access=opened.app,
     )
+    app = api.behind(LocalDoor(local_admins(), opened.rights.bound), observer=core.telemetry)
+    listener = admin_listener(core, network.data_dir, network.own_svid, api, opened)
     servers = []
     if config.health.listen is not None:  # first, because it may fail and leaves nothing in the file system
         servers.append(serve_tcp(Starlette(routes=ops), config.health.listen.host, config.health.listen.port))
     servers.append(serve_unix(app, config.admin_socket, limits=HttpLimits(body_bytes=body_bytes)))
-    return servers
+    return servers, [] if listener is None else [listener]
 
 
 def _tokens(core: Core) -> JwtService:
@@ -105,6 +124,7 @@ def _services(
     core: Core, entries: EntryService, poller: Poller, secrets: SecretEngine, notices: NoticeEngine
 ) -> AdminServices:
     desk = _desk(core)
+    authorities = AuthorityService(desk, core.authorities, options.rotation_rules(core.config))
     return AdminServices(
         entries=entries,
         agents=AgentService(desk, core.registry),
@@ -112,7 +132,7 @@ def _services(
         tokens=TokenService(desk, options.token_policy(core.config), os.urandom),
         bundle=BundleService(lambda: core.registry.bundle),
         kek=KekService(core.custody),
-        authorities=AuthorityService(desk, core.authorities, options.rotation_rules(core.config)),
+        authorities=authorities,
         jwt=_tokens(core),
         revocations=revocation_service(core, desk),
         federations=federation_service(core, desk, poller),
@@ -121,4 +141,6 @@ def _services(
         audit=AuditService(desk, core.clock),
         notices=NoticeService(desk, notices, core.clock),
         certificates=CertificateService(desk),
+        explain=ExplainService(desk),
+        statistics=StatisticsService(desk, core.registry, authorities, core.clock.monotonic),
     )

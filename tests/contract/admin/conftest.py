@@ -44,8 +44,10 @@ from sds.server.services.certificates import CertificateService
 from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
 from sds.server.services.entry_policy import EntryPolicy
+from sds.server.services.explain import ExplainService
 from sds.server.services.grants import GrantService
 from sds.server.services.secrets import SecretPolicy, SecretService
+from sds.server.services.statistics import StatisticsService
 from sds.server.services.trust import BundleService, KekService, TokenPolicy, TokenService
 from sds.store.federations import FederationRecord
 from sds.store.records import ProcessRecord, ResourceRecord, StreamRecord
@@ -277,6 +279,10 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
         audit=AuditService(desk, clock),
         notices=FakeNotices(),
         certificates=CertificateService(desk),
+        explain=ExplainService(desk),
+        statistics=StatisticsService(
+            desk, SimpleNamespace(agents_watching=0), AuthorityService(desk, authorities, RULES), clock.monotonic
+        ),
     )
     return Real(store, services, authorities)
 

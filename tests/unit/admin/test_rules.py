@@ -74,6 +74,7 @@ MATRIX: dict[str, set[Role]] = {
     "entry.list": ALL, "entry.show": ALL,
     "entry.create": CHANGE, "entry.update": CHANGE, "entry.delete": CHANGE, "entry.apply": CHANGE,
     "agent.list": ALL, "agent.show": ALL, "agent.ban": CHANGE, "agent.delete": CHANGE, "stream.list": ALL,
+    "explain": READ, "statistics.show": ALL,
     "certificate.list": ALL, "certificate.show": ALL, "certificate.find": ALL, "certificate.export": LOG,
     "token.create": CHANGE, "token.issue": CHANGE, "token.verify": ALL, "bundle.show": ALL,
     "authority.list": ALL, "authority.show": ALL, "authority.prepare": TOP, "authority.activate": TOP,
