@@ -148,6 +148,8 @@ async def test_what_was_pruned_before_a_sink_had_it_is_told(kit: Kit, recorder: 
     kit.feeder(recorder)
     await kit.until(lambda: kit.observed.counts["failed"] > 4)
     await prune(kit.store, 4)
+    before = kit.observed.counts["failed"]
+    await kit.until(lambda: kit.observed.counts["failed"] > before + 1)  # what was read before that is done with
     recorder.problem = ""
     await kit.until(lambda: len(recorder.leaves) >= 6)
     assert recorder.leaves[0] == 4
