@@ -9,6 +9,7 @@ from starlette.responses import Response
 from sds.admin.pages import common
 from sds.admin.pages.site import Site
 from sds.admin.pages.visit import Panel, Visit
+from sds.admin.wire.access import whoami_out
 
 ROLES = (
     ("viewer", "sees the inventory"),
@@ -84,7 +85,7 @@ async def _page(
         "access.html",
         status=status,
         problem=problem,
-        me=await visit.get("/v1/whoami"),
+        me=whoami_out(visit.call).model_dump(mode="json"),
         tokens=await _list(visit, "access.token.list", "/v1/access/tokens"),
         bindings=await _list(visit, "access.binding.list", "/v1/access/bindings"),
         approvals=await _list(visit, "approval.list", "/v1/approvals"),

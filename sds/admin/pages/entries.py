@@ -32,6 +32,7 @@ class EntryPages:
         site.show("/entries", self.find)
         site.show("/entries/new", self.new)
         site.act("/entries/new", self.create)
+        site.show("/explain", self.explain)
         site.show(one, self.get)
         site.show(f"{one}/edit", self.edit)
         site.act(f"{one}/edit", self.update)
@@ -98,6 +99,17 @@ class EntryPages:
         except common.HANDLED as error:
             return _again(visit, seen, values, error)
         return common.after(visit, approval, f"/entries/{segment(entry['id'])}", "saved")
+
+    async def explain(self, visit: Visit) -> Response:
+        """Who would get what: selectors in, entries that match or nearly do out. It changes nothing."""
+        given, parent = visit.arg("selectors"), visit.arg("parent_id")
+        found = None
+        if given:
+            selectors = [line.strip() for line in given.splitlines() if line.strip()]
+            body = {"selectors": selectors} | ({"parent_id": parent} if parent else {})
+            found = await visit.panel("/v1/explain", method="POST", body=body)
+        status = int(found.problem["status"]) if found and found.problem else 200
+        return visit.page("explain.html", status=status, found=found)
 
     async def confirm(self, visit: Visit) -> Response:
         entry = await visit.get(_path(visit))
