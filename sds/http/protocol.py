@@ -11,6 +11,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from sds.http.tls import client_chain
 from sds.net.process import peer_credentials
 
 
@@ -44,7 +45,8 @@ class _TooLarge(Exception):
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. `unix` connections carry their Peer in ``scope["state"]["peer"]``; and in ``["connection"]`` the
-    name that the client bound its end to, which a relay does.
+    name that the client bound its end to, which a relay does. Over TLS ``["client_chain"]`` is what the client has
+    shown of certificates (DER, leaf first); nothing in it may be believed without being verified again.
     """
 
     def __init__(
@@ -80,6 +82,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 transport.abort()
                 return
             self.app_state = {**self.app_state, "peer": Peer(pid, uid, gid), "connection": _abstract_name(sock)}
+        chain = client_chain(transport.get_extra_info("ssl_object"))
+        if chain:
+            self.app_state = {**self.app_state, "client_chain": chain}
         super().connection_made(transport)
         self._await_request()
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -47,8 +49,11 @@ def server_context(chain_pem: bytes, private_key_pem: Masked[bytes]) -> ssl.SSLC
     return context
 
 
-def rotating_context(current: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+def rotating_context(current: Callable[[], ssl.SSLContext], *, ask_client: bool = False) -> ssl.SSLContext:
     """What a listener is made with once: every handshake then takes its certificate from `current()`.
+
+    With `ask_client` a client may show a certificate, which must lead to a root that `current()` was given
+    (`trust_clients`). That it did so once is no proof that it still does: see `client_chain`.
 
     `current` is called on the loop's thread, must be quick and must not raise. The switch is made when the client's
     first message is read, which OpenSSL tells of whether or not it names a server (RFC 6066 section 3).
@@ -59,7 +64,29 @@ def rotating_context(current: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         connection.context = current()
 
     outer.sni_callback = switch
+    if ask_client:
+        outer.verify_mode = ssl.CERT_OPTIONAL
+        outer.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     return outer
+
+
+def trust_clients(context: ssl.SSLContext, roots: Iterable[bytes]) -> None:
+    """Let clients show certificates that lead to one of these roots (DER). What it had before stays."""
+    for root in roots:
+        with suppress(ssl.SSLError, ValueError):  # there already, or of a kind that OpenSSL does not know
+            context.load_verify_locations(cadata=root)
+
+
+def client_chain(tls: Any) -> tuple[bytes, ...]:
+    """What the client at the other end of this `ssl.SSLObject` has shown (DER, leaf first); () where it has nothing.
+
+    Not the path that OpenSSL has built, but all that came: the verifier looks for its own.
+    """
+    if tls is None or tls.getpeercert(binary_form=True) is None:
+        return ()
+    if hasattr(tls, "get_unverified_chain"):  # public since CPython 3.13
+        return tuple(tls.get_unverified_chain())
+    return tuple(ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in tls._sslobj.get_unverified_chain())  # noqa: SLF001
 
 
 def _bare_context() -> ssl.SSLContext:

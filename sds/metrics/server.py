@@ -136,6 +136,12 @@ class ServerMetrics:
             method=("GET", "POST", "PUT", "DELETE", "other"),
             status=("2xx", "3xx", "4xx", "5xx"),
         )
+        self.admin_turned_away = Counters(
+            "sds_server_admin_turned_away",
+            "Requests of the network that the admin API let in to nothing, by why.",
+            r,
+            reason=("host", "origin", "rate", "credentials", "role"),
+        )
         self.connections_refused = Counters(
             "sds_server_connections_refused",
             "Connections closed before they were served.",

@@ -9,9 +9,10 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.metrics import ServerMetrics
 from sds.rotation.scheduler import Scheduler
+from sds.server.access.approvals import expire
 from sds.server.authority.authorities import Authorities, soon_expired
 from sds.server.downstream.lists import forget_expired
-from sds.server.events import rfc3339
+from sds.server.events import Events, rfc3339
 from sds.server.identity import AgentCaller
 from sds.server.refusals import RefusalLog
 from sds.server.registry import Registry
@@ -77,7 +78,9 @@ class Housekeeping:
         metrics: ServerMetrics,
         clock: Clock,
         rotation_interval: timedelta = timedelta(seconds=10),
+        events: Events | None = None,
     ) -> None:
+        self._events = events or Events("housekeeping")
         self._rotation_interval = rotation_interval
         self._store = store
         self._registry = registry
@@ -96,6 +99,7 @@ class Housekeeping:
         scheduler.every("authority", timedelta(minutes=1), self.look_at_authorities)
         scheduler.every("streams", timedelta(minutes=5), self.forget_streams)
         scheduler.every("prune", timedelta(hours=1), self.prune)
+        scheduler.every("approvals", timedelta(minutes=1), self.end_approvals)
 
     async def write_last_seen(self) -> None:
         await self._seen.flush(self._store)
@@ -131,10 +135,16 @@ class Housekeeping:
         if gone := await self._store.write(work):
             self._log.info("forgot the streams of silent agents", agents=gone)
 
+    async def end_approvals(self) -> None:
+        """Those that nobody has decided in time."""
+        await expire(self._store, self._events)
+
     async def prune(self) -> None:
         def work(uow: UnitOfWork) -> tuple[int, int]:
             forget_expired(uow)
             uow.revocations.purge(uow.now - REVOCATIONS_KEPT)
+            uow.admin_sessions.purge(uow.now)
+            uow.api_tokens.purge(uow.now - TOKENS_KEPT)
             return uow.changes.prune(uow.now - CHANGES_KEPT), uow.tokens.purge(uow.now - TOKENS_KEPT)
 
         changes, tokens = await self._store.write(work)

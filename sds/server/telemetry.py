@@ -112,6 +112,9 @@ class Telemetry:
         del route, seconds
         self.metrics.admin_requests.inc(method, f"{status // 100}xx")
 
+    def admin_turned_away(self, reason: str) -> None:
+        self.metrics.admin_turned_away.inc(reason)
+
 
 class ConnectionTelemetry:
     """Implements sds.net.seams.RelayObserver for one listener."""

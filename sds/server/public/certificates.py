@@ -8,17 +8,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 
 from ca.masked import Masked
-from sds.http.tls import TlsUnusable, server_context
+from sds.http.tls import TlsUnusable, server_context, trust_clients
 from sds.logs import get_logger
 from sds.server.tls import TlsMaterial
 
 _MAX_FILE_BYTES = 256 * 1024
 LOOK_SECONDS = 2.0
 """How often files are looked at. A look is two stat(2) calls."""
+
+
+class Inner(Protocol):
+    """Either of the two below."""
+
+    def context(self) -> ssl.SSLContext: ...
+
+    async def run(self) -> None: ...
 
 
 class SpiffeCertificate:
@@ -45,6 +54,31 @@ class SpiffeCertificate:
     async def run(self) -> None:
         """Nothing to be looked at: until cancelled."""
         await asyncio.Event().wait()
+
+
+class WithClients:
+    """A listener's certificate, whose clients may show one as well: below the roots that are trusted at the moment.
+
+    Roots that are trusted no more stay in a context until its certificate changes; who believes a client's certificate
+    has to verify it again.
+    """
+
+    def __init__(self, inner: Inner, roots: Callable[[], tuple[bytes, ...]]) -> None:
+        self._inner = inner
+        self._roots = roots
+        self._given: tuple[ssl.SSLContext, frozenset[bytes]] | None = None
+
+    def context(self) -> ssl.SSLContext:
+        context = self._inner.context()
+        known = self._given[1] if self._given is not None and self._given[0] is context else frozenset[bytes]()
+        roots = frozenset(self._roots())
+        if not roots <= known or self._given is None or self._given[0] is not context:
+            trust_clients(context, sorted(roots - known))
+            self._given = (context, known | roots)
+        return context
+
+    async def run(self) -> None:
+        await self._inner.run()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ The same relay as before the gRPC listeners, so the same limits hold: connection
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from sds.clock import Clock
 from sds.config import Address
@@ -57,12 +58,21 @@ class PublicListener:
         connections: RelayObserver[TcpPeer],
         clock: Clock,
         answer_seconds: float = ANSWER_SECONDS,
+        app: Callable[[Callable[[str], str]], ASGIApp] | None = None,
+        ask_client: bool = False,
     ) -> None:
-        """Without a certificate it speaks plain HTTP. `body_bytes`: of a POST, where a route takes one."""
+        """Without a certificate it speaks plain HTTP. `body_bytes`: of a POST, where a route takes one.
+
+        `app`: what is served instead of `routes`; it is given what knows the address behind a connection. `ask_client`:
+        whether a client may show a certificate.
+        """
         self.name = name
         self.address = address
         self.certificate = certificate
-        self._app = PublicApp(routes, observer, self._address_of, answer_seconds)
+        self._app: ASGIApp = (
+            PublicApp(routes, observer, self._address_of, answer_seconds) if app is None else app(self._address_of)
+        )
+        self._ask_client = ask_client
         self._body_bytes = body_bytes
         self._folder = folder
         self._options = options
@@ -125,7 +135,11 @@ class PublicListener:
         )
 
     def _tls(self) -> ssl.SSLContext | None:
-        return None if self.certificate is None else rotating_context(self.certificate.context)
+        return (
+            None
+            if self.certificate is None
+            else rotating_context(self.certificate.context, ask_client=self._ask_client)
+        )
 
     def _address_of(self, name: str) -> str:
         """Of the caller whose connection the relay gave this name."""

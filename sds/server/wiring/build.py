@@ -31,7 +31,7 @@ from sds.server.server import Endpoint, Parts, Server
 from sds.server.stages import Passing, unwatched
 from sds.server.telemetry import Telemetry
 from sds.server.transactions import Metered, Transactions
-from sds.server.wiring.admin import entry_service, http_servers
+from sds.server.wiring.admin import Network, entry_service, http_servers
 from sds.server.wiring.core import Core, open_core, open_database
 from sds.server.wiring.federation import federation_poller
 from sds.server.wiring.ledger import note_start
@@ -95,6 +95,11 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     notices = await open_notices(core)
     reconfigure = Reconfiguration(issuer, workers, entries, rates)
     reconfigure.look()
+    network = Network(data_dir, own_svid)
+    http, admin = http_servers(core, health, collectors, entries, poller, secrets, notices, network)
+    public = public_listeners(
+        core, data_dir, own_svid, public_revocation(core), public_secrets(core, secrets), secrets.hook
+    )
     parts = Parts(
         data_dir=data_dir,
         store=store,
@@ -121,10 +126,8 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         notices=notices,
         sequencer=core.ledger.sequencer,
         sinks=core.sinks,
-        public=public_listeners(
-            core, data_dir, own_svid, public_revocation(core), public_secrets(core, secrets), secrets.hook
-        ),
-        http=http_servers(core, health, collectors, entries, poller, secrets, notices),
+        public=[*public, *admin],
+        http=http,
         reconfigure=reconfigure,
         executor=executor,
     )
@@ -140,7 +143,9 @@ def _key_watch(core: Core) -> KeyWatch:
 
 def _housekeeping(core: Core, refusals: RefusalLog, seen: LastSeen) -> Housekeeping:
     metrics, interval = core.telemetry.metrics, core.config.rotation.interval
-    return Housekeeping(core.store, core.registry, core.authorities, refusals, seen, metrics, core.clock, interval)
+    return Housekeeping(
+        core.store, core.registry, core.authorities, refusals, seen, metrics, core.clock, interval, core.events
+    )
 
 
 async def _authorities_changed(core: Core, own_svid: OwnSvid) -> None:
