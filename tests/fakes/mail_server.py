@@ -126,12 +126,15 @@ class _Session:
         if self.server.tls is not None and not self.over_tls and self.server.offer_starttls:
             offers.append("STARTTLS")
         if self.server.accounts and (self.over_tls or self.server.tls is None):
-            offers.append("AUTH PLAIN LOGIN")
+            offers.append("AUTH PLAIN")
         for each in offers[:-1]:
             await self.say(f"250-{each}", "ehlo")
         await self.say(f"250 {offers[-1]}", "ehlo")
 
     async def authenticate(self, words: str) -> None:
+        if words.upper().split(" ")[1] != "PLAIN":
+            await self.say("504 only PLAIN")
+            return
         _, user, password = base64.b64decode(words.split(" ")[2]).decode().split("\0")
         if self.server.accounts.get(user) == password:
             self.user = user
