@@ -5,27 +5,30 @@ A command takes ``admin: Admin`` and is decorated with `with_admin`, which puts 
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.options import AGENT_SOCKET, SERVER_SOCKET, AdminSocket, AgentSocket, Verbose
+from sds.cli.option_groups import option_group
+from sds.cli.options import ADMIN_PANEL, AGENT_SOCKET, SERVER_SOCKET, AdminSocket, AgentSocket, Verbose
 
 if TYPE_CHECKING:
     from sds.client import Call, Client, Target
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 Url = Annotated[
     str | None,
-    typer.Option("--admin-url", envvar="SDS_ADMIN_URL", help="The admin API over TLS instead.", metavar="https://..."),
+    typer.Option(
+        "--admin-url",
+        envvar="SDS_ADMIN_URL",
+        help="The admin API over TLS instead.",
+        metavar="https://...",
+        rich_help_panel=ADMIN_PANEL,
+    ),
 ]
 TokenFile = Annotated[
     Path | None,
@@ -34,6 +37,7 @@ TokenFile = Annotated[
         envvar="SDS_ADMIN_TOKEN_FILE",
         help="With --admin-url: an API token, or one of OIDC.",
         metavar="FILE",
+        rich_help_panel=ADMIN_PANEL,
     ),
 ]
 CaFile = Annotated[
@@ -43,6 +47,7 @@ CaFile = Annotated[
         envvar="SDS_ADMIN_CA_FILE",
         help="With --admin-url: what its certificate chains to, PEM; else what this system trusts.",
         metavar="FILE",
+        rich_help_panel=ADMIN_PANEL,
     ),
 ]
 CertificateFile = Annotated[
@@ -52,12 +57,17 @@ CertificateFile = Annotated[
         envvar="SDS_ADMIN_CERTIFICATE_FILE",
         help="With --admin-url: prove yourself by this X.509-SVID, PEM.",
         metavar="FILE",
+        rich_help_panel=ADMIN_PANEL,
     ),
 ]
 KeyFile = Annotated[
     Path | None,
     typer.Option(
-        "--admin-key-file", envvar="SDS_ADMIN_KEY_FILE", help="The key of that certificate, PEM.", metavar="FILE"
+        "--admin-key-file",
+        envvar="SDS_ADMIN_KEY_FILE",
+        help="The key of that certificate, PEM.",
+        metavar="FILE",
+        rich_help_panel=ADMIN_PANEL,
     ),
 ]
 ServerName = Annotated[
@@ -67,10 +77,10 @@ ServerName = Annotated[
         envvar="SDS_ADMIN_SERVER_NAME",
         help="With --admin-url: the DNS name in its certificate, if it is another one.",
         metavar="NAME",
+        rich_help_panel=ADMIN_PANEL,
     ),
 ]
 
-_PLACE = "admin"
 SERVER = "sds server run"
 AGENT = "sds agent run"
 
@@ -124,65 +134,15 @@ def _name(call: Call) -> None:
     note(f"{call.method} {call.path}: {call.status} in {call.seconds * 1000:.1f} ms ({call.request_id})")
 
 
-def with_admin(command: F) -> F:
-    """The command with the options of `Admin` where its parameter ``admin`` stands."""
-    return _with(
-        command,
-        {
-            "admin_socket": (AdminSocket, SERVER_SOCKET),
-            "admin_url": (Url, None),
-            "admin_token_file": (TokenFile, None),
-            "admin_ca_file": (CaFile, None),
-            "admin_certificate_file": (CertificateFile, None),
-            "admin_key_file": (KeyFile, None),
-            "admin_server_name": (ServerName, None),
-            "verbose": (Verbose, False),
-        },
-        _server,
-    )
-
-
-def with_agent(command: F) -> F:
-    """Likewise for what only the agent on this node answers, at its socket."""
-    options = {"admin_socket": (AgentSocket, AGENT_SOCKET), "verbose": (Verbose, False)}
-    return _with(command, options, lambda _, socket, verbose: Admin(socket, verbose=verbose, program=AGENT))
-
-
-def _with(command: F, options: dict[str, tuple[Any, object]], make: Callable[..., Admin]) -> F:
-    hints = get_type_hints(command, include_extras=True)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [
-        inspect.Parameter(each.name, keyword, default=each.default, annotation=hints[each.name])
-        for each in inspect.signature(command).parameters.values()
-        if each.name != _PLACE
-    ]
-    added = [
-        inspect.Parameter(name, keyword, default=value, annotation=kind) for name, (kind, value) in options.items()
-    ]
-    before_output = next((at for at, each in enumerate(parameters) if each.name == "output"), len(parameters))
-    parameters[before_output:before_output] = added[:-1]
-    parameters.append(added[-1])
-    parameters.insert(0, inspect.Parameter("context", keyword, annotation=typer.Context))
-
-    @functools.wraps(command)
-    def run(context: typer.Context, **given: Any) -> Any:
-        own = [given.pop(name) for name in options]
-        return command(**given, admin=make(context, *own))
-
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
-    return run  # type: ignore[return-value]
-
-
-def _server(  # one for each option, in their order
+def _server(
     context: typer.Context,
-    socket: Path,
-    url: str | None,
-    token_file: Path | None,
-    ca_file: Path | None,
-    certificate_file: Path | None,
-    key_file: Path | None,
-    server_name: str | None,
+    admin_socket: Path,
+    admin_url: str | None,
+    admin_token_file: Path | None,
+    admin_ca_file: Path | None,
+    admin_certificate_file: Path | None,
+    admin_key_file: Path | None,
+    admin_server_name: str | None,
     verbose: bool,
 ) -> Admin:
     """A socket on the command line wins over a URL in the environment. Raises typer.BadParameter."""
@@ -190,9 +150,42 @@ def _server(  # one for each option, in their order
     typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     if "admin_socket" in typed and "admin_url" in typed:
         raise typer.BadParameter("give --admin-socket or --admin-url, not both")
-    if url is None or "admin_socket" in typed:
+    if admin_url is None or "admin_socket" in typed:
         stray = sorted(name for name in typed if name.startswith("admin_") and name != "admin_socket")
         if stray:
             raise typer.BadParameter(f"--{stray[0].replace('_', '-')} needs --admin-url")
-        return Admin(socket, verbose=verbose)
-    return Admin(socket, url, token_file, ca_file, certificate_file, key_file, server_name, verbose)
+        return Admin(admin_socket, verbose=verbose)
+    return Admin(
+        admin_socket,
+        admin_url,
+        admin_token_file,
+        admin_ca_file,
+        admin_certificate_file,
+        admin_key_file,
+        admin_server_name,
+        verbose,
+    )
+
+
+def _agent(_: typer.Context, admin_socket: Path, verbose: bool) -> Admin:
+    return Admin(admin_socket, verbose=verbose, program=AGENT)
+
+
+with_admin = option_group(
+    "admin",
+    {
+        "admin_socket": (AdminSocket, SERVER_SOCKET),
+        "admin_url": (Url, None),
+        "admin_token_file": (TokenFile, None),
+        "admin_ca_file": (CaFile, None),
+        "admin_certificate_file": (CertificateFile, None),
+        "admin_key_file": (KeyFile, None),
+        "admin_server_name": (ServerName, None),
+        "verbose": (Verbose, False),
+    },
+    _server,
+)
+"""The command with the options of `Admin` where its parameter ``admin`` stands."""
+
+with_agent = option_group("admin", {"admin_socket": (AgentSocket, AGENT_SOCKET), "verbose": (Verbose, False)}, _agent)
+"""Likewise for what only the agent on this node answers, at its socket."""

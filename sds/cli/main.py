@@ -15,10 +15,12 @@ from sds.cli import (
     audit,
     bundle,
     ca,
+    certificate,
     config,
     db,
     demo,
     entry,
+    explain,
     federation,
     grant,
     jwt,
@@ -26,6 +28,7 @@ from sds.cli import (
     notice,
     secret,
     server,
+    stats,
     token,
 )
 from sds.cli.errors import CliError, ExitCode
@@ -75,6 +78,9 @@ app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
 app.command()(revoke.revoke)
 app.add_typer(block.app, name="block")
+app.add_typer(certificate.app, name="certificate")
+app.command()(explain.explain)
+app.command()(stats.stats)
 app.command()(demo.demo)
 
 

@@ -27,15 +27,25 @@ def duration_or_default(text: str | None) -> str | None:
 
 def time_or_never(text: str | None) -> str | None:
     """An RFC 3339 time with its offset, or ``never``."""
-    if text in (None, "never"):
-        return text
-    try:
-        zone = datetime.fromisoformat(text or "").tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
+    if text not in (None, "never") and _moment(text or "") is None:
         raise typer.BadParameter("must be never or a time with its offset, e.g. 2030-01-31T12:00:00Z")
     return text
+
+
+def time(text: str) -> datetime:
+    """An RFC 3339 time with its offset."""
+    found = _moment(text)
+    if found is None:
+        raise typer.BadParameter("must be a time with its offset, e.g. 2030-01-31T12:00:00Z")
+    return found
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if found.tzinfo is None else found
 
 
 def labels(texts: Sequence[str] | None) -> list[str] | None:
