@@ -42,6 +42,12 @@ class NoticeMetrics:
             registry,
         )
 
+    def of_another(self) -> None:
+        """Another replica looks: what this one knew is its to tell."""
+        self.standing({})
+        for each in (self.failing, self.left_out, self.looked):
+            each.set(0)
+
     def standing(self, counts: Mapping[str, int]) -> None:
         """All that stands, by kind."""
         for kind, child in self._standing.items():

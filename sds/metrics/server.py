@@ -129,6 +129,9 @@ class ServerMetrics:
         )
 
     def _listeners(self, r: CollectorRegistry) -> None:
+        self.health = Gauge(
+            "sds_server_health", "1 while a check of `/ready` finds nothing wrong.", ("check",), registry=r
+        )
         self.admin_requests = Counters(
             "sds_server_admin_requests",
             "Requests to the admin API.",

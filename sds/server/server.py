@@ -25,6 +25,7 @@ from sds.server.datadir import DataDir
 from sds.server.federation.poller import Poller
 from sds.server.follower import Follower
 from sds.server.health import Health
+from sds.server.health_gauge import HealthGauge
 from sds.server.housekeeping import Housekeeping
 from sds.server.issuing.workers import InWorkers
 from sds.server.jwt.signing import TokenSigner
@@ -44,6 +45,7 @@ from sds.vault.client import VaultClient
 KEY_WATCH_INTERVAL = timedelta(seconds=5)
 CRL_INTERVAL = timedelta(seconds=5)
 """Each revocation is told at once; this finds what another replica could not finish."""
+HEALTH_INTERVAL = timedelta(seconds=15)
 JOURNAL_INTERVAL = timedelta(minutes=1)
 SEQUENCING_TIMEOUT = 5.0
 """Seconds in which the last events may come under a checkpoint; what is left over waits for the next start."""
@@ -79,6 +81,7 @@ class Parts:
     vault: VaultClient | None
     upstream: RunningUpstream
     health: Health
+    health_gauge: HealthGauge
     node: Endpoint
     attest: Endpoint
     poller: Poller
@@ -156,6 +159,7 @@ class Server:
             parts.notices.schedule(parts.scheduler)
         parts.scheduler.every("keys", KEY_WATCH_INTERVAL, parts.key_watch.look)
         parts.scheduler.every("crls", CRL_INTERVAL, parts.crls.tick)
+        parts.scheduler.every("health", HEALTH_INTERVAL, parts.health_gauge.look)
         parts.scheduler.every("journal", JOURNAL_INTERVAL, parts.memory.tick)
         parts.scheduler.start()
         await parts.housekeeping.refresh_gauges()

@@ -89,7 +89,10 @@ class NoticeEngine:
 
     async def look(self) -> None:
         """Hold what stands against what is on record. Raises StoreError."""
-        if self._parts.clock.monotonic() - self._started < self._rules.settle.total_seconds() or not await self._turn():
+        if self._parts.clock.monotonic() - self._started < self._rules.settle.total_seconds():
+            return
+        if not await self._turn():
+            self._parts.metrics.of_another()
             return
         facts = await read_facts(self._parts.store)
         found = tuple(findings(facts, self._rules.policy, self._parts.clock.now()))

@@ -20,6 +20,7 @@ from sds.server import options
 from sds.server.authority.key_watch import KeyWatch
 from sds.server.datadir import DataDir
 from sds.server.health import Health
+from sds.server.health_gauge import HealthGauge
 from sds.server.housekeeping import Housekeeping, LastSeen
 from sds.server.issuance import Issuance
 from sds.server.issuing.adaptive import Adaptive
@@ -119,6 +120,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         vault=core.vault,
         upstream=core.upstream,
         health=health,
+        health_gauge=HealthGauge(health, core.telemetry.metrics.health),
         node=Endpoint(node, config.listen),
         attest=Endpoint(attest, config.attest_listen),
         poller=poller,
