@@ -36,10 +36,12 @@ from sds.admin.routes.federations import FederationRoutes
 from sds.admin.routes.grants import GrantRoutes
 from sds.admin.routes.insight import InsightRoutes
 from sds.admin.routes.jwt import JwtRoutes
+from sds.admin.routes.ledger import LedgerRoutes
 from sds.admin.routes.login import LoginRoutes
 from sds.admin.routes.notices import NoticeRoutes
 from sds.admin.routes.revocations import RevocationRoutes
 from sds.admin.routes.secrets import SecretRoutes
+from sds.admin.routes.sinks import SinkRoutes
 from sds.admin.routes.trust import TrustRoutes
 from sds.admin.services import AdminServices, AuditAdmin
 from sds.admin.services.access import AccessAdmin
@@ -54,6 +56,7 @@ from sds.admin.wire import (
     federations,
     grants,
     jwt,
+    ledger,
     notices,
     revocations,
     secret_values,
@@ -97,6 +100,8 @@ _BODIES = (
     notices.NoticeTestIn,
     certificates.PemIn,
     explain.ExplainIn,
+    ledger.AuditVerifyIn,
+    ledger.AuditPruneIn,
 )
 
 log = get_logger(__name__)
@@ -184,7 +189,7 @@ def create_api(
     guard = Guard(services.audit, monotonic)
     app.router.route_class = guard.route_class()
     app.get("/v1/openapi.json", operation_id="api.describe", include_in_schema=False)(app.describe)
-    EntryRoutes(services.entries).mount(app)
+    EntryRoutes(services.entries, services.revocations).mount(app)
     AgentRoutes(services.agents, services.streams).mount(app)
     TrustRoutes(services.bundle, services.tokens, services.kek).mount(app)
     AuthorityRoutes(services.authorities).mount(app)
@@ -195,6 +200,8 @@ def create_api(
     GrantRoutes(services.grants).mount(app)
     NoticeRoutes(services.notices).mount(app)
     AuditRoutes(services.audit, limits.waiting).mount(app)
+    LedgerRoutes(services.ledger).mount(app)
+    SinkRoutes(services.sinks).mount(app)
     CertificateRoutes(services.certificates).mount(app)
     InsightRoutes(services.explain, services.statistics).mount(app)
     clocked = (clock or SystemClock()).now

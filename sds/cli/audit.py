@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sds.cli.admin import Admin, with_admin
+from sds.cli.audit_sinks import sinks
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format, Output
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sds.client.audit import EventPage
 
 app = typer.Typer(no_args_is_help=True, help="The audit log.")
+app.command()(sinks)
 
 _WAIT = 25  # seconds of one long poll
 _RETRY = 1.0

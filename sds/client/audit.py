@@ -33,6 +33,24 @@ class EventPage(Result):
     last_sequence: int
 
 
+class Sink(Result):
+    """Someone who is told of the log. `delivered_leaf`: the last that it was given; the lag is of what it lacks."""
+
+    name: str
+    kind: str
+    delivered_leaf: int | None
+    delivered_at: Time | None
+    lag_events: int
+    lag_seconds: int
+    problem: str
+    problem_since: Time | None
+    holder: str
+
+
+class Sinks(Result):
+    sinks: Many[Sink]
+
+
 class Audit(Noun):
     @operation("audit.tail")
     def tail(
@@ -57,3 +75,8 @@ class Audit(Noun):
             "target": target,
         }
         return self._get(EventPage, _PATH, query, timeout=wait + 30.0)
+
+    @operation("audit.sinks")
+    def sinks(self) -> Sinks:
+        """To whom the server that answers tells the log, in the order of its configuration."""
+        return self._get(Sinks, f"{_PATH}/sinks")

@@ -20,6 +20,7 @@ from ca.limits.names import NameLimits
 from ca.limits.subject import SubjectLimits
 from ca.masked import Masked
 from ca.profile import Profile, default_profiles
+from sds.admin.access.decide import in_scopes
 from sds.admin.apply import Step, key_of, plan
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import (
@@ -51,9 +52,11 @@ from tests.fakes.admin_authorities import FakeAuthorities
 from tests.fakes.admin_certificates import FakeCertificates
 from tests.fakes.admin_federations import FakeFederations
 from tests.fakes.admin_insight import FakeExplain, FakeStatistics
+from tests.fakes.admin_ledger import FakeLedger
 from tests.fakes.admin_notices import FakeNotices
 from tests.fakes.admin_revocations import FakeRevocations
 from tests.fakes.admin_secrets import FakeGrants, FakeSecrets
+from tests.fakes.admin_sinks import FakeSinks
 from tests.fakes.jwt import bundles_of, issue_jwt, make_jwt_authority
 
 T = TypeVar("T")
@@ -90,6 +93,10 @@ def _matches(row: AuditRow, query: AuditQuery) -> bool:
         and query.outcome in (None, event.outcome.value)
         and query.actor in (None, event.actor.id)
         and query.target in (None, event.target.id)
+        and query.request_id in (None, event.request_id)
+        and (query.since is None or event.time >= query.since)
+        and (query.until is None or event.time < query.until)
+        and (query.before is None or row.sequence < query.before)
     )
 
 
@@ -200,7 +207,16 @@ class FakeEntries:
             and query.hint in (None, e.spec.hint)
             and query.profile in (None, e.spec.profile)
             and query.labels.items() <= e.spec.labels.items()
+            and (query.below is None or e.spiffe_id.below(query.below.path))
+            and query.expired in (None, not e.live(self._now()))
+            and (not query.scopes or in_scopes(query.scopes, e.spiffe_id, e.spec.labels))
         ]
+        keys = {
+            "created": lambda e: (e.created_at, e.id),
+            "updated": lambda e: e.updated_at,
+            "spiffe_id": lambda e: str(e.spiffe_id),
+        }
+        found.sort(key=keys[query.order.removeprefix("-")], reverse=query.order.startswith("-"))
         return page(found, query.limit, query.cursor)
 
     async def update(
@@ -387,6 +403,7 @@ class FakeServices:
         self.explain = FakeExplain(now, self.entries.rows.values)
         self.statistics = FakeStatistics(now, lambda: len(self.entries.rows))
         self.notices = FakeNotices()
+        self.ledger = FakeLedger(now, lambda: self.audit.rows, self.audit.append)
         self.services = AdminServices(
             entries=self.entries,
             agents=self.agents,
@@ -401,6 +418,8 @@ class FakeServices:
             secrets=self.secrets,
             grants=self.grants,
             audit=self.audit,
+            ledger=self.ledger,
+            sinks=FakeSinks(),
             notices=self.notices,
             certificates=self.certificates,
             explain=self.explain,

@@ -78,6 +78,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "entry.update": Rule(OPERATORS, _TARGET),
         "entry.delete": Rule(OPERATORS, _TARGET),
         "entry.apply": Rule(OPERATORS),
+        "entry.import": Rule(OPERATORS),
+        "entry.export": Rule(AUDITORS, _FILTERED, sensitive=True),
+        "agent.export": Rule(AUDITORS, _FILTERED, sensitive=True),
+        "stream.export": Rule(AUDITORS, _FILTERED, sensitive=True),
+        "grant.export": Rule(AUDITORS, sensitive=True),
+        "revocation.export": Rule(AUDITORS, sensitive=True),
         "agent.list": Rule(VIEWERS, _FILTERED),
         "agent.show": Rule(VIEWERS, _TARGET),
         "agent.ban": Rule(OPERATORS, _TARGET),
@@ -90,6 +96,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "certificate.find": Rule(VIEWERS, _FILTERED, sensitive=True),
         "certificate.export": Rule(AUDITORS, _FILTERED, sensitive=True),
         "token.create": Rule(OPERATORS),
+        "token.create.downstream": Rule(ADMINS),  # a server below this one signs for the whole trust domain
         # What is issued.
         "bundle.show": Rule(VIEWERS, _PUBLIC),
         "authority.list": Rule(VIEWERS, _PUBLIC),
@@ -99,9 +106,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "authority.taint": Rule(ADMINS),
         "authority.revoke": Rule(ADMINS),
         "kek.rotate": Rule(ADMINS),
-        "token.issue": Rule(OPERATORS, _TARGET),
+        "token.issue": Rule(OPERATORS, _TARGET),  # of an entry: for who may act on everything
         "token.verify": Rule(VIEWERS, _PUBLIC),
-        "revocation.list": Rule(VIEWERS, _FILTERED),
+        "revocation.list": Rule(VIEWERS),  # what is within somebody's part, their certificates say
         "revocation.create": Rule(OPERATORS, _TARGET),
         "block.list": Rule(VIEWERS),
         "block.show": Rule(VIEWERS),
@@ -125,14 +132,27 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "secret.refresh": Rule(OPERATORS),
         "secret.rollback": Rule(OPERATORS),
         "secret.delete": Rule(OPERATORS),
-        "grant.list": Rule(VIEWERS, _FILTERED),
+        # A secret has no place below a SPIFFE ID: who may grant some may grant any.
+        "grant.list": Rule(VIEWERS),
         "grant.check": Rule(READERS),
-        "grant.create": Rule(OPERATORS, _TARGET),
-        "grant.delete": Rule(OPERATORS, _TARGET),
+        "grant.create": Rule(OPERATORS),
+        "grant.delete": Rule(OPERATORS),
         # What people are told of.
         "notice.list": Rule(VIEWERS),
         "notice.test": Rule(OPERATORS),
         # The audit log.
         "audit.tail": Rule(AUDITORS, sensitive=True),
+        "audit.show": Rule(AUDITORS, sensitive=True),
+        "audit.export": Rule(AUDITORS, sensitive=True),
+        # They say nothing of any event.
+        "audit.proof": Rule(READERS),
+        "audit.checkpoint": Rule(READERS),
+        "audit.checkpoints": Rule(READERS),
+        "audit.consistency": Rule(READERS),
+        "audit.keys": Rule(READERS),
+        "audit.verify": Rule(AUDITORS),
+        "audit.prune": Rule(ADMINS),
+        "audit.key.rotate": Rule(ADMINS),
+        "audit.sinks": Rule(READERS),
     }
 )

@@ -34,9 +34,11 @@ from sds.admin.services.explain import ExplainAdmin
 from sds.admin.services.federations import CreatedFederation, FederationAdmin, FederationInfo
 from sds.admin.services.grants import GrantAdmin
 from sds.admin.services.jwt import JwtAdmin, MintedToken, MintOrder
+from sds.admin.services.ledger import LedgerAdmin
 from sds.admin.services.notices import NoticeAdmin, NoticeQuery, TestedNotice
 from sds.admin.services.revocations import Revocation, RevocationAdmin, RevocationOrder
 from sds.admin.services.secrets import SecretAdmin
+from sds.admin.services.sinks import SinkAdmin
 from sds.admin.services.statistics import StatisticsAdmin
 from sds.admin.services.streams import ProcessInfo, StreamAdmin, StreamInfo, StreamQuery
 from sds.admin.services.trust import BundleAdmin, IssuedToken, KekAdmin, KekRotation, TokenAdmin
@@ -74,6 +76,7 @@ __all__ = [
     "JwtAdmin",
     "KekAdmin",
     "KekRotation",
+    "LedgerAdmin",
     "MintOrder",
     "MintedToken",
     "NoticeAdmin",
@@ -85,6 +88,7 @@ __all__ = [
     "RevocationAdmin",
     "RevocationOrder",
     "SecretAdmin",
+    "SinkAdmin",
     "StatisticsAdmin",
     "StreamAdmin",
     "StreamInfo",
@@ -112,6 +116,8 @@ class AdminServices:
     secrets: SecretAdmin
     grants: GrantAdmin
     audit: AuditAdmin
+    ledger: LedgerAdmin
+    sinks: SinkAdmin
     notices: NoticeAdmin
     certificates: CertificateAdmin
     explain: ExplainAdmin

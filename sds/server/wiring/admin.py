@@ -34,7 +34,9 @@ from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
 from sds.server.services.explain import ExplainService
 from sds.server.services.grants import GrantService
+from sds.server.services.ledger import LedgerService
 from sds.server.services.secrets import SecretPolicy, SecretService
+from sds.server.services.sinks import SinkService
 from sds.server.services.statistics import StatisticsService
 from sds.server.services.trust import BundleService, KekService, TokenService
 from sds.server.wiring.access import admin_listener, local_admins, open_access
@@ -139,6 +141,8 @@ def _services(
         secrets=_secrets(core, desk, secrets),
         grants=GrantService(desk, core.config.trust_domain, core.config.secrets.max_grants, lambda: uuid4().hex),
         audit=AuditService(desk, core.clock),
+        ledger=LedgerService(desk, core.ledger.keys, core.ledger.pruner, core.clock),
+        sinks=SinkService(core.sinks),
         notices=NoticeService(desk, notices, core.clock),
         certificates=CertificateService(desk),
         explain=ExplainService(desk),

@@ -24,6 +24,8 @@ from sds.admin.services import AdminServices, AgentInfo, ProcessInfo, StreamInfo
 from sds.audit.event import Actor, Target
 from sds.secrets.judge import Limits
 from sds.secrets.secret import SecretState
+from sds.server.audit.log_keys import LogKeys
+from sds.server.audit.pruner import Pruner
 from sds.server.authority.authorities import Authorities
 from sds.server.authority.custody import Custody, open_custody
 from sds.server.authority.kek_file import KekFile
@@ -46,6 +48,7 @@ from sds.server.services.entries import EntryService
 from sds.server.services.entry_policy import EntryPolicy
 from sds.server.services.explain import ExplainService
 from sds.server.services.grants import GrantService
+from sds.server.services.ledger import LedgerService
 from sds.server.services.secrets import SecretPolicy, SecretService
 from sds.server.services.statistics import StatisticsService
 from sds.server.services.trust import BundleService, KekService, TokenPolicy, TokenService
@@ -57,6 +60,7 @@ from tests.contract.store import samples
 from tests.fakes.admin_notices import FakeNotices
 from tests.fakes.admin_server import AUTHORITY
 from tests.fakes.admin_services import PROFILES, TD, FakeServices
+from tests.fakes.admin_sinks import FakeSinks
 from tests.fakes.clock import EPOCH, FakeClock
 from tests.fakes.jwt import bundles_of, counted_ids, make_jwt_authority
 from tests.fakes.rotation import RULES, make_authorities
@@ -263,6 +267,7 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
     policy = EntryPolicy(TD, PROFILES)
     tokens = TokenPolicy(TD, timedelta(minutes=10), timedelta(days=1))
     authorities = make_authorities(store, custody.manager, events, clock)
+    log_keys = LogKeys(store, custody.manager, events, TD)
     services = AdminServices(
         entries=EntryService(desk, policy, lambda: f"e{next(numbers):08}"),
         agents=AgentService(desk, NobodyWatches()),
@@ -277,6 +282,8 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
         secrets=secret_service(store, desk, custody),
         grants=GrantService(desk, TD, 100, lambda: f"g{next(grants):08}"),
         audit=AuditService(desk, clock),
+        ledger=LedgerService(desk, log_keys, Pruner(store, log_keys, events, ()), clock),
+        sinks=FakeSinks(),
         notices=FakeNotices(),
         certificates=CertificateService(desk),
         explain=ExplainService(desk),
