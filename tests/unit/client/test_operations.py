@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from sds.admin.access.rules import RULES
 from sds.client import Client, UnixSocket
 from sds.client.nouns import OPERATION, Noun
 from tests.fakes.admin_server import Running
 
+FOR_BROWSERS = ("page.", "session.")
 ELSEWHERE = {"api.describe"}
 """Operations that are not for programs: the document itself."""
 LOCAL = {"Node"}
@@ -32,12 +34,8 @@ def methods(noun: Noun) -> dict[str, Any]:
 def test_every_operation_has_one_method_and_every_method_an_operation(running: Running) -> None:
     with Client(UnixSocket(running.socket)) as client:
         document = client._connection.get("/v1/openapi.json").json()
-    served = {
-        one["operationId"]
-        for path, path_item in document["paths"].items()
-        if path.startswith("/v1/")
-        for one in path_item.values()
-    }
+    served = {one["operationId"] for path_item in document["paths"].values() for one in path_item.values()}
+    ruled = {name for name in RULES if not name.startswith(FOR_BROWSERS)} - ELSEWHERE
     made = [
         getattr(method, OPERATION)
         for noun in nouns(running).values()
@@ -45,7 +43,8 @@ def test_every_operation_has_one_method_and_every_method_an_operation(running: R
         if hasattr(method, OPERATION)
     ]
     assert sorted(made) == sorted(set(made)), "two methods for one operation"
-    assert set(made) == served - ELSEWHERE
+    assert served - ELSEWHERE - set(made) == set(), "operations without a method"
+    assert set(made) == ruled, "methods are of operations that somebody may call, and all of them"
 
 
 def test_what_is_no_operation_itself_is_made_of_them(running: Running) -> None:
