@@ -7,7 +7,8 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+# Tests wait for one another's processes, so there are more of them at once than processors.
+JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 LONG_SHARE ?= 1
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --progress-bar off

@@ -163,6 +163,7 @@ async def test_a_sidecar_that_rejects_or_ignores_the_new_bundle_closes_the_gate_
             assert await active(world) == prepared
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_an_agent_that_is_away_closes_the_gate_and_what_waits_goes_on_when_it_is_back() -> None:
     async with running(QUICK_SERVER, QUICK_AGENT) as world:

@@ -127,6 +127,7 @@ async def rotate(where: World) -> Ran:
     return (await sds("ca", "rotate", "--admin-socket", admin, "--output", "json", within=120)).ok()
 
 
+@pytest.mark.slow_on("https_web")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("profile", "one_trusts", "two_trusts", "protocol"),
@@ -237,6 +238,7 @@ async def test_a_workload_without_the_relationship_is_not_believed() -> None:
         await stays(lambda: cut(pair), during=2)
 
 
+@pytest.mark.slow_on("ads-delta")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("protocol", [SdsProtocol.SOTW, SdsProtocol.ADS_DELTA])
 async def test_a_relationship_that_ends_while_the_agent_is_away(protocol: SdsProtocol) -> None:

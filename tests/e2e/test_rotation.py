@@ -25,6 +25,7 @@ async def unharmed(pair: Pair, *tallies: Tally) -> None:
         assert sum((await envoy.admin.stats("sds[.].*[.]update_rejected")).values()) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_20_rotations_by_lifetime_under_http1_and_http2_traffic(world: World) -> None:
     """Nobody asks for a rotation: the certificates live 10 s and are renewed at half of that."""

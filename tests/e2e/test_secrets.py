@@ -122,6 +122,7 @@ def no_canary(world: World, *values: str) -> None:
             assert value.encode() not in content, file
 
 
+@pytest.mark.slow_on(SdsProtocol.DELTA)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_an_injected_credential_changes_under_traffic(world: World, protocol: SdsProtocol) -> None:
     secrets, (port, back_port) = Secrets(world), free_ports(2)
@@ -226,6 +227,7 @@ def _header_of(cookies: dict[str, str]) -> str:
     return "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
+@pytest.mark.slow_on(SdsProtocol.DELTA)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_an_oauth2_client_has_its_secrets_changed_under_traffic(world: World, protocol: SdsProtocol) -> None:
     """The provider is shown the new client secret; a new HMAC secret ends sessions that were signed by the former."""
@@ -291,6 +293,7 @@ async def serial(port: int, server_name: str) -> int:
             await writer.wait_closed()
 
 
+@pytest.mark.slow_on(SdsProtocol.ADS, SdsProtocol.DELTA)
 @pytest.mark.parametrize("protocol", list(SdsProtocol))
 async def test_a_gateway_gets_a_certificate_for_each_of_its_names(world: World, protocol: SdsProtocol) -> None:
     """One that is bad is never sent, and holds up no other."""
@@ -360,6 +363,7 @@ async def s_client(port: int, *more: str) -> str:
     return out.decode(errors="replace")
 
 
+@pytest.mark.slow_on(SdsProtocol.DELTA)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_change_in_vault_reaches_the_header(
     empty_world: World, vault_shared: VaultServer, protocol: SdsProtocol

@@ -65,6 +65,7 @@ async def resumed_after(number: int, turns: Turns, ports: list[int], session: Pa
     return resumed if await turns.now() == began + number else None
 
 
+@pytest.mark.slow
 async def test_two_envoys_resume_across_a_rotation_and_not_for_ever(empty_world: World) -> None:
     world, ports = empty_world, free_ports(2)
     world.stack.server_env = {"SDS_SERVER_SECRETS__TICKETS__ROTATE_EVERY": f"{EVERY}s"}

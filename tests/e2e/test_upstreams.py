@@ -140,6 +140,7 @@ async def test_envoys_of_nested_servers_talk_and_the_lower_goes_on_without_the_u
         assert back_again.client_ids == {lower.id("front2")}
 
 
+@pytest.mark.slow
 async def test_the_upper_server_gets_a_new_root_and_no_request_fails(empty_world: World) -> None:
     """Published everywhere first: the gate above waits for the sidecars below."""
     upper = empty_world

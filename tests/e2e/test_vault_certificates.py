@@ -75,7 +75,8 @@ async def visited(port: int, root_pem: str) -> AsyncIterator[Visits]:
             await task
 
 
-@pytest.mark.parametrize("protocol", [SdsProtocol.SOTW, pytest.param(SdsProtocol.DELTA, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", [SdsProtocol.SOTW, SdsProtocol.DELTA])
 async def test_a_gateway_s_certificate_is_renewed_before_it_ends(
     empty_world: World, vault_shared: VaultServer, protocol: SdsProtocol
 ) -> None:

@@ -86,11 +86,11 @@ async def shown_to_operators(scene: Chaos, name: str) -> None:
 @pytest.mark.parametrize(
     ("break_it", "mend_it"),
     [
-        pytest.param(seal, unseal, id="sealed"),
+        pytest.param(seal, unseal, id="sealed", marks=pytest.mark.slow),
         pytest.param(kill, start_and_unseal, id="killed"),
-        pytest.param(revoke_token, restart_and_replace_token, id="restarted with a lost token"),
-        pytest.param(slow, quick, id="slow network"),
-        pytest.param(cut, quick, id="cut connections"),
+        pytest.param(revoke_token, restart_and_replace_token, id="restarted with a lost token", marks=pytest.mark.slow),
+        pytest.param(slow, quick, id="slow network", marks=pytest.mark.slow),
+        pytest.param(cut, quick, id="cut connections", marks=pytest.mark.slow),
     ],
 )
 async def test_an_outage_takes_nothing_and_loses_nothing(
