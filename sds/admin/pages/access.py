@@ -97,8 +97,11 @@ async def _page(
 
 
 async def _list(visit: Visit, operation: str, path: str) -> Panel | None:
-    """None for who may not see it."""
-    return await visit.panel(path, [("limit", "200")]) if visit.can(operation) else None
+    """None for who may not see it, and where access is not to be configured."""
+    if not visit.can(operation):
+        return None
+    panel = await visit.panel(path, [("limit", "200")])
+    return None if panel.problem and panel.problem["type"].endswith(":no-such-path") else panel
 
 
 async def _again(visit: Visit, error: Exception, **given: dict[str, str]) -> Response:

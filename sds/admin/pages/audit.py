@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from sds.admin.pages import common
+from sds.admin.pages.proof import verified
 from sds.admin.pages.site import Site
 from sds.admin.pages.visit import Visit
 
@@ -27,6 +28,7 @@ class AuditPages:
         older = events[-1]["sequence"] if events and events[-1]["sequence"] > 1 else None
         return visit.page(
             "audit.html",
+            status=panel.status,
             panel=panel,
             events=events,
             query=filters,
@@ -41,7 +43,9 @@ class AuditPages:
             raise common.nothing_here()
         event = await visit.get(f"/v1/audit/events/{sequence}")
         proof = await visit.panel(f"/v1/audit/events/{sequence}/proof")
-        return visit.page("event.html", event=event, proof=proof)
+        keys = await visit.panel("/v1/audit/keys")
+        steps = () if proof.problem else verified(event, proof.data, [each["verifier"] for each in keys.rows("keys")])
+        return visit.page("event.html", event=event, proof=proof, steps=steps)
 
     async def _health(self, visit: Visit) -> dict[str, Any]:
         return {

@@ -25,6 +25,7 @@ class CertificatePages:
         panel = await visit.panel("/v1/certificates", common.list_query(visit, *FILTERS))
         return visit.page(
             "certificates.html",
+            status=panel.status,
             panel=panel,
             query=common.kept(visit, *FILTERS),
             filtered=bool(visit.args(*FILTERS, "label")),

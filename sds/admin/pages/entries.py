@@ -42,7 +42,11 @@ class EntryPages:
     async def find(self, visit: Visit) -> Response:
         panel = await visit.panel("/v1/entries", common.list_query(visit, *_NAMES))
         return visit.page(
-            "entries.html", panel=panel, query=common.kept(visit, *_NAMES), filtered=bool(visit.args(*_NAMES, "label"))
+            "entries.html",
+            status=panel.status,
+            panel=panel,
+            query=common.kept(visit, *_NAMES),
+            filtered=bool(visit.args(*_NAMES, "label")),
         )
 
     async def get(self, visit: Visit) -> Response:

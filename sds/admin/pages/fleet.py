@@ -31,6 +31,7 @@ class FleetPages:
         panel = await visit.panel("/v1/streams", list_query(visit, *_STREAMS))
         return visit.page(
             "workloads.html",
+            status=panel.status,
             panel=panel,
             streams=[shown(each) for each in panel.rows("streams")],
             query=kept(visit, *_STREAMS),
@@ -39,7 +40,13 @@ class FleetPages:
 
     async def agents(self, visit: Visit) -> Response:
         panel = await visit.panel("/v1/agents", list_query(visit, *_AGENTS))
-        return visit.page("agents.html", panel=panel, query=kept(visit, *_AGENTS), filtered=bool(visit.args(*_AGENTS)))
+        return visit.page(
+            "agents.html",
+            status=panel.status,
+            panel=panel,
+            query=kept(visit, *_AGENTS),
+            filtered=bool(visit.args(*_AGENTS)),
+        )
 
     async def agent(self, visit: Visit) -> Response:
         name = visit.request.path_params["agent_id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -26,7 +27,14 @@ def environment() -> Environment:
         enable_async=False,
     )
     env.filters.update(
-        seg=segment, duration=text.duration, short=text.short, split_id=text.split_id, day=_day, qs=query, exact=_exact
+        seg=segment,
+        duration=text.duration,
+        short=text.short,
+        split_id=text.split_id,
+        day=_day,
+        qs=query,
+        exact=_exact,
+        pretty=_pretty,
     )
     env.globals.update(plural=text.plural)
     return env
@@ -49,6 +57,10 @@ def query(params: object) -> str:
 
 def _day(value: str | datetime) -> str:
     return text.parse_time(value).strftime("%Y-%m-%d")
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _exact(value: str | datetime) -> str:

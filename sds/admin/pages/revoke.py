@@ -52,7 +52,11 @@ class RevokePages:
     async def blocks(self, visit: Visit) -> Response:
         panel = await visit.panel("/v1/blocks", common.list_query(visit, *_BLOCKS))
         return visit.page(
-            "blocks.html", panel=panel, query=common.kept(visit, *_BLOCKS), filtered=bool(visit.args(*_BLOCKS))
+            "blocks.html",
+            status=panel.status,
+            panel=panel,
+            query=common.kept(visit, *_BLOCKS),
+            filtered=bool(visit.args(*_BLOCKS)),
         )
 
     async def block(self, visit: Visit) -> Response:

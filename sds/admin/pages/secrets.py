@@ -36,6 +36,7 @@ class SecretPages:
         panel = await visit.panel("/v1/secrets", common.list_query(visit, *_SECRETS))
         return visit.page(
             "secrets.html",
+            status=panel.status,
             panel=panel,
             query=common.kept(visit, *_SECRETS),
             filtered=bool(visit.args(*_SECRETS, "label")),

@@ -35,6 +35,11 @@ class Panel:
     def forbidden(self) -> bool:
         return self.problem is not None and self.problem["status"] == 403
 
+    @property
+    def status(self) -> int:
+        """Of a page whose main part this is."""
+        return int(self.problem["status"]) if self.problem else 200
+
     def rows(self, noun: str) -> Sequence[Any]:
         """The list of that name, empty where there is a problem."""
         found: Sequence[Any] = () if self.problem else self.data[noun]
