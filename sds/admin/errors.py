@@ -90,5 +90,9 @@ class BodyTooLarge(AdminError):
     """The body exceeds its bound (HTTP 413)."""
 
 
+class ProofUnavailable(AdminError):
+    """The audit log's tree cannot prove it, now or at all; the message says which."""
+
+
 class BadPrecondition(AdminError):
     """The If-Match header is malformed or contradicts the body (HTTP 400)."""

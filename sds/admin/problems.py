@@ -180,6 +180,7 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (store.NotFound, _plain(404, "not-found")),
     (store.AlreadyExists, _already_exists),
     (errors.AlreadyFederated, _plain(409, "already-exists")),
+    (errors.ProofUnavailable, _plain(409, "proof-unavailable")),
     (store.NameTaken, _plain(409, "already-exists")),
     (store.AlreadyGranted, _already_granted),
     (store.Banned, _plain(409, "banned")),

@@ -14,7 +14,7 @@ from sds.admin.errors import TooManyRequests
 from sds.admin.routes.common import MAX_PAGE
 from sds.admin.services import AuditAdmin, AuditQuery, AuditRow
 from sds.admin.wire import views
-from sds.admin.wire.common import Input
+from sds.admin.wire.common import Input, TimeField
 
 MAX_WAIT = 60
 
@@ -29,9 +29,24 @@ class AuditFilter(Input):
     outcome: Annotated[str | None, Query(max_length=16)] = None
     actor: Annotated[str | None, Query(max_length=2048)] = None
     target: Annotated[str | None, Query(max_length=2048)] = None
+    since: TimeField | None = None
+    until: TimeField | None = None
+    request_id: Annotated[str | None, Query(max_length=64)] = None
+    before: Annotated[int | None, Query(ge=0, le=2**62)] = None
 
     def query(self) -> AuditQuery:
-        return AuditQuery(self.after, self.limit, self.action, self.outcome, self.actor, self.target)
+        return AuditQuery(
+            self.after,
+            self.limit,
+            self.action,
+            self.outcome,
+            self.actor,
+            self.target,
+            self.since,
+            self.until,
+            self.request_id,
+            self.before,
+        )
 
 
 class AuditRoutes:
@@ -43,7 +58,10 @@ class AuditRoutes:
         app.get("/v1/audit", operation_id="audit.tail")(self.tail)
 
     async def tail(self, request: Request, query: Annotated[AuditFilter, Query()]) -> views.AuditPage:
-        """Events after `after`, oldest first; without it, the newest. With `wait`, waits for one if there is none."""
+        """Events after `after`; without it, the newest, or those next below `before`. Oldest first either way.
+
+        With `wait`, waits so many seconds for one if there is none.
+        """
         rows = await (self._wait(request, query) if query.wait else self._audit.tail(query.query(), timedelta(0)))
         last = rows[-1].sequence if rows else query.after or 0
         return views.AuditPage(events=[views.audit_out(each) for each in rows], last_sequence=last)

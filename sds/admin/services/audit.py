@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sds.admin.services.common import AdminCall
@@ -28,6 +28,10 @@ class AuditQuery:
     outcome: str | None = None
     actor: str | None = None
     target: str | None = None
+    since: datetime | None = None  # not before
+    until: datetime | None = None  # before
+    request_id: str | None = None
+    before: int | None = None  # a sequence: with `after` None, the newest ones below it
 
 
 class AuditAdmin(Protocol):

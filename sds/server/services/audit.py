@@ -25,7 +25,16 @@ class AuditService:
         self._clock = clock
 
     async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
-        filters = AuditFilter(query.action, query.outcome, query.actor, query.target)
+        filters = AuditFilter(
+            query.action,
+            query.outcome,
+            query.actor,
+            query.target,
+            since=query.since,
+            until=query.until,
+            request_id=query.request_id,
+            before=query.before,
+        )
         until = self._clock.monotonic() + wait.total_seconds()
         while True:
             found = await self._desk.store.read(lambda uow: uow.audit.tail(query.after, query.limit, filters))

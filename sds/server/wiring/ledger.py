@@ -12,6 +12,7 @@ from sds.config import ServerConfig
 from sds.config.show import describe, fingerprint, fingerprint_of
 from sds.metrics.ledger import LedgerMetrics
 from sds.server.audit.log_keys import KeyKeeper, LogKeys
+from sds.server.audit.pruner import Pruner
 from sds.server.audit.sequencer import Sequencer
 from sds.server.events import Events, system_actor
 from sds.server.transactions import Transactions
@@ -24,6 +25,7 @@ class Ledger:
 
     keys: LogKeys
     sequencer: Sequencer
+    pruner: Pruner
 
 
 def open_ledger(
@@ -36,7 +38,8 @@ def open_ledger(
 ) -> Ledger:
     """Nothing is read yet. `keeper` wraps the log's key."""
     keys = LogKeys(store, keeper, events, config.trust_domain)
-    return Ledger(keys, Sequencer(store, keys, metrics, clock))
+    pruner = Pruner(store, keys, events, config.audit.sinks)
+    return Ledger(keys, Sequencer(store, keys, metrics, clock), pruner)
 
 
 async def note_start(config: ServerConfig, store: Transactions, events: Events) -> None:

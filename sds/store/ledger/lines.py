@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 
 from sds.store.audit import conditions, index_of
 from sds.store.records import AuditFilter
@@ -58,6 +58,15 @@ class Lines:
                 found.append(LogLine(leaf, seq, raw, tuple(name for name, ours, theirs in pairs if ours != theirs)))
         return tuple(found)
 
+    def placed(self, start: int, end: int) -> tuple[LogLine, ...]:
+        """All leaves of [start, end) that there are, with their events where these are."""
+        joined = audit_leaves.outerjoin(audit_events, audit_leaves.c.seq == audit_events.c.seq)
+        statement = select(audit_leaves.c.leaf, audit_leaves.c.seq, audit_events.c.canonical).select_from(joined)
+        rows = self._tx.rows(statement.where(audit_leaves.c.leaf >= start, audit_leaves.c.leaf < end))
+        return tuple(
+            LogLine(row.leaf, row.seq, None if row.canonical is None else bytes(row.canonical)) for row in rows
+        )
+
     def copied(self, start: int, end: int, limit: int, filters: AuditFilter = NO_FILTER) -> tuple[LogLine, ...]:
         """The first `limit` leaves of [start, end) whose events match."""
         joined = audit_leaves.join(audit_events, audit_leaves.c.seq == audit_events.c.seq)
@@ -73,3 +82,11 @@ class Lines:
         statement = statement.where(audit_events.c.seq <= upto, audit_leaves.c.leaf.is_(None))
         rows = self._tx.rows(statement.order_by(audit_events.c.seq).limit(limit))
         return tuple(int(row.seq) for row in rows)
+
+    def misplaced(self, upto: int, limit: int) -> tuple[tuple[int, int], ...]:
+        """Leaves below the first, or that stand for an event after number `upto` though their place is before it."""
+        leaves = audit_leaves.c
+        last = select(func.max(leaves.leaf)).where(leaves.seq == upto).scalar_subquery()
+        wrong = or_(leaves.leaf < 0, (leaves.seq > upto) & (leaves.leaf <= last))
+        rows = self._tx.rows(select(leaves.leaf, leaves.seq).where(wrong).order_by(leaves.leaf).limit(limit))
+        return tuple((int(row.leaf), int(row.seq)) for row in rows)

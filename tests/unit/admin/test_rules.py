@@ -73,6 +73,8 @@ MATRIX: dict[str, set[Role]] = {
     "session.login": NONE, "session.login.oidc": NONE, "session.login.callback": NONE, "session.logout": NONE,
     "entry.list": ALL, "entry.show": ALL,
     "entry.create": CHANGE, "entry.update": CHANGE, "entry.delete": CHANGE, "entry.apply": CHANGE,
+    "entry.import": CHANGE, "entry.export": LOG, "agent.export": LOG, "stream.export": LOG, "grant.export": LOG,
+    "revocation.export": LOG,
     "agent.list": ALL, "agent.show": ALL, "agent.ban": CHANGE, "agent.delete": CHANGE, "stream.list": ALL,
     "explain": READ, "statistics.show": ALL,
     "certificate.list": ALL, "certificate.show": ALL, "certificate.find": ALL, "certificate.export": LOG,
@@ -87,7 +89,9 @@ MATRIX: dict[str, set[Role]] = {
     "secret.create": CHANGE, "secret.update": CHANGE, "secret.put": CHANGE,
     "secret.refresh": CHANGE, "secret.rollback": CHANGE, "secret.delete": CHANGE,
     "grant.list": ALL, "grant.check": READ, "grant.create": CHANGE, "grant.delete": CHANGE,
-    "audit.tail": LOG,
+    "audit.tail": LOG, "audit.show": LOG, "audit.export": LOG, "audit.verify": LOG,
+    "audit.proof": READ, "audit.checkpoint": READ, "audit.checkpoints": READ, "audit.consistency": READ, "audit.keys": READ,
+    "audit.prune": TOP, "audit.key.rotate": TOP,
 }  # fmt: skip
 
 

@@ -65,7 +65,9 @@ def test_lines_of_checkpoints_and_of_events_that_are_gone() -> None:
     assert line(Leaf(7, 9, None)) == b'{"event":null,"leaf":7,"sequence":9}'
 
 
-@pytest.mark.parametrize("altered", [b"", b"[]", b"{", b'{"a":1}\n{"event":2}', b"\xff", b"[" * 100_000, b'"x"', '{"a":1}'.encode("utf-16")])
+@pytest.mark.parametrize(
+    "altered", [b"", b"[]", b"{", b'{"a":1}\n{"event":2}', b"\xff", b"[" * 100_000, b'"x"', '{"a":1}'.encode("utf-16")]
+)
 def test_bytes_that_somebody_has_put_in_place_of_an_event_break_no_line(altered: bytes) -> None:
     one = Leaf(7, 9, altered)
     assert line(one) == b'{"event":null,"leaf":7,"sequence":9}'
