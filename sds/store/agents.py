@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, select, update
+from sqlalchemy import Row, bindparam, delete, false, or_, select, update
 
 from attestation.spiffe_id import SpiffeId
 from sds.store.changes import Changes
 from sds.store.codec import make_cursor, parse_selectors_text, read_cursor, selectors_text
 from sds.store.errors import Banned, NotFound
-from sds.store.records import AgentRecord, ChangeKind, Page
+from sds.store.inventory.parts import at_or_below
+from sds.store.records import AgentRecord, ChangeKind, Page, Part
 from sds.store.tables import agents
 from sds.store.times import from_micros, from_micros_or_none, to_micros, to_micros_or_none
 from sds.store.tx import Tx
@@ -72,15 +73,23 @@ class Agents:
         *,
         banned: bool | None = None,
         attestation_type: str | None = None,
+        scopes: tuple[Part, ...] = (),
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[AgentRecord]:
-        """In order of their SPIFFE IDs. Raises InvalidCursor."""
+        """In order of their SPIFFE IDs. `scopes`: parts of the trust domain, or-ed; empty is everything, and an agent
+        has no labels. Raises InvalidCursor.
+        """
         statement = select(agents).order_by(agents.c.spiffe_id).limit(limit + 1)
         if banned is not None:
             statement = statement.where(agents.c.banned_at.is_not(None) if banned else agents.c.banned_at.is_(None))
         if attestation_type is not None:
             statement = statement.where(agents.c.attestation_type == attestation_type)
+        if scopes and not any(part.below is None and not part.labels for part in scopes):
+            found_in = [
+                at_or_below(agents.c.spiffe_id, part.below) for part in scopes if part.below and not part.labels
+            ]
+            statement = statement.where(or_(false(), *found_in))
         if cursor is not None:
             statement = statement.where(agents.c.spiffe_id > read_cursor(cursor, str)[0])
         found = tuple(map(_from_row, self._tx.rows(statement)))

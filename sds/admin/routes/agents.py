@@ -8,7 +8,7 @@ from fastapi import FastAPI, Query
 from starlette.requests import Request
 
 from attestation.spiffe_id import SpiffeId
-from sds.admin.access.decide import permitted
+from sds.admin.access.decide import check, permitted
 from sds.admin.routes import common
 from sds.admin.routes.common import Call, NoQuery, OptionalBody, Paging
 from sds.admin.services import AdminCall, AgentAdmin, AgentQuery, StreamAdmin, StreamQuery
@@ -62,8 +62,11 @@ class AgentRoutes:
         app.get(one, operation_id="agent.show")(self.get)
         app.delete(one, operation_id="agent.delete")(self.delete)
 
-    async def find(self, query: Annotated[AgentFilter, Query()]) -> views.AgentPage:
-        page = await self._agents.find(AgentQuery(query.banned, query.attestation_type, query.limit, query.cursor))
+    async def find(self, call: Call, query: Annotated[AgentFilter, Query()]) -> views.AgentPage:
+        asked = AgentQuery(
+            query.banned, query.attestation_type, query.limit, query.cursor, permitted(call, "agent.list")
+        )
+        page = await self._agents.find(asked)
         return views.AgentPage(agents=[views.agent_out(each) for each in page.items], next_cursor=page.next_cursor)
 
     async def streams(self, call: Call, query: Annotated[StreamFilter, Query()]) -> views.StreamPage:
@@ -71,14 +74,17 @@ class AgentRoutes:
         page = await self._streams.find(query.query(call))
         return views.StreamPage(streams=[views.stream_out(each) for each in page.items], next_cursor=page.next_cursor)
 
-    async def get(self, agent_id: str, _query: Annotated[NoQuery, Query()]) -> views.AgentOut:
-        return views.agent_out(await self._agents.get(common.agent_id(agent_id)))
+    async def get(self, call: Call, agent_id: str, _query: Annotated[NoQuery, Query()]) -> views.AgentOut:
+        spiffe_id = common.agent_id(agent_id)
+        check(call, "agent.show", spiffe_id)
+        return views.agent_out(await self._agents.get(spiffe_id))
 
     async def ban(
         self, request: Request, call: Call, agent_id: str, body: OptionalBody, _query: Annotated[NoQuery, Query()]
     ) -> views.AgentOut:
         spiffe_id = common.agent_id(agent_id)
         common.about(request, spiffe_id)
+        check(call, "agent.ban", spiffe_id)
         return views.agent_out(await self._agents.ban(call, spiffe_id, read(views.BanIn, body).reason))
 
     async def delete(
@@ -87,4 +93,5 @@ class AgentRoutes:
         """Answers with the agent as it stood."""
         spiffe_id = common.agent_id(agent_id)
         common.about(request, spiffe_id)
+        check(call, "agent.delete", spiffe_id)
         return views.agent_out(await self._agents.delete(call, spiffe_id))

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import FastAPI, Query
 from starlette.requests import Request
 
+from sds.admin.access.decide import check
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.routes import common
 from sds.admin.routes.common import Body, Call, NoQuery
@@ -31,6 +32,7 @@ class JwtRoutes:
             raise InvalidInput([FieldProblem("spiffe_id", "give either this or entry_id")])
         entry_id = None if wanted.entry_id is None else common.entry_id(wanted.entry_id)
         common.about(request, wanted.spiffe_id or entry_id)
+        check(call, "token.issue", wanted.spiffe_id)
         order = MintOrder(tuple(wanted.audience), entry_id, wanted.spiffe_id, wanted.ttl_seconds)
         return jwt.mint_out(await self._tokens.mint(call, order))
 

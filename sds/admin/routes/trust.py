@@ -8,6 +8,7 @@ from fastapi import FastAPI, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sds.admin.access.decide import permitted
 from sds.admin.routes import common
 from sds.admin.routes.common import Call, NoQuery, OptionalBody
 from sds.admin.services import BundleAdmin, KekAdmin, TokenAdmin
@@ -45,6 +46,8 @@ class TrustRoutes:
         wanted = read(views.TokenIn, body)
         if wanted.spiffe_id is not None:
             common.about(request, wanted.spiffe_id)
+        if wanted.downstream:
+            permitted(call, "token.create.downstream")
         issued = await self._tokens.create(call, wanted.ttl_seconds, wanted.spiffe_id, downstream=wanted.downstream)
         return views.token_out(issued)
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from attestation.selector import Selectors
 from attestation.spiffe_id import SpiffeId
+from sds.admin.access.roles import Scope
 from sds.admin.services.common import AdminCall, Page
 
 
@@ -33,13 +34,29 @@ class AgentInfo:
     entries: int = 0
     streams: int = 0
 
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """What makes it another one for who decides about it; that it was heard of does not."""
+        return self.spiffe_id, self.serial, self.attested_at, self.banned_at, self.downstream
+
 
 @dataclass(frozen=True, slots=True)
 class AgentQuery:
+    """Filters are and-ed. `silent_since`: not heard of from then on. `order`: spiffe_id, attested or expires, the last
+    two by its SVID; with a minus the other way round.
+    """
+
     banned: bool | None = None
     attestation_type: str | None = None
+    below: SpiffeId | None = None
+    version: str | None = None
+    downstream: bool | None = None
+    silent_since: datetime | None = None
+    order: str = "spiffe_id"
+    scopes: tuple[Scope, ...] = ()  # parts of the trust domain, or-ed; empty is everything
     limit: int = 100
     cursor: str | None = None
+    scopes: tuple[Scope, ...] = ()  # parts of the trust domain, or-ed; empty is everything
 
 
 class AgentAdmin(Protocol):

@@ -29,6 +29,7 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.rotation.steps import Call
 from sds.server.revocation.blast import survey
+from sds.server.revocation.reach import check_target
 from sds.server.revocation.target import value_of
 from sds.server.services.common import SETTLE_SECONDS, Desk, actor_of
 from sds.store.errors import NotFound, StoreError
@@ -90,6 +91,7 @@ class RevocationService:
         value = value_of(order, parts.trust_domain)
         order = replace(order, value=value)
         bundle = parts.bundle()
+        await check_target(self._desk.store, call, order)
         radius = await self._desk.store.read(lambda uow: _look(uow, order, bundle))
         if order.dry_run:
             return Revocation(order, radius)

@@ -41,6 +41,7 @@ class AgentService:
             found = uow.agents.list(
                 banned=query.banned,
                 attestation_type=query.attestation_type,
+                scopes=query.scopes,
                 cursor=query.cursor,
                 limit=query.limit,
             )

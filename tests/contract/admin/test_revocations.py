@@ -8,6 +8,7 @@ import pytest
 
 from attestation.spiffe_id import SpiffeId
 from ca.revocation import Reason
+from sds.admin.access.roles import ALL_RIGHTS
 from sds.admin.errors import InvalidInput
 from sds.admin.services import AdminCall, AdminServices, AuditQuery, local_caller
 from sds.admin.services.revocations import BlockQuery, RevocationOrder, RevocationQuery
@@ -17,7 +18,7 @@ from tests.contract.admin.conftest import Subject
 from tests.contract.store.samples import spiffe
 from tests.fakes.clock import EPOCH, FakeClock
 
-CALL = AdminCall(local_caller(1000, 42, "alice"), "request-0001")
+CALL = AdminCall(local_caller(1000, 42, "alice"), "request-0001", ALL_RIGHTS)
 ENTRY = "e00000001"
 SERIAL = f"0{ENTRY}"
 WEB = str(spiffe("/web"))
