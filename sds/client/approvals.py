@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sds.client.transport.connection import part
 from sds.client.nouns import Noun, operation
 from sds.client.results import Result, Time
+from sds.client.transport.connection import part
 
 _PATH = "/v1/approvals"
 
