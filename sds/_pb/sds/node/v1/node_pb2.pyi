@@ -98,7 +98,7 @@ class WatchAuthorizedRequest(_message.Message):
     def __init__(self, resume_revision: _Optional[int] = ..., resume_epoch: _Optional[str] = ..., agent_version: _Optional[str] = ...) -> None: ...
 
 class WatchAuthorizedResponse(_message.Message):
-    __slots__ = ("revision", "epoch", "snapshot", "upserted", "removed_entry_ids", "bundle", "server_time", "federated")
+    __slots__ = ("revision", "epoch", "snapshot", "upserted", "removed_entry_ids", "bundle", "server_time", "federated", "audit_checkpoint")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +107,7 @@ class WatchAuthorizedResponse(_message.Message):
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIME_FIELD_NUMBER: _ClassVar[int]
     FEDERATED_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     revision: int
     epoch: str
     snapshot: bool
@@ -115,7 +116,8 @@ class WatchAuthorizedResponse(_message.Message):
     bundle: Bundle
     server_time: _timestamp_pb2.Timestamp
     federated: FederatedBundles
-    def __init__(self, revision: _Optional[int] = ..., epoch: _Optional[str] = ..., snapshot: _Optional[bool] = ..., upserted: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., removed_entry_ids: _Optional[_Iterable[str]] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., server_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., federated: _Optional[_Union[FederatedBundles, _Mapping]] = ...) -> None: ...
+    audit_checkpoint: str
+    def __init__(self, revision: _Optional[int] = ..., epoch: _Optional[str] = ..., snapshot: _Optional[bool] = ..., upserted: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., removed_entry_ids: _Optional[_Iterable[str]] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., server_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., federated: _Optional[_Union[FederatedBundles, _Mapping]] = ..., audit_checkpoint: _Optional[str] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("id", "revision", "spiffe_id", "selectors", "x509_svid_ttl", "dns_names", "hint", "expires_at", "created_at", "updated_at", "jwt_svid_ttl", "federates_with", "profile", "extra_sans", "subject")
@@ -374,7 +376,7 @@ class SecretAbsence(_message.Message):
     def __init__(self, reason: _Optional[_Union[SecretAbsence.Reason, str]] = ...) -> None: ...
 
 class ReportDeliveryRequest(_message.Message):
-    __slots__ = ("run_id", "sequence", "snapshot", "streams", "closed_stream_ids", "events", "events_dropped", "bundle_sequence")
+    __slots__ = ("run_id", "sequence", "snapshot", "streams", "closed_stream_ids", "events", "events_dropped", "bundle_sequence", "events_run_id", "events_through", "events_cut")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
@@ -383,6 +385,9 @@ class ReportDeliveryRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_DROPPED_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_THROUGH_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_CUT_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     sequence: int
     snapshot: bool
@@ -391,7 +396,10 @@ class ReportDeliveryRequest(_message.Message):
     events: _containers.RepeatedCompositeFieldContainer[DeliveryEvent]
     events_dropped: int
     bundle_sequence: int
-    def __init__(self, run_id: _Optional[str] = ..., sequence: _Optional[int] = ..., snapshot: _Optional[bool] = ..., streams: _Optional[_Iterable[_Union[StreamState, _Mapping]]] = ..., closed_stream_ids: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[_Union[DeliveryEvent, _Mapping]]] = ..., events_dropped: _Optional[int] = ..., bundle_sequence: _Optional[int] = ...) -> None: ...
+    events_run_id: str
+    events_through: int
+    events_cut: bool
+    def __init__(self, run_id: _Optional[str] = ..., sequence: _Optional[int] = ..., snapshot: _Optional[bool] = ..., streams: _Optional[_Iterable[_Union[StreamState, _Mapping]]] = ..., closed_stream_ids: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[_Union[DeliveryEvent, _Mapping]]] = ..., events_dropped: _Optional[int] = ..., bundle_sequence: _Optional[int] = ..., events_run_id: _Optional[str] = ..., events_through: _Optional[int] = ..., events_cut: _Optional[bool] = ...) -> None: ...
 
 class StreamState(_message.Message):
     __slots__ = ("id", "protocol", "process", "spiffe_ids", "resources", "opened_at", "node_id")
