@@ -143,10 +143,9 @@ def subject(grant: Mapping[str, Any]) -> tuple[str, str]:
 def _granted(form: Form) -> dict[str, Any]:
     """Raises InvalidInput."""
     kind, value = form.get("to"), form.get("subject")
-    subject: dict[str, Any] = {"labels": common.read_labels(value)}
     if kind in {"spiffe_id", "spiffe_id_prefix"}:
-        subject = {kind: value}
-    return {"secret": form.get("secret"), **subject}
+        return {"secret": form.get("secret"), kind: value}
+    return {"secret": form.get("secret"), "labels": common.read_labels(value)}
 
 
 def _name(visit: Visit) -> str:
