@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from sds.audit.checkpoint import Checkpoint, chain_of_keys, parse_checkpoint, parse_pruning
 from sds.audit.judge import Claim, Findings, Judge, Leaf, ProblemKind
-from sds.audit.merkle import HASH_BYTES, TILE_WIDTH
+from sds.audit.merkle import HASH_BYTES, TILE_WIDTH, leaf_hash
 from sds.audit.note import InvalidNote, VerifierKey, parse_vkey
 from sds.audit.tiles import GrowingTree
 from sds.audit.verify import Verdict, remembered_claims
@@ -45,7 +45,7 @@ class DatabaseVerifier:
         start = 0
         while start < head.size:
             start = await self._store.read(
-                lambda uow, at=start: _batch(uow, at, first, head, judge, tree)  # type: ignore[misc]
+                lambda uow, at=start: _batch(uow, at, first, head, judge, tree, findings)  # type: ignore[misc]
             )
             await self._compare(tree, findings)
             await asyncio.sleep(_PAUSE)
@@ -116,7 +116,7 @@ def _chain(known: Sequence[AuditKey], findings: Findings) -> list[VerifierKey]:
     for each in known:
         try:
             key = parse_vkey(each.verifier)
-            if keys and key not in chain_of_keys(keys[-1], [each.endorsement] if each.endorsement else []):
+            if keys and key not in chain_of_keys(keys[-1], [each.endorsement] if each.endorsement else [])[1:]:
                 findings.add(ProblemKind.KEY, f"key {each.number} is vouched for by no key before it")
             keys.append(key)
         except InvalidNote as error:
@@ -155,21 +155,27 @@ def _checkpoints(page: Sequence[SignedHead], keys: Sequence[VerifierKey], findin
     return good
 
 
-def _batch(uow: UnitOfWork, start: int, first: int, head: Head, judge: Judge, tree: GrowingTree) -> int:
+def _batch(
+    uow: UnitOfWork, start: int, first: int, head: Head, judge: Judge, tree: GrowingTree, findings: Findings
+) -> int:
     """Tell the judge of the next leaves; the one to go on from."""
     end = min(head.size, start + TILES * TILE_WIDTH)
     tiles = uow.audit_tree.tiles(0, start // TILE_WIDTH, TILES)
     lines = {line.leaf: line for line in uow.audit_lines.judged(start, end, end - start)} if end > first else {}
+    gone: set[int] = set()
     for number in range(start, end):
         tile, place = divmod(number, TILE_WIDTH)
         stored = tiles.get(tile, b"")[place * HASH_BYTES : (place + 1) * HASH_BYTES]
         hashed = stored if len(stored) == HASH_BYTES else None
+        line = lines.get(number)
+        if hashed is None and tile not in gone:
+            gone.add(tile)
+            findings.add(ProblemKind.TREE, f"the tree's hashes from leaf {number} on are gone (tile {tile})", number)
         if number < first and hashed is not None:
             judge.passed([hashed])
         else:
-            judge.leaf(_leaf(number, lines.get(number), hashed))
-        if hashed is not None:
-            tree.append(hashed)
+            judge.leaf(_leaf(number, line, hashed))
+        tree.append(hashed or leaf_hash((line and line.canonical) or b""))
     return end
 
 
