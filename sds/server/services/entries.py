@@ -20,6 +20,7 @@ from sds.admin.services import (
     PruneScope,
 )
 from sds.audit.event import AuditEvent, Json, Target
+from sds.server.access.naming import check_name
 from sds.server.services.common import Desk
 from sds.server.services.entry_policy import EntryPolicy
 from sds.store.errors import AlreadyExists
@@ -72,12 +73,16 @@ class EntryService:
     async def find(self, query: EntryQuery) -> Page[RegistrationEntry]:
         filters = EntryFilter(
             spiffe_id=query.spiffe_id,
+            below=query.below,
             parent_id=query.parent_id,
             selector=query.selector,
             owner=query.owner,
             hint=query.hint,
             profile=query.profile,
             labels=query.labels,
+            expired=query.expired,
+            scopes=query.scopes,
+            order=query.order,
         )
         found = await self._desk.store.read(
             lambda uow: uow.entries.list(filters, cursor=query.cursor, limit=query.limit)
@@ -128,6 +133,7 @@ class EntryService:
         return [ApplyItem(normalise(item.spec), item.id, item.revision) for item in items]
 
     def _create(self, uow: UnitOfWork, call: AdminCall, spec: EntrySpec, entry_id: str) -> RegistrationEntry:
+        check_name(uow, call, spec)
         entry = uow.entries.create(spec, entry_id)
         uow.audit.append(self._event(uow, call, "entry.create", entry, {"after": _json(as_json(entry.spec))}))
         return entry
@@ -136,6 +142,7 @@ class EntryService:
         self, uow: UnitOfWork, call: AdminCall, entry_id: str, spec: EntrySpec, expected_revision: int | None
     ) -> RegistrationEntry:
         before = uow.entries.get(entry_id)
+        check_name(uow, call, spec, before.spec)
         entry = uow.entries.update(entry_id, spec, expected_revision)
         if entry.revision != before.revision:
             changed = {name: {"before": old, "after": new} for name, (old, new) in diff(before.spec, spec).items()}

@@ -1,0 +1,28 @@
+"""Who may make, or change, an entry of this name: an identity that has a role here is worth that role."""
+
+from __future__ import annotations
+
+from attestation.entry import EntrySpec
+from sds.admin.access.granting import covers, may_name
+from sds.admin.access.rules import OPERATORS
+from sds.admin.errors import Forbidden
+from sds.admin.services import AdminCall
+from sds.server.access.rights import bound
+from sds.store.unit_of_work import UnitOfWork
+
+
+def check_name(uow: UnitOfWork, call: AdminCall, wanted: EntrySpec, before: EntrySpec | None = None) -> None:
+    """Raises Forbidden. That the caller may change entries at all was decided before.
+
+    1. An identity to which bindings give a role is for who has that role: else whoever may write entries could give
+       its certificate to a process of their own.
+    2. Who is limited by labels alone gives no new names: labels are what the entry's maker writes.
+    """
+    names = {str(each.spiffe_id) for each in (wanted, before) if each is not None}
+    if not all(covers(call.rights, right) for right in bound(uow, tuple(sorted(names)))):  # 1
+        raise Forbidden("this identity has a role here that goes beyond your own")
+    if not call.rights or (before is not None and before.spiffe_id == wanted.spiffe_id):  # none: the server's own doing
+        return
+    scopes = [right.scope for right in call.rights if right.role in OPERATORS]
+    if not may_name(scopes, wanted.spiffe_id):  # 2
+        raise Forbidden("your role is limited by labels, which takes no new SPIFFE IDs; ask for one below a SPIFFE ID")
