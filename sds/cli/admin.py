@@ -18,6 +18,7 @@ from sds.cli.option_groups import option_group
 from sds.cli.options import ADMIN_PANEL, AGENT_SOCKET, SERVER_SOCKET, AdminSocket, AgentSocket, Verbose
 
 if TYPE_CHECKING:
+    from attestation.spiffe_id import SpiffeId
     from sds.client import Call, Client, Target
 
 Url = Annotated[
@@ -80,6 +81,16 @@ ServerName = Annotated[
         rich_help_panel=ADMIN_PANEL,
     ),
 ]
+ServerId = Annotated[
+    str | None,
+    typer.Option(
+        "--admin-server-id",
+        envvar="SDS_ADMIN_SERVER_ID",
+        help="With --admin-url: the SPIFFE ID in its certificate, instead of a name. Needs --admin-ca-file.",
+        metavar="ID",
+        rich_help_panel=ADMIN_PANEL,
+    ),
+]
 
 SERVER = "sds server run"
 AGENT = "sds agent run"
@@ -96,6 +107,7 @@ class Admin:
     certificate_file: Path | None = None
     key_file: Path | None = None
     server_name: str | None = None
+    server_id: str | None = None
     verbose: bool = False
     program: str = SERVER
 
@@ -125,7 +137,17 @@ class Admin:
             else ClientCertificate(self.certificate_file, self.key_file)
         )
         token = None if self.token_file is None else Token(self.token_file)
-        return Https(self.url, self.ca_file, token, pair, self.server_name)
+        return Https(self.url, self.ca_file, token, pair, self.server_name, _spiffe_id(self.server_id))
+
+
+def _spiffe_id(text: str | None) -> SpiffeId | None:
+    from attestation.errors import InvalidSpiffeId  # noqa: PLC0415
+    from attestation.spiffe_id import SpiffeId  # noqa: PLC0415
+
+    try:
+        return None if text is None else SpiffeId.parse(text)
+    except InvalidSpiffeId as error:
+        raise CliError(ExitCode.USAGE, f"--admin-server-id: {error}") from None
 
 
 def _name(call: Call) -> None:
@@ -143,6 +165,7 @@ def _server(
     admin_certificate_file: Path | None,
     admin_key_file: Path | None,
     admin_server_name: str | None,
+    admin_server_id: str | None,
     verbose: bool,
 ) -> Admin:
     """A socket on the command line wins over a URL in the environment. Raises typer.BadParameter."""
@@ -163,6 +186,7 @@ def _server(
         admin_certificate_file,
         admin_key_file,
         admin_server_name,
+        admin_server_id,
         verbose,
     )
 
@@ -181,6 +205,7 @@ with_admin = option_group(
         "admin_certificate_file": (CertificateFile, None),
         "admin_key_file": (KeyFile, None),
         "admin_server_name": (ServerName, None),
+        "admin_server_id": (ServerId, None),
         "verbose": (Verbose, False),
     },
     _server,

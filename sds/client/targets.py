@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from attestation.spiffe_id import SpiffeId
 from ca.masked import Masked
 from sds.client.errors import Unusable
 
@@ -84,7 +85,8 @@ class Https:
     """The admin API over TLS.
 
     `ca_file`: PEM certificates that the server's must chain to; None: those of this system. `server_name`: the DNS
-    name that its certificate must have, if that is not the URL's.
+    name that its certificate must have, if that is not the URL's. `server_id`: the SPIFFE ID that it must have instead
+    of any name; then `ca_file` has to be its trust domain's bundle.
     """
 
     url: str
@@ -92,9 +94,12 @@ class Https:
     credential: Credential | None = field(default=None, repr=False)
     certificate: ClientCertificate | None = None
     server_name: str | None = None
+    server_id: SpiffeId | None = None
 
     def __post_init__(self) -> None:
         """Raises Unusable for a URL that is none, carries a password, or would send a token in clear."""
+        if self.server_id is not None and self.ca_file is None:
+            raise Unusable("a server that is told by its SPIFFE ID needs the bundle of its trust domain (ca_file)")
         try:
             parts = urlsplit(self.url)
             host, _ = parts.hostname, parts.port

@@ -136,6 +136,9 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 def _context(target: Https) -> ssl.SSLContext:
     context = ssl.create_default_context() if target.ca_file is None else _trusting(target.ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if target.server_id is not None:
+        context.check_hostname = False  # an X.509-SVID is told by its URI; the chain is verified all the same
+        context.sslsocket_class = _told_by(str(target.server_id))
     own = target.certificate
     if own is None:
         return context
@@ -155,6 +158,22 @@ def _trusting(ca_file: Path) -> ssl.SSLContext:
     except OSError:
         raise Unusable(f"{ca_file} holds no certificates that can be read") from None
     return context
+
+
+def _told_by(spiffe_id: str) -> type[ssl.SSLSocket]:
+    """Connections that end right after the handshake, before anything is sent, with whoever is somebody else."""
+
+    class Checked(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            names = (self.getpeercert() or {}).get("subjectAltName", ())
+            uris = [each[1] for each in names if each[0] == "URI"]  # X.509-SVID section 2: exactly one
+            if uris != [spiffe_id]:
+                refused = ssl.SSLCertVerificationError("another SPIFFE ID")
+                refused.verify_message = f"it is not that of {spiffe_id}"
+                raise refused
+
+    return Checked
 
 
 def _no_password() -> str:

@@ -144,5 +144,6 @@ def test_every_command_of_the_server_can_be_told_a_url(path: str) -> None:
         "--admin-certificate-file",
         "--admin-key-file",
         "--admin-server-name",
+        "--admin-server-id",
     }
     assert remote <= flags or path in {"agent status", "agent explain"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from attestation.spiffe_id import SpiffeId
 from ca.masked import Masked
 from sds.client import Client, ClientCertificate, Https, Token, TokenFile
 from sds.client.errors import Unauthenticated, Unreachable, Unusable
@@ -137,6 +138,29 @@ def test_a_certificate_for_another_name_gets_no_token(server: Replying, files: P
     named = Https(url(server, "127.0.0.1"), files / "ca.pem", TokenFile(files / "token"), server_name="admin.sds.test")
     with Client(named) as client:
         assert list(client.agents.list()) == []
+
+
+def test_a_server_is_told_by_its_spiffe_id_before_anything_is_sent(root: Holder, files: Path, tmp_path: Path) -> None:
+    """Whatever its name is; and neither by another ID, nor by one of several."""
+    wanted = SpiffeId.parse("spiffe://example.org/sds/server")
+    uris = [x509.UniformResourceIdentifier(f"{wanted}{more}") for more in ("", "2")]
+    for number, (sans, good) in enumerate(((uris[:1], True), (uris[1:], False), (uris, False), ([], False))):
+        svid = holder(f"svid{number}", root, *sans)
+        (tmp_path / "svid.pem").write_bytes(svid.pem)
+        (tmp_path / "svid.key").write_bytes(svid.key_pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "svid.pem", tmp_path / "svid.key")
+        with replying(EMPTY, tls=context) as server:
+            target = Https(url(server, "127.0.0.1"), files / "ca.pem", TokenFile(files / "token"), server_id=wanted)
+            with Client(target) as client:
+                if good:
+                    assert list(client.agents.list()) == []
+                else:
+                    with pytest.raises(Unreachable, match="it is not that of"):
+                        list(client.agents.list())
+        assert bool(server.requests) is good
+    with pytest.raises(Unusable, match="ca_file"):
+        Https("https://localhost", server_id=wanted)
 
 
 def test_a_client_certificate_that_was_renewed_is_used_from_then_on(
