@@ -190,7 +190,7 @@ def create_api(
     app.router.route_class = guard.route_class()
     app.get("/v1/openapi.json", operation_id="api.describe", include_in_schema=False)(app.describe)
     EntryRoutes(services.entries, services.revocations).mount(app)
-    AgentRoutes(services.agents, services.streams).mount(app)
+    AgentRoutes(services.agents, services.streams, services.revocations).mount(app)
     TrustRoutes(services.bundle, services.tokens, services.kek).mount(app)
     AuthorityRoutes(services.authorities).mount(app)
     JwtRoutes(services.jwt).mount(app)

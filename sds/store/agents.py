@@ -6,17 +6,24 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, false, or_, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, literal, select, update
 
 from attestation.spiffe_id import SpiffeId
 from sds.store.changes import Changes
-from sds.store.codec import make_cursor, parse_selectors_text, read_cursor, selectors_text
+from sds.store.codec import parse_selectors_text, selectors_text
 from sds.store.errors import Banned, NotFound
-from sds.store.inventory.parts import at_or_below
-from sds.store.records import AgentRecord, ChangeKind, Page, Part
+from sds.store.inventory.parts import at_or_below, within
+from sds.store.paging import both_ways, page
+from sds.store.records import AgentFilter, AgentRecord, ChangeKind, Page, Part
 from sds.store.tables import agents
 from sds.store.times import from_micros, from_micros_or_none, to_micros, to_micros_or_none
 from sds.store.tx import Tx
+
+_ORDERS = (
+    both_ways("spiffe_id", (agents.c.spiffe_id,), (str,))
+    | both_ways("attested", (agents.c.attested_at, agents.c.spiffe_id), (int, str))
+    | both_ways("expires", (agents.c.not_after, agents.c.spiffe_id), (int, str))
+)
 
 
 class Agents:
@@ -80,22 +87,14 @@ class Agents:
         """In order of their SPIFFE IDs. `scopes`: parts of the trust domain, or-ed; empty is everything, and an agent
         has no labels. Raises InvalidCursor.
         """
-        statement = select(agents).order_by(agents.c.spiffe_id).limit(limit + 1)
-        if banned is not None:
-            statement = statement.where(agents.c.banned_at.is_not(None) if banned else agents.c.banned_at.is_(None))
-        if attestation_type is not None:
-            statement = statement.where(agents.c.attestation_type == attestation_type)
-        if scopes and not any(part.below is None and not part.labels for part in scopes):
-            found_in = [
-                at_or_below(agents.c.spiffe_id, part.below) for part in scopes if part.below and not part.labels
-            ]
-            statement = statement.where(or_(false(), *found_in))
-        if cursor is not None:
-            statement = statement.where(agents.c.spiffe_id > read_cursor(cursor, str)[0])
-        found = tuple(map(_from_row, self._tx.rows(statement)))
-        if len(found) <= limit:
-            return Page(found)
-        return Page(found[:limit], make_cursor(str(found[limit - 1].spiffe_id)))
+        filters = AgentFilter(banned=banned, attestation_type=attestation_type, scopes=scopes)
+        return self.search(filters, cursor=cursor, limit=limit)
+
+    def search(self, filters: AgentFilter, *, cursor: str | None = None, limit: int = 100) -> Page[AgentRecord]:
+        """In the order that the filters name. Raises InvalidCursor."""
+        statement, order = select(agents).where(*_conditions(self._tx, filters)), _ORDERS[filters.order]
+        rows, next_cursor = page(self._tx, statement, order, cursor=cursor, limit=limit)
+        return Page(tuple(map(_from_row, rows)), next_cursor)
 
     def ban(self, spiffe_id: SpiffeId, reason: str) -> AgentRecord:
         """Idempotent: a second ban changes nothing and keeps the first one's time and reason. Raises NotFound."""
@@ -137,6 +136,24 @@ class Agents:
             rows.sort(key=lambda row: row["agent"])  # in one order everywhere, as above
             statement = update(agents).where(agents.c.spiffe_id == bindparam("agent"))
             self._tx.note(statement.values(version=bindparam("running")), rows)
+
+
+def _conditions(tx: Tx, filters: AgentFilter) -> list[ColumnElement[bool]]:
+    columns = agents.c
+    found: list[ColumnElement[bool]] = []
+    if filters.banned is not None:
+        found.append(columns.banned_at.is_not(None) if filters.banned else columns.banned_at.is_(None))
+    if filters.attestation_type is not None:
+        found.append(columns.attestation_type == filters.attestation_type)
+    if filters.below is not None:
+        found.append(at_or_below(columns.spiffe_id, filters.below))
+    if filters.version is not None:
+        found.append(columns.version == filters.version)
+    if filters.downstream is not None:
+        found.append(columns.downstream == int(filters.downstream))
+    if filters.silent_since is not None:
+        found.append(func.coalesce(columns.last_seen, columns.attested_at) < to_micros(filters.silent_since))
+    return found + within(tx, filters.scopes, columns.spiffe_id, literal(""))
 
 
 def _from_row(row: Row[Any]) -> AgentRecord:

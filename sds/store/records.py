@@ -81,6 +81,20 @@ class AgentRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentFilter:
+    """Filters are and-ed; one that is not given matches all. `silent_since`: not heard of from then on."""
+
+    banned: bool | None = None
+    attestation_type: str | None = None
+    below: SpiffeId | None = None
+    version: str | None = None
+    downstream: bool | None = None
+    silent_since: datetime | None = None
+    scopes: tuple[Part, ...] = ()  # parts of the trust domain, or-ed; empty is everything. Agents have no labels.
+    order: str = "spiffe_id"  # or attested, expires; with a minus the other way round
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRecord:
     """A join token by its hash (hex SHA-256). `used_at` None: still good until `expires_at`."""
 

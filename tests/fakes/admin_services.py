@@ -278,7 +278,23 @@ class FakeAgents:
         self.rows: dict[SpiffeId, AgentInfo] = {}
 
     async def find(self, query: AgentQuery) -> Page[AgentInfo]:
-        found = [a for a in self.rows.values() if query.banned in (None, a.banned_at is not None)]
+        found = [
+            a
+            for a in self.rows.values()
+            if query.banned in (None, a.banned_at is not None)
+            and query.attestation_type in (None, a.attestation_type)
+            and (query.below is None or a.spiffe_id.below(query.below.path))
+            and query.version in (None, a.version)
+            and query.downstream in (None, a.downstream)
+            and (query.silent_since is None or (a.last_seen or a.attested_at) < query.silent_since)
+            and (not query.scopes or in_scopes(query.scopes, a.spiffe_id))
+        ]
+        keys = {
+            "spiffe_id": lambda a: str(a.spiffe_id),
+            "attested": lambda a: a.attested_at,
+            "expires": lambda a: a.not_after,
+        }
+        found.sort(key=keys[query.order.removeprefix("-")], reverse=query.order.startswith("-"))
         return page(found, query.limit, query.cursor)
 
     async def get(self, spiffe_id: SpiffeId) -> AgentInfo:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import email.message
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Query
 from pydantic import ConfigDict
@@ -45,6 +45,15 @@ def _check_declared(request: Request) -> None:
         raise UnsupportedMediaType("the body must be declared as application/json")
 
 
+async def file_body(request: Request, kinds: Collection[str]) -> bytes:
+    """A body that is a file, declared as one of `kinds`. Raises UnsupportedMediaType."""
+    declared = email.message.Message()
+    declared["content-type"] = request.headers.get("content-type", "")
+    if declared.get_content_type() not in kinds:
+        raise UnsupportedMediaType(f"the file must be declared as {' or '.join(kinds)}")
+    return await request.body()
+
+
 async def bounded_body(request: Request, most: int) -> object:
     """The JSON body of at most so many bytes, which nothing keeps. Raises BodyTooLarge, too, before more is read."""
     _check_declared(request)
@@ -69,6 +78,16 @@ OptionalBody = Annotated[object, Depends(_optional_body)]
 
 class NoQuery(Input):
     """For routes without query parameters: any is refused."""
+
+
+class DryRun(Input):
+    """``dry_run=true``: only say what would happen."""
+
+    dry_run: Literal["true", "false"] = "false"
+
+    @property
+    def only_say(self) -> bool:
+        return self.dry_run == "true"
 
 
 class Paging(Input):
@@ -128,21 +147,27 @@ def agent_id(text: str) -> SpiffeId:
 
 
 def if_match(request: Request) -> frozenset[int] | None:
-    """The revisions that If-Match allows (RFC 9110 section 13.1.1); None: any, or no such header.
+    """The revisions that If-Match allows; None: any, or no such header. Raises BadPrecondition."""
+    tags = read_tags(request)
+    return None if tags is None else frozenset(int(tag) for tag in tags if _REVISION.fullmatch(tag))
+
+
+def read_tags(request: Request) -> frozenset[str] | None:
+    """The tags that If-Match allows (RFC 9110 section 13.1.1); None: any, or no such header.
 
     Weak tags never match (strong comparison). Raises BadPrecondition for what is no list of entity tags.
     """
     values = request.headers.getlist("if-match")
     if not values or [value.strip() for value in values] == ["*"]:
         return None
-    revisions = set[int]()
+    tags = set[str]()
     for tag in ",".join(values).split(","):
         found = _ETAG.fullmatch(tag)
         if not found:
-            raise BadPrecondition('If-Match must be * or the quoted revision that GET gave as ETag, e.g. "3"')
-        if not found[1] and _REVISION.fullmatch(found[2]):
-            revisions.add(int(found[2]))
-    return frozenset(revisions)
+            raise BadPrecondition('If-Match must be * or what GET gave as ETag, with its quotes, e.g. "3"')
+        if not found[1]:
+            tags.add(found[2])
+    return frozenset(tags)
 
 
 def etag(response: Response, revision: int) -> None:

@@ -42,6 +42,20 @@ class Table(Generic[T]):
     row: Callable[[T], Sequence[object]]
 
 
+TYPES = {
+    "csv": ("text/csv",),
+    "jsonl": (JSONL_TYPE, "application/x-ndjson"),
+}
+"""How a file may be declared that is sent here."""
+
+
+def file_body(noun: str, what: str) -> dict[str, object]:
+    """The OpenAPI description of a body that is a file."""
+    schema = {"type": "string", "description": f"{noun}: {what}"}
+    kinds = {kind: {"schema": schema} for kinds in TYPES.values() for kind in kinds}
+    return {"requestBody": {"required": True, "content": kinds}}
+
+
 DOCUMENTED: dict[str, object] = {
     "responses": {
         "200": {

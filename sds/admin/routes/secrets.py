@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from sds.admin.errors import BadPrecondition, FieldProblem, InvalidInput
 from sds.admin.routes import common
-from sds.admin.routes.common import Body, Call, NoQuery, Paging
+from sds.admin.routes.common import Body, Call, DryRun, NoQuery, Paging
 from sds.admin.services.secrets import SecretAdmin, SecretQuery
 from sds.admin.wire import secret_values
 from sds.admin.wire import secrets as wire
-from sds.admin.wire.common import Input, read
+from sds.admin.wire.common import read
 from sds.admin.wire.secrets import Backend, Kind
 from sds.secrets.secret import SecretKind
 from sds.store.errors import Conflict, NotFound
@@ -44,10 +44,6 @@ class Filter(Paging):
             limit=self.limit,
             cursor=self.cursor,
         )
-
-
-class DryRun(Input):
-    dry_run: Literal["true", "false"] = "false"
 
 
 def secret_name(text: str) -> str:
@@ -127,7 +123,7 @@ class SecretRoutes:
         name = secret_name(name)
         common.about(request, name)
         expected = await self._expected(name, common.if_match(request))
-        deleted = await self._secrets.delete(call, name, expected, dry_run=query.dry_run == "true")
+        deleted = await self._secrets.delete(call, name, expected, dry_run=query.only_say)
         return wire.deleted_out(deleted)
 
     async def put(

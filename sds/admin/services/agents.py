@@ -56,7 +56,6 @@ class AgentQuery:
     scopes: tuple[Scope, ...] = ()  # parts of the trust domain, or-ed; empty is everything
     limit: int = 100
     cursor: str | None = None
-    scopes: tuple[Scope, ...] = ()  # parts of the trust domain, or-ed; empty is everything
 
 
 class AgentAdmin(Protocol):

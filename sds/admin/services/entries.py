@@ -12,6 +12,7 @@ from typing import Protocol
 from attestation.entry import EntrySpec, RegistrationEntry
 from attestation.selector import Selector
 from attestation.spiffe_id import SpiffeId
+from sds.admin.access.roles import Scope
 from sds.admin.errors import FieldProblem
 from sds.admin.services.common import AdminCall, Page
 
@@ -29,12 +30,16 @@ class EntryQuery:
     """Filters are and-ed; an empty filter matches all."""
 
     spiffe_id: SpiffeId | None = None
+    below: SpiffeId | None = None  # the SPIFFE ID or, by whole segments, anything under it
     parent_id: SpiffeId | None = None
     selector: Selector | None = None  # the entry has this one among its selectors
     owner: str | None = None
     hint: str | None = None
     profile: str | None = None
     labels: Mapping[str, str] = field(default_factory=_no_labels)  # the entry has all of these
+    expired: bool | None = None
+    order: str = "created"  # or updated, spiffe_id; with a minus the other way round
+    scopes: tuple[Scope, ...] = ()  # parts of the trust domain, or-ed; empty is everything
     limit: int = 100
     cursor: str | None = None
 

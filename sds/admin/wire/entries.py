@@ -11,6 +11,7 @@ from pydantic import Field
 from attestation.entry import EntrySpec, RegistrationEntry
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import ApplyChange, ApplyItem, DeletedEntry, PruneScope
+from sds.admin.services.revocations import BlastRadius
 from sds.admin.wire.common import (
     DurationField,
     Input,
@@ -24,6 +25,7 @@ from sds.admin.wire.common import (
     read,
     seconds,
 )
+from sds.admin.wire.revocations import BlastRadiusOut, radius_out
 
 Check = Callable[[EntrySpec], Sequence[FieldProblem]]
 
@@ -104,8 +106,12 @@ class EntryPage(Output):
 
 
 class DeletedOut(Output):
+    """`dry_run`: nothing was done, and `blast_radius` says what was issued under the entry and who holds it."""
+
     entry: EntryOut
     last_certificate_expires_at: TimeOut | None
+    dry_run: bool = False
+    blast_radius: BlastRadiusOut | None = None
 
 
 class PruneIn(Input):
@@ -172,8 +178,14 @@ def entry_out(entry: RegistrationEntry) -> EntryOut:
     )
 
 
-def deleted_out(deleted: DeletedEntry) -> DeletedOut:
-    return DeletedOut(entry=entry_out(deleted.entry), last_certificate_expires_at=deleted.last_certificate_expires_at)
+def deleted_out(deleted: DeletedEntry, radius: BlastRadius | None = None) -> DeletedOut:
+    """With `radius` for a dry run."""
+    return DeletedOut(
+        entry=entry_out(deleted.entry),
+        last_certificate_expires_at=deleted.last_certificate_expires_at,
+        dry_run=radius is not None,
+        blast_radius=None if radius is None else radius_out(radius),
+    )
 
 
 def change_out(change: ApplyChange) -> ChangeOut:

@@ -160,7 +160,7 @@ def revocation_out(done: Revocation) -> RevocationOut:
         value=order.value,
         reason=order.reason,
         incident=order.incident,
-        blast_radius=_radius_out(done.radius),
+        blast_radius=radius_out(done.radius),
         block=None if done.block is None else block_out(done.block),
         problem=done.problem,
     )
@@ -195,7 +195,7 @@ def revoked_out(record: RevocationRecord) -> RevokedOut:
     )
 
 
-def _radius_out(radius: BlastRadius) -> BlastRadiusOut:
+def radius_out(radius: BlastRadius) -> BlastRadiusOut:
     return BlastRadiusOut(
         certificates_total=radius.certificates,
         fresh=radius.fresh,

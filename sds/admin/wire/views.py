@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from sds.admin.services import AgentInfo, AuditRow, IssuedToken, KekRotation, StreamInfo
+from sds.admin.services.revocations import BlastRadius
 from sds.admin.wire.common import DurationField, Input, Output, SpiffeIdField, TextField, TimeOut
+from sds.admin.wire.revocations import BlastRadiusOut, radius_out
 from sds.store.records import ResourceRecord
 
 
@@ -47,6 +49,13 @@ class AgentOut(Output):
     connected: bool
     entries: int
     streams: int
+
+
+class AgentGoneOut(AgentOut):
+    """`dry_run`: nothing was done, and `blast_radius` says what it asked for and who holds that now."""
+
+    dry_run: bool = False
+    blast_radius: BlastRadiusOut | None = None
 
 
 class AgentPage(Output):
@@ -138,26 +147,36 @@ def token_out(issued: IssuedToken) -> TokenOut:
 
 
 def agent_out(agent: AgentInfo) -> AgentOut:
-    return AgentOut(
-        spiffe_id=str(agent.spiffe_id),
-        attestation_type=agent.attestation_type,
-        selectors=sorted(map(str, agent.selectors)),
-        serial=agent.serial,
-        not_after=agent.not_after,
-        attested_at=agent.attested_at,
-        renewed_at=agent.renewed_at,
-        last_seen=agent.last_seen,
-        banned=agent.banned_at is not None,
-        banned_at=agent.banned_at,
-        banned_reason=agent.banned_reason,
-        address=agent.address,
-        version=agent.version,
-        downstream=agent.downstream,
-        bundle_sequence=agent.bundle_sequence,
-        connected=agent.connected,
-        entries=agent.entries,
-        streams=agent.streams,
-    )
+    return AgentOut(**_agent(agent))
+
+
+def agent_gone_out(agent: AgentInfo, radius: BlastRadius | None = None) -> AgentGoneOut:
+    """With `radius` for a dry run."""
+    told = None if radius is None else radius_out(radius)
+    return AgentGoneOut(**_agent(agent), dry_run=radius is not None, blast_radius=told)
+
+
+def _agent(agent: AgentInfo) -> dict[str, Any]:
+    return {
+        "spiffe_id": str(agent.spiffe_id),
+        "attestation_type": agent.attestation_type,
+        "selectors": sorted(map(str, agent.selectors)),
+        "serial": agent.serial,
+        "not_after": agent.not_after,
+        "attested_at": agent.attested_at,
+        "renewed_at": agent.renewed_at,
+        "last_seen": agent.last_seen,
+        "banned": agent.banned_at is not None,
+        "banned_at": agent.banned_at,
+        "banned_reason": agent.banned_reason,
+        "address": agent.address,
+        "version": agent.version,
+        "downstream": agent.downstream,
+        "bundle_sequence": agent.bundle_sequence,
+        "connected": agent.connected,
+        "entries": agent.entries,
+        "streams": agent.streams,
+    }
 
 
 def stream_out(stream: StreamInfo) -> StreamOut:

@@ -17,7 +17,7 @@ from sds.admin.services import (
 )
 from sds.audit.event import Json, Target
 from sds.server.services.common import Desk
-from sds.store.records import AgentRecord, StreamFilter
+from sds.store.records import AgentFilter, AgentRecord, StreamFilter
 from sds.store.unit_of_work import UnitOfWork
 
 
@@ -38,13 +38,17 @@ class AgentService:
 
     async def find(self, query: AgentQuery) -> Page[AgentInfo]:
         def work(uow: UnitOfWork) -> tuple[tuple[AgentRecord, ...], str | None, Mapping[SpiffeId, int]]:
-            found = uow.agents.list(
+            filters = AgentFilter(
                 banned=query.banned,
                 attestation_type=query.attestation_type,
+                below=query.below,
+                version=query.version,
+                downstream=query.downstream,
+                silent_since=query.silent_since,
                 scopes=query.scopes,
-                cursor=query.cursor,
-                limit=query.limit,
+                order=query.order,
             )
+            found = uow.agents.search(filters, cursor=query.cursor, limit=query.limit)
             return found.items, found.next_cursor, uow.streams.counts()
 
         records, next_cursor, streams = await self._desk.store.read(work)

@@ -311,7 +311,12 @@ async def test_delete_tells_when_the_last_certificate_expires(http: httpx.AsyncC
     path = f"/v1/entries/{entry['id']}"
     assert (await http.delete(path, headers={"If-Match": '"9"'})).status_code == 412
     answer = await http.delete(path)
-    assert answer.json() == {"entry": entry, "last_certificate_expires_at": "2026-01-01T01:00:00Z"}
+    assert answer.json() == {
+        "entry": entry,
+        "last_certificate_expires_at": "2026-01-01T01:00:00Z",
+        "dry_run": False,
+        "blast_radius": None,
+    }
     assert (await http.delete(path)).status_code == 404
 
 
