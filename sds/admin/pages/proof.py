@@ -41,11 +41,11 @@ def verified(event: Mapping[str, Any], proof: Mapping[str, Any], keys: Sequence[
         Step(
             _says_the_same(event, content), "The canonical bytes say what is shown above", f"{len(content)} bytes"
         ),  # 1
-        Step(hashed.hex() == event["leaf_hash"], f"Their hash is leaf {proof['leaf']}", hashed.hex()),  # 2
+        Step(_text(hashed) == event["leaf_hash"], f"Their hash is leaf {proof['leaf']}", _text(hashed)),  # 2
         Step(
             signed and size == proof["size"], f"A key of the log has signed the checkpoint of {size} leaves", note
         ),  # 3
-        Step(leads, f"{len(proof['path'])} hashes lead from the leaf to the checkpoint's root", root.hex()),  # 4
+        Step(leads, f"{len(proof['path'])} hashes lead from the leaf to the checkpoint's root", _text(root)),  # 4
     )
 
 
@@ -70,6 +70,11 @@ def _checkpoint(note: str, keys: Sequence[str]) -> tuple[bool, bytes, int]:
     except InvalidNote:
         return False, found.root, found.size
     return True, found.root, found.size
+
+
+def _text(hashed: bytes) -> str:
+    """As the API and checkpoints write it."""
+    return base64.b64encode(hashed).decode()
 
 
 def _path(texts: Sequence[str]) -> list[bytes] | None:
