@@ -69,10 +69,10 @@ def load(tls: ssl.SSLContext, identity: Identity, folder: Path) -> None:
 
 
 @asynccontextmanager
-async def serving(folder: Path, **settings: Any) -> AsyncIterator[World]:
+async def serving(folder: Path, port: int = 0, **settings: Any) -> AsyncIterator[World]:
     pki = WebPki()
     cert_file, key_file = map(str, pki.issue().write(folder))
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     async with running(
         admin__listen=f"127.0.0.1:{port}",
         admin__cert_file=cert_file,
