@@ -11,11 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ca.keys import KeyType, generate
-from ca.svid import parse_svid
-from sds._pb.sds.node.v1 import node_pb2
-from tests.contract.access.world import AGENT, SESSION, World, csr, serving
-from tests.contract.node.harness import Identity
+from tests.contract.access.world import SESSION, World, serving, svid
 
 
 @pytest.fixture
@@ -124,23 +120,9 @@ async def test_one_caller_cannot_take_all(tmp_path: Path) -> None:
         assert await world.node.metric("sds_server_admin_turned_away_total", reason="rate") == 2
 
 
-async def _svid(world: World, path: str) -> Identity:
-    agent = world.node.identities.get(AGENT) or await world.node.attest()
-    entry = await world.node.entry(path)
-    key = generate(KeyType.ECDSA_P256)
-    item = node_pb2.SignItem(entry_id=entry["id"], csr=csr(key))
-    async with asyncio.timeout(30):
-        while True:
-            request = node_pb2.SignX509SvidsRequest(items=[item])
-            (result,) = (await world.node.node(agent).SignX509Svids(request)).results
-            if result.svid.certificate_chain:
-                return Identity(key, parse_svid(tuple(result.svid.certificate_chain)))
-            await asyncio.sleep(0.05)
-
-
 async def test_an_svid_whose_entry_is_admin(world: World) -> None:
     """On one connection: the handshake was long ago when the binding, the certificate and the time change."""
-    identity = await _svid(world, "/admin/ci")
+    identity = await svid(world, "/admin/ci")
     client = world.client(identity=identity)
     assert (await client.get("/v1/entries")).status_code == 403
     binding = await world.bind("spiffe://example.org/admin/ci", "operator")

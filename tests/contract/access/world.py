@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,7 +13,9 @@ from typing import Any
 
 import httpx
 
-from ca.keys import to_pkcs8_pem
+from ca.keys import KeyType, generate, to_pkcs8_pem
+from ca.svid import parse_svid
+from sds._pb.sds.node.v1 import node_pb2
 from sds.demo.ports import free_ports
 from tests.contract.node.harness import AGENT, Identity, Node, csr, running
 from tests.contract.public.pki import WebPki
@@ -88,4 +91,18 @@ async def serving(folder: Path, port: int = 0, **settings: Any) -> AsyncIterator
                 await client.aclose()
 
 
-__all__ = ["AGENT", "SESSION", "World", "csr", "load", "serving"]
+async def svid(world: World, path: str) -> Identity:
+    agent = world.node.identities.get(AGENT) or await world.node.attest()
+    entry = await world.node.entry(path)
+    key = generate(KeyType.ECDSA_P256)
+    item = node_pb2.SignItem(entry_id=entry["id"], csr=csr(key))
+    async with asyncio.timeout(30):
+        while True:
+            request = node_pb2.SignX509SvidsRequest(items=[item])
+            (result,) = (await world.node.node(agent).SignX509Svids(request)).results
+            if result.svid.certificate_chain:
+                return Identity(key, parse_svid(tuple(result.svid.certificate_chain)))
+            await asyncio.sleep(0.05)
+
+
+__all__ = ["AGENT", "SESSION", "World", "load", "serving", "svid"]
