@@ -292,6 +292,7 @@ def every_page(fakes: FakeServices) -> dict[str, str]:
         "blocks": "/blocks",
         "block": f"/blocks/{next(iter(fakes.revocations.standing))}",
         "audit": "/audit",
+        "event": "/audit/3",
         "access": "/access",
         "notices": "/notices",
         "login": "/login?failed=1&next=%2Fentries",

@@ -19,14 +19,14 @@ from tests.unit.admin.pages.conftest import Site
 NAMES = (
     "overview", "certificates", "certificate", "workloads", "agents", "agent", "agent-ban", "entries", "entry",
     "entry-new", "entry-edit", "entry-delete", "explain", "secrets", "secret", "secret-delete", "grants", "matrix",
-    "authorities", "authority", "authority-activate", "authority-revoke", "revoke", "blocks", "block", "audit",
+    "authorities", "authority", "authority-activate", "authority-revoke", "revoke", "blocks", "block", "audit", "event",
     "access", "notices", "login", "nothing",
 )  # fmt: skip
 # What a role may not see is a page that says so.
 REFUSED = {
-    Role.VIEWER: {"secret-delete", "explain", "revoke", "audit"},
+    Role.VIEWER: {"secret-delete", "explain", "revoke", "audit", "event"},
     Role.AUDITOR: {"secret-delete", "revoke"},
-    Role.OPERATOR: {"audit"},
+    Role.OPERATOR: {"audit", "event"},
     Role.ADMIN: set[str](),
 }
 
