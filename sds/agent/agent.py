@@ -42,6 +42,12 @@ class Server(Protocol):
     def status(self) -> UpstreamStatus: ...
 
 
+class Backlog(Protocol):
+    """The part of what waits for the server that is used here."""
+
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What `wiring` put together."""
@@ -56,6 +62,7 @@ class Parts:
     streams: Streams
     subscriptions: Subscriptions
     folder: DataFolder
+    backlog: Backlog
     private_folder: Path
     executors: Sequence[ThreadPoolExecutor]
     log: Logger
@@ -107,6 +114,7 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await parts.backlog.close()
         await parts.subscriptions.save()
         for executor in parts.executors:
             executor.shutdown(wait=False, cancel_futures=True)

@@ -209,3 +209,14 @@ class ServerObserver:
 
     def dropped(self, count: int) -> None:
         self._metrics.reports_dropped.inc(count)
+
+    def spool(self, events: int, size: int, failing: bool) -> None:
+        self._metrics.spool_events.set(events)
+        self._metrics.spool_bytes.set(size)
+        self._metrics.spool_failing.set(failing)
+
+    def checkpoint(self, size: int) -> None:
+        self._metrics.checkpoint_size.set(size)
+
+    def contradicted(self) -> None:
+        self._metrics.checkpoint_alarms.inc()

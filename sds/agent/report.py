@@ -1,12 +1,12 @@
 """Tells the server what this agent's streams hold and what was seen: at least once, in order, never in the way.
 
-Reports are deltas, at most one an interval; a bounded queue of events counts what it has to drop.
+Reports are deltas, at most one an interval. Events wait in a bounded backlog, on disk where there is a spool; what
+has to be dropped is counted, and its number is missing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -15,6 +15,7 @@ from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.convert import timestamp
 from sds.agent.dial import NodeLink
 from sds.agent.errors import AgentError, InvalidAnswer
+from sds.agent.spool.backlog import MemoryBacklog, Waiting
 from sds.backoff import Backoff
 from sds.clock import Clock
 from sds.delivery.ports import CallerInfo
@@ -47,6 +48,16 @@ class Connection(Protocol):
     def bundle_sequence(self) -> int: ...
 
     async def connected(self) -> NodeLink: ...
+
+
+class Backlog(Protocol):
+    """See sds.agent.spool.backlog."""
+
+    def put(self, number: int, payload: bytes) -> bool: ...
+
+    async def next(self, limit: int, given: int) -> Waiting: ...
+
+    async def taken(self, waiting: Waiting) -> None: ...
 
 
 class ReportObserver(Protocol):
@@ -85,15 +96,18 @@ class Reporter:
         observer: ReportObserver,
         clock: Clock,
         log: Logger,
+        backlog: Backlog | None = None,
     ) -> None:
-        """`silent_for`: how long no bundle is vouched for, since sidecars of before a restart may not be back yet."""
+        """`silent_for`: how long no bundle is vouched for, since sidecars of before a restart may not be back yet.
+
+        Without a `backlog` events wait in memory.
+        """
         self._silent_for = silent_for.total_seconds()
         self._started = clock.monotonic()
         self._streams = streams
         self._upstream = upstream
         self._run_id = run_id
         self._interval = interval.total_seconds()
-        self._queue_size = queue
         self._backoff = backoff
         self._observer = observer
         self._clock = clock
@@ -101,13 +115,13 @@ class Reporter:
         self._dirty = asyncio.Event()
         self._sequence = 0
         self._event_number = 0
-        self._events: deque[tuple[int, SeenEvent]] = deque()
+        self._backlog = backlog or MemoryBacklog(run_id, queue)
         self._sources = TokenBuckets(Rate(_EVENTS_PER_SECOND, max(1, queue // 2)))
         self._dropped = 0
         self._snapshot_due = True
         self._behind = False  # the last report could not hold all that there was to tell
         self._vouched = 0
-        self._unsent: node_pb2.ReportDeliveryRequest | None = None
+        self._unsent: tuple[node_pb2.ReportDeliveryRequest, Waiting] | None = None
 
     def touch(self) -> None:
         """A stream has changed, or the bundle that the agent verifies by."""
@@ -116,12 +130,11 @@ class Reporter:
     def add(self, event: SeenEvent) -> None:
         """Queue an event, or count it as dropped: when the queue is full, or a user causes too many of one action."""
         self._event_number += 1
+        number = self._event_number
         within = self._sources.take((event.action, event.caller.uid), self._clock.monotonic())
-        if not within or len(self._events) >= self._queue_size:
+        if not within or not self._backlog.put(number, event_message(number, event).SerializeToString()):
             self._dropped += 1
             self._observer.dropped(1)
-        else:
-            self._events.append((self._event_number, event))
         self._dirty.set()
 
     async def run(self) -> None:
@@ -152,16 +165,18 @@ class Reporter:
         """Send one report, the unsent one first. Raises AgentError; then it is kept for the next time."""
         if self._unsent is None:
             self._dirty.clear()
-            self._unsent = self._next()
-        request = self._unsent
+            self._unsent = await self._next()
+        request, waiting = self._unsent
         try:
             answer = await link.report(request)
         except InvalidAnswer as error:
             self._log.error("the server does not understand a delivery report; it is dropped", reason=str(error))
             self._unsent = None
             self._lost(request)
+            await self._backlog.taken(waiting)  # what cannot be told must not be in the way of what can
             return
         self._unsent = None
+        await self._backlog.taken(waiting)
         if answer.resync:
             self._snapshot_due = True
         if self._snapshot_due or self._behind:
@@ -172,15 +187,15 @@ class Reporter:
         self._observer.dropped(len(request.events))
         self._snapshot_due = True
 
-    def _next(self) -> node_pb2.ReportDeliveryRequest:
+    async def _next(self) -> tuple[node_pb2.ReportDeliveryRequest, Waiting]:
+        waiting = await self._backlog.next(EVENTS_PER_REPORT, self._event_number)
         if self._snapshot_due:
             self._streams.start_over()
             self._snapshot_due = False
         changes = self._streams.changes(STREAMS_PER_REPORT)
         self._sequence += 1
-        events = [self._events.popleft() for _ in range(min(len(self._events), EVENTS_PER_REPORT))]
         dropped, self._dropped = self._dropped, 0
-        self._behind = changes.more or bool(self._events)
+        self._behind = changes.more or waiting.more
         # The server takes an agent's word for the bundle of all streams that it was not told of: until it was told of
         # all, we vouch for no more than before, and in the middle of a snapshot for nothing.
         if self._clock.monotonic() < self._started + self._silent_for:
@@ -189,16 +204,20 @@ class Reporter:
             self._vouched = self._upstream.bundle_sequence
         elif changes.snapshot:
             self._vouched = 0
-        return node_pb2.ReportDeliveryRequest(
+        request = node_pb2.ReportDeliveryRequest(
             run_id=self._run_id,
             sequence=self._sequence,
             snapshot=changes.snapshot,
             streams=[stream_message(state) for state in changes.streams],
             closed_stream_ids=changes.closed,
-            events=[event_message(number, event) for number, event in events],
+            events=waiting.events,
             events_dropped=dropped,
             bundle_sequence=self._vouched,
+            events_run_id="" if waiting.run_id == self._run_id else waiting.run_id,
+            events_through=waiting.through,
+            events_cut=waiting.cut,
         )
+        return request, waiting
 
 
 def stream_message(state: StreamState) -> node_pb2.StreamState:

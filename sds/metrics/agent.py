@@ -74,6 +74,17 @@ class AgentMetrics:
         self.reports_dropped = counter(
             "sds_agent_report_events_dropped", "Events dropped because the queue was full.", r
         )
+        self.spool_events = gauge("sds_agent_spool_events", "Events on disk that the server has not taken in.", r)
+        self.spool_bytes = gauge("sds_agent_spool_bytes", "Size of the spool of events.", r)
+        self.spool_failing = gauge("sds_agent_spool_failing", "1 while the spool cannot be written.", r)
+        self.checkpoint_size = gauge(
+            "sds_agent_audit_checkpoint_size", "Events under the newest checkpoint of the server's audit log.", r
+        )
+        self.checkpoint_alarms = counter(
+            "sds_agent_audit_checkpoint_alarms",
+            "Times that the server's audit log contradicted what it was before.",
+            r,
+        )
         self._earliest_expiry = gauge(
             "sds_agent_earliest_expiry_timestamp_seconds",
             "When the first certificate expires if nothing renews; 0: none.",

@@ -16,6 +16,7 @@ from sds.clock import Clock
 from sds.logs import get_logger
 from sds.net.limits import Caps
 from sds.server import convert
+from sds.server.agent_reports.report import parse_report
 from sds.server.authorized import NOT_AUTHORIZED, NotSigned, SignCode
 from sds.server.certificates import CertificateJob, CertificateSigner
 from sds.server.downstream.api import DownstreamApi
@@ -27,7 +28,7 @@ from sds.server.jwt.events import ACTION as TOKEN_ISSUE
 from sds.server.jwt.signing import JwtJob, TokenSigner
 from sds.server.refusals import Refusal, RefusalLog
 from sds.server.registry import Registry
-from sds.server.reports import Reports, parse_report
+from sds.server.reports import Reports
 from sds.server.revocation.staples import Staples
 from sds.server.rpc import BidiStream, Call, CallRefused, Method, ServerStream, Unary
 from sds.server.secrets.stream import SecretStreams

@@ -23,12 +23,16 @@ from sds.agent.observe import ServerObserver
 from sds.agent.report import Reporter
 from sds.agent.secrets.interests import Interests
 from sds.agent.secrets.shelf import Shelf
+from sds.agent.spool.backlog import MemoryBacklog, SpoolBacklog
 from sds.agent.upstream import Upstream
 from sds.clock import Clock
 from sds.config import AgentConfig
 from sds.delivery.registry import StreamRegistry
 from sds.logs import Logger
 from sds.metrics import AgentMetrics
+
+SPOOL = "spool"
+"""In the data folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Core:
     upstream: Upstream
     streams: StreamRegistry
     reporter: Reporter
+    backlog: SpoolBacklog | MemoryBacklog
     executors: tuple[ThreadPoolExecutor, ThreadPoolExecutor]
 
 
@@ -110,6 +115,7 @@ def open_core(
         clock=clock,
         log=log,
     )
+    backlog = _backlog(config, folder, run_id, observer, log)
     reporter = Reporter(
         streams,
         upstream,
@@ -121,6 +127,7 @@ def open_core(
         observer=observer,
         clock=clock,
         log=log,
+        backlog=backlog,
     )
     upstream.on_bundle(reporter.touch)
     return Core(
@@ -136,7 +143,25 @@ def open_core(
         upstream,
         streams,
         reporter,
+        backlog,
         _executors(config),
+    )
+
+
+def _backlog(
+    config: AgentConfig, folder: DataFolder, run_id: str, observer: ServerObserver, log: Logger
+) -> SpoolBacklog | MemoryBacklog:
+    queue, spool = config.upstream.report_queue, config.spool
+    if not spool.enabled:
+        return MemoryBacklog(run_id, queue)
+    return SpoolBacklog(
+        folder.path / SPOOL,
+        run_id,
+        queue=queue,
+        max_events=spool.max_events,
+        max_bytes=spool.max_bytes,
+        observer=observer,
+        log=log,
     )
 
 

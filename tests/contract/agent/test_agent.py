@@ -272,7 +272,8 @@ async def test_permissions_of_everything_it_makes(world: World) -> None:
         for path in world.data.rglob("*"):
             assert not stat.S_IMODE(path.stat().st_mode) & 0o077 or path.parent.name.startswith("grpc-"), path
     assert not world.socket.exists()
-    assert sorted(path.name for path in world.data.iterdir()) == ["identity.json", "lock"]
+    assert sorted(path.name for path in world.data.iterdir()) == ["identity.json", "lock", "spool"]
+    assert list((world.data / "spool").iterdir()) == []  # everything was told, and the run ended by itself
 
 
 async def test_a_stop_waits_for_answers_but_not_for_ever(world: World) -> None:

@@ -8,8 +8,9 @@ from typing import Any, cast
 from attestation.spiffe_id import SpiffeId
 from sds._pb.sds.node.v1 import node_pb2
 from sds.net.limits import Rate
+from sds.server.agent_reports.report import Report, parse_report
 from sds.server.events import Events
-from sds.server.reports import Report, Reports, parse_report
+from sds.server.reports import Reports
 from tests.fakes.clock import EPOCH
 
 ONE = SpiffeId.parse("spiffe://example.org/sds/agent/one")

@@ -1,0 +1,1 @@
+"""What agents report, as it is read and as it is written down."""
