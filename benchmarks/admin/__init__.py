@@ -1,0 +1,1 @@
+"""How long those wait who open the admin API and its pages on a database that has grown."""
