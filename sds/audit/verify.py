@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sds.audit.checkpoint import Checkpoint, chain_of_keys, parse_checkpoint, parse_pruning
 from sds.audit.export import ExportHeader, InvalidExport, parse_header, parse_line
 from sds.audit.judge import Claim, Findings, Judge, ProblemKind
+from sds.audit.merkle import verify_consistency
 from sds.audit.note import InvalidNote, VerifierKey, parse_vkey
 
 
@@ -63,6 +64,10 @@ class ExportVerifier:
         self._keys: tuple[VerifierKey, ...] = ()
         self._checkpoint: Checkpoint | None = None
         self._last = 0
+        self.note = ""
+        """The signed note of the checkpoint over all; to be remembered if the verdict is good."""
+        self.early: list[Checkpoint] = []
+        """Remembered checkpoints from before the first event that is here: roots cannot show that they still hold."""
 
     @property
     def size(self) -> int:
@@ -80,10 +85,23 @@ class ExportVerifier:
         else:
             self._judge.leaf(parse_line(line))
 
+    def prove(self, early: Checkpoint, path: Sequence[bytes]) -> None:
+        """Take the log's own proof (RFC 9162 2.1.4) that its checkpoint grew out of an early one."""
+        now = self._checkpoint
+        if now is not None and verify_consistency(early.size, now.size, early.root, now.root, path):
+            self.early.remove(early)
+
     def verdict(self) -> Verdict:
         """Raises InvalidExport if not even a first line was there."""
         if self._judge is None:
             raise InvalidExport("the file is empty")
+        for each in self.early:
+            self._findings.add(
+                ProblemKind.CHECKPOINT,
+                f"the remembered checkpoint of size {each.size} is from before the first event that is here, and "
+                "nothing proves that it still holds",
+            )
+        self.early = []
         self._judge.finish()
         return Verdict(self._findings, self._judge.size, self._judge.events, self._checkpoint, self._keys)
 
@@ -104,7 +122,7 @@ class ExportVerifier:
         if header.checkpoint:
             try:
                 found = self._checkpoint = parse_checkpoint(header.checkpoint, self._keys)
-                self._last = found.size
+                self._last, self.note = found.size, header.checkpoint
                 yield Claim(f"the checkpoint of size {found.size}", found.size, found.root)
             except InvalidNote as error:
                 add(ProblemKind.CHECKPOINT, f"the checkpoint cannot be believed: {error}")
@@ -117,17 +135,20 @@ class ExportVerifier:
             if pruning.size == header.first:
                 name = f"the statement that leaves before {pruning.size} were pruned"
                 yield Claim(name, pruning.size, pruning.root, ProblemKind.PRUNING)
-        yield from remembered_claims(self._remembered, self._keys, self._checkpoint, header.first, self._findings)
+        for claim in remembered_claims(self._remembered, self._keys, self._checkpoint, self._findings):
+            if claim.size >= header.first or self._checkpoint is None:
+                yield claim
+            else:
+                self.early.append(Checkpoint(self._checkpoint.origin, claim.size, claim.root))
 
 
 def remembered_claims(
     notes: Iterable[str],
     keys: Sequence[VerifierKey],
     checkpoint: Checkpoint | None,
-    first: int,
     findings: Findings,
 ) -> Iterator[Claim]:
-    """What checkpoints seen earlier claim of a log that has `checkpoint` now and begins with leaf `first`."""
+    """What checkpoints seen earlier claim of a log that has `checkpoint` now."""
     for text in notes:
         try:
             found = parse_checkpoint(text, keys)
@@ -136,12 +157,6 @@ def remembered_claims(
             continue
         if checkpoint is not None and found.origin != checkpoint.origin:
             findings.add(ProblemKind.CHECKPOINT, "the remembered checkpoint is one of another log")
-        elif found.size < first:
-            findings.add(
-                ProblemKind.CHECKPOINT,
-                f"the remembered checkpoint of size {found.size} is from before the first event that is here; prove it "
-                "with the server's help (sds audit verify)",
-            )
         else:
             yield Claim(
                 f"the remembered checkpoint of size {found.size}", found.size, found.root, ProblemKind.CHECKPOINT

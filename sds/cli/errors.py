@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     DIFFERENT = 7  # `entry apply --dry-run --exit-code` found differences
     GATE_CLOSED = 8  # somebody would not accept what the next authority issues
     APPROVAL_NEEDED = 9  # nothing is done until somebody else approves it
+    UNPROVED = 10  # the audit log is not what was signed
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 

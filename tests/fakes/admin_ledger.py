@@ -108,7 +108,7 @@ class FakeLedger:
     async def verify(self, call: AdminCall, remembered: Sequence[str]) -> Verdict:
         rows, findings = list(self._rows()), Findings()
         checkpoint = Checkpoint(KEY.name, len(rows), root_of(self._hashes()))
-        judge = Judge(findings, list(remembered_claims(remembered, [KEY], checkpoint, 0, findings)))
+        judge = Judge(findings, list(remembered_claims(remembered, [KEY], checkpoint, findings)))
         for row in rows:
             raw = canonical_bytes(row.event)
             judge.leaf(Leaf(row.sequence - 1, row.sequence, raw, leaf_hash(raw)))

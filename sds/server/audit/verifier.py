@@ -39,7 +39,7 @@ class DatabaseVerifier:
         await self._check_key(known, findings)
         head, pruned, signed = await self._store.read(_begin)
         claims, newest = await self._claims(keys, signed, pruned, findings)
-        claims += remembered_claims(remembered, keys, newest, 0, findings)
+        claims += remembered_claims(remembered, keys, newest, findings)
         judge, tree = Judge(findings, claims), GrowingTree()
         first = max((claim.size for claim in claims if claim.kind is ProblemKind.PRUNING), default=0)
         start = 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sds.audit.checkpoint import Checkpoint, Pruning, next_key_text, signed
 from sds.audit.export import ExportHeader, InvalidExport, leaf_line, parse_header, parse_line
 from sds.audit.judge import MAX_PROBLEMS, ProblemKind
-from sds.audit.merkle import Frontier, leaf_hash, root_of
+from sds.audit.merkle import Frontier, consistency_ranges, leaf_hash, range_hashes, root_of
 from sds.audit.note import VerifierKey, sign_note
 from sds.audit.verify import ExportVerifier, Verdict
 
@@ -24,6 +24,10 @@ KEYS = [VerifierKey(ORIGIN, private.public_key().public_bytes_raw()) for private
 NEXT = sign_note(next_key_text(KEYS[1]), KEYS[0], PRIVATE[0].sign)
 EVENTS = [b'{"action":"test.%d"}' % number for number in range(40)]
 HASHES = [leaf_hash(each) for each in EVENTS]
+
+
+def read_tile(level: int, tile: int) -> bytes:
+    return b"".join(HASHES) if (level, tile) == (0, 0) else b""
 
 
 def checkpoint(size: int, key: int = 0, root: bytes | None = None) -> str:
@@ -138,6 +142,14 @@ def test_a_pruned_log_needs_its_statement() -> None:
     assert kinds(verify(header(16), lines(16))) == [(ProblemKind.MISSING, None, None)]
     early = verify(header(16, prunings=(statement,)), lines(16), remembered=[checkpoint(9)])
     assert kinds(early) == [(ProblemKind.CHECKPOINT, None, None)], "it is not passed over in silence"
+    verifier = ExportVerifier((KEYS[0],), [checkpoint(9)])
+    for line in (header(16, prunings=(statement,)).line(), *lines(16)):
+        verifier.feed(line)
+    (waits,) = verifier.early
+    verifier.prove(waits, range_hashes(consistency_ranges(9, 39), read_tile))
+    assert verifier.early, "a proof about another tree proves nothing"
+    verifier.prove(waits, range_hashes(consistency_ranges(9, 40), read_tile))
+    assert verifier.verdict().ok
     wrong = signed(Pruning(ORIGIN, 16, root_of(HASHES[:15]), NOW, NOW).text, KEYS[0], PRIVATE[0].sign)
     assert kinds(verify(header(16, prunings=(wrong,)), lines(16))) == [(ProblemKind.PRUNING, None, None)]
     forged = signed(Pruning(ORIGIN, 16, root_of(HASHES[:16]), NOW, NOW).text, KEYS[2], PRIVATE[2].sign)

@@ -19,7 +19,7 @@ from attestation.selector import parse_selectors
 from attestation.spiffe_id import SpiffeId
 from ca.bundle import parse_pem, parse_spiffe_json
 from sds.admin.services import AdminCall, AgentInfo, ProcessInfo, StreamInfo, local_caller
-from sds.cli.audit import _print as print_events
+from sds.cli.audit.following import print_events
 from sds.cli.options import Format
 from sds.client.audit import EventPage
 from sds.client.results import read

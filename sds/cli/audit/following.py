@@ -1,4 +1,4 @@
-"""sds audit: the log of who did what."""
+"""sds audit tail: the newest events, and those that come."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sds.cli.admin import Admin, with_admin
-from sds.cli.audit_sinks import sinks
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format, Output
 
@@ -16,14 +15,10 @@ if TYPE_CHECKING:
     from sds.client import Client
     from sds.client.audit import EventPage
 
-app = typer.Typer(no_args_is_help=True, help="The audit log.")
-app.command()(sinks)
-
 _WAIT = 25  # seconds of one long poll
 _RETRY = 1.0
 
 
-@app.command()
 @with_admin
 def tail(
     admin: Admin,
@@ -53,12 +48,12 @@ def tail(
 
 
 def _newest(client: Client, query: dict[str, Any], lines: int, output: Format) -> int:
-    return _print(client.audit.tail(**query, limit=lines), output)
+    return print_events(client.audit.tail(**query, limit=lines), output)
 
 
 def _all_after(client: Client, query: dict[str, Any], after: int, output: Format) -> int:
     while True:
-        last = _print(client.audit.tail(**query, after=after, limit=1000), output)
+        last = print_events(client.audit.tail(**query, after=after, limit=1000), output)
         if last <= after:
             return after
         after = last
@@ -73,7 +68,7 @@ def _follow(admin: Admin, query: dict[str, Any], after: int, output: Format) -> 
         try:
             with admin.client() as client:
                 page = client.audit.tail(**query, after=after, limit=1000, wait=_WAIT)
-                after = max(after, _print(page, output))
+                after = max(after, print_events(page, output))
         except CliError as error:
             if error.code is not ExitCode.UNREACHABLE:
                 raise
@@ -85,7 +80,7 @@ def _follow(admin: Admin, query: dict[str, Any], after: int, output: Format) -> 
             away = False
 
 
-def _print(page: EventPage, output: Format) -> int:
+def print_events(page: EventPage, output: Format) -> int:
     """Print a page of events; the sequence number to go on from."""
     from sds.cli.output import print_json_line, say  # noqa: PLC0415
     from sds.cli.text import exact, short  # noqa: PLC0415
