@@ -23,6 +23,7 @@ from sds.admin.gate import Gate, Limits, Observer
 from sds.admin.guard import Guard
 from sds.admin.login.limits import DoorLimits
 from sds.admin.login.ports import LoginAdmin
+from sds.admin.once import Once
 from sds.admin.pages.mount import mount_pages
 from sds.admin.problems import HANDLED, problem_for
 from sds.admin.routes.access import AccessRoutes
@@ -187,6 +188,7 @@ def create_api(
     )  # fmt: skip
     monotonic = (clock or SystemClock()).monotonic
     guard = Guard(services.audit, monotonic)
+    guard.once = Once(services.idempotency)
     app.router.route_class = guard.route_class()
     app.get("/v1/openapi.json", operation_id="api.describe", include_in_schema=False)(app.describe)
     EntryRoutes(services.entries, services.revocations).mount(app)

@@ -94,5 +94,36 @@ class ProofUnavailable(AdminError):
     """The audit log's tree cannot prove it, now or at all; the message says which."""
 
 
+class KeyReused(AdminError):
+    """The Idempotency-Key was sent before with another request (HTTP 422)."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was sent with another request before; take a new one")
+
+
+class StillInProgress(AdminError):
+    """The first request with this Idempotency-Key is still being done (HTTP 409)."""
+
+    def __init__(self) -> None:
+        super().__init__("the first request with this Idempotency-Key is still being done; ask again")
+
+
+class OutcomeUnknown(AdminError):
+    """Whether the first request with this Idempotency-Key was done is not known (HTTP 409)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server ended while it did the first request with this Idempotency-Key; "
+            "look at what stands, and take a new key"
+        )
+
+
+class AnswerNotKept(AdminError):
+    """The first request with this Idempotency-Key was done, and its answer cannot be given again (HTTP 409)."""
+
+    def __init__(self) -> None:
+        super().__init__("this was done with the first request; its answer is not kept, for it may hold a secret")
+
+
 class BadPrecondition(AdminError):
     """The If-Match header is malformed or contradicts the body (HTTP 400)."""

@@ -21,6 +21,7 @@ from starlette.types import Scope
 
 from sds.admin.access.decide import permitted
 from sds.admin.access.rules import RULES, Rule, Scoping
+from sds.admin.conditional import unless_known
 from sds.admin.errors import BodyTooLarge, Forbidden
 from sds.admin.services import AdminCall, AuditAdmin
 
@@ -49,6 +50,7 @@ class Guard:
         self._read: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._open: tuple[APIRoute, ...] = ()
         self.around: Around | None = None
+        self.once: Around = _always
 
     def route_class(self) -> type[APIRoute]:
         """What an application's routes must be made of."""
@@ -78,6 +80,11 @@ class Guard:
             await _check_form(request, call.csrf)
         if self._rules[operation].sensitive:
             await self._note(call, operation, request)
+        if request.method == "GET" and request.url.path.startswith("/v1/"):
+            return unless_known(request, await handler(request))
+        return await self.once(request, call, operation, lambda: self._do(request, call, operation, handler))
+
+    async def _do(self, request: Request, call: AdminCall, operation: str, handler: Handler) -> Response:
         if self.around is None:
             return await handler(request)
         return await self.around(request, call, operation, lambda: handler(request))
@@ -111,6 +118,12 @@ class Guard:
         self._read.move_to_end(key)
         if len(self._read) > _MAX_READERS:
             self._read.popitem(last=False)
+
+
+async def _always(
+    _request: Request, _call: AdminCall, _operation: str, handler: Callable[[], Awaitable[Response]]
+) -> Response:
+    return await handler()
 
 
 async def _check_form(request: Request, csrf: str) -> None:

@@ -21,6 +21,8 @@ from sds.store.errors import StoreError
 from sds.store.unit_of_work import UnitOfWork
 
 CHANGES_KEPT = timedelta(days=1)
+IDEMPOTENCY_KEPT = timedelta(days=1)
+PAST_ENTRIES_KEPT = timedelta(days=30)
 TOKENS_KEPT = timedelta(days=7)
 """After their expiry, so that a late try is refused as "expired" and not as "unknown" in the log."""
 REVOCATIONS_KEPT = timedelta(days=7)
@@ -143,6 +145,8 @@ class Housekeeping:
         def work(uow: UnitOfWork) -> tuple[int, int]:
             forget_expired(uow)
             uow.revocations.purge(uow.now - REVOCATIONS_KEPT)
+            uow.idempotency.purge(uow.now - IDEMPOTENCY_KEPT)
+            uow.past_entries.purge(uow.now - PAST_ENTRIES_KEPT)
             uow.admin_sessions.purge(uow.now)
             uow.api_tokens.purge(uow.now - TOKENS_KEPT)
             return uow.changes.prune(uow.now - CHANGES_KEPT), uow.tokens.purge(uow.now - TOKENS_KEPT)

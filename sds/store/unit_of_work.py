@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from sds.store.access.approvals import Approvals
 from sds.store.access.bindings import RoleBindings
+from sds.store.access.idempotency import IdempotencyKeys
 from sds.store.access.sessions import AdminSessions
 from sds.store.access.tokens import ApiTokens
 from sds.store.agents import Agents
@@ -66,6 +67,7 @@ class UnitOfWork:
         "entries",
         "federations",
         "grants",
+        "idempotency",
         "inventory",
         "keys",
         "leases",
@@ -110,6 +112,7 @@ class UnitOfWork:
         self.cursors = Cursors(tx)
         self.role_bindings = RoleBindings(tx)
         self.api_tokens = ApiTokens(tx)
+        self.idempotency = IdempotencyKeys(tx)
         self.admin_sessions = AdminSessions(tx)
         self.approvals = Approvals(tx)
         self.federations = Federations(tx, self.changes)

@@ -51,6 +51,7 @@ from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.fakes.admin_authorities import FakeAuthorities
 from tests.fakes.admin_certificates import FakeCertificates
 from tests.fakes.admin_federations import FakeFederations
+from tests.fakes.admin_idempotency import FakeIdempotency
 from tests.fakes.admin_insight import FakeExplain, FakeStatistics
 from tests.fakes.admin_ledger import FakeLedger
 from tests.fakes.admin_notices import FakeNotices
@@ -417,6 +418,7 @@ class FakeServices:
         self.grants = FakeGrants(now, self.audit.append, self.secrets, TD)
         self.certificates = FakeCertificates(lambda: self.streams.rows)
         self.explain = FakeExplain(now, self.entries.rows.values)
+        self.idempotency = FakeIdempotency()
         self.statistics = FakeStatistics(now, lambda: len(self.entries.rows))
         self.notices = FakeNotices()
         self.ledger = FakeLedger(now, lambda: self.audit.rows, self.audit.append)
@@ -440,4 +442,5 @@ class FakeServices:
             certificates=self.certificates,
             explain=self.explain,
             statistics=self.statistics,
+            idempotency=self.idempotency,
         )

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from attestation.spiffe_id import SpiffeId
+from sds.admin import conditional
 from sds.admin.access.decide import check, permitted
 from sds.admin.access.roles import Scope
-from sds.admin.routes import common, conditional, exports
+from sds.admin.routes import common, exports
 from sds.admin.routes.common import Call, DryRun, NoQuery, OptionalBody, Paging
 from sds.admin.routes.radius import blast_radius
 from sds.admin.services import (

@@ -33,6 +33,7 @@ from sds.admin.services.entries import (
 from sds.admin.services.explain import ExplainAdmin
 from sds.admin.services.federations import CreatedFederation, FederationAdmin, FederationInfo
 from sds.admin.services.grants import GrantAdmin
+from sds.admin.services.idempotency import IdempotencyAdmin
 from sds.admin.services.jwt import JwtAdmin, MintedToken, MintOrder
 from sds.admin.services.ledger import LedgerAdmin
 from sds.admin.services.notices import NoticeAdmin, NoticeQuery, TestedNotice
@@ -72,6 +73,7 @@ __all__ = [
     "FederationAdmin",
     "FederationInfo",
     "GrantAdmin",
+    "IdempotencyAdmin",
     "IssuedToken",
     "JwtAdmin",
     "KekAdmin",
@@ -122,3 +124,4 @@ class AdminServices:
     certificates: CertificateAdmin
     explain: ExplainAdmin
     statistics: StatisticsAdmin
+    idempotency: IdempotencyAdmin

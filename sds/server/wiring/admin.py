@@ -34,6 +34,7 @@ from sds.server.services.common import Desk
 from sds.server.services.entries import EntryService
 from sds.server.services.explain import ExplainService
 from sds.server.services.grants import GrantService
+from sds.server.services.idempotency import IdempotencyService
 from sds.server.services.ledger import LedgerService
 from sds.server.services.secrets import SecretPolicy, SecretService
 from sds.server.services.sinks import SinkService
@@ -146,5 +147,6 @@ def _services(
         notices=NoticeService(desk, notices, core.clock),
         certificates=CertificateService(desk),
         explain=ExplainService(desk),
+        idempotency=IdempotencyService(core.store),
         statistics=StatisticsService(desk, core.registry, authorities, core.clock.monotonic),
     )

@@ -48,6 +48,7 @@ from sds.server.services.entries import EntryService
 from sds.server.services.entry_policy import EntryPolicy
 from sds.server.services.explain import ExplainService
 from sds.server.services.grants import GrantService
+from sds.server.services.idempotency import IdempotencyService
 from sds.server.services.ledger import LedgerService
 from sds.server.services.secrets import SecretPolicy, SecretService
 from sds.server.services.statistics import StatisticsService
@@ -287,6 +288,7 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
         notices=FakeNotices(),
         certificates=CertificateService(desk),
         explain=ExplainService(desk),
+        idempotency=IdempotencyService(store),
         statistics=StatisticsService(
             desk, SimpleNamespace(agents_watching=0), AuthorityService(desk, authorities, RULES), clock.monotonic
         ),
