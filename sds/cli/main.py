@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from sds import __version__
 from sds.cli import (
+    access,
     agent,
     audit,
     bundle,
@@ -73,6 +74,7 @@ app.add_typer(secret.app, name="secret")
 app.add_typer(grant.app, name="grant")
 app.add_typer(notice.app, name="notice")
 app.add_typer(audit.app, name="audit")
+app.add_typer(access.app, name="access")
 app.add_typer(kek.app, name="kek")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
