@@ -74,6 +74,7 @@ bench: setup-test ## The benchmarks of benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.herd
 	$(BIN)/python -m benchmarks.revoke
 	$(BIN)/python -m benchmarks.secret
+	$(BIN)/python -m benchmarks.admin
 
 lock: setup-test ## Write the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
 	@.ci/lock $(BIN) $(UPGRADE)

@@ -81,7 +81,7 @@ async def exports(http: httpx.AsyncClient) -> dict[str, dict[str, object]]:
 
 
 async def verification(http: httpx.AsyncClient, stack: Stack) -> dict[str, object]:
-    """The whole log: by the server, and by the command, which has the server do it and does it itself over an export."""
+    """The whole log: by the server, and by the command, which also does it itself over an export."""
     started = time.perf_counter()
     answer = await http.post("/v1/audit:verify", json={})
     answer.raise_for_status()

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from benchmarks.seed.company import Sizes
-from benchmarks.seed.fill import Place, fill
+from benchmarks.seed.fill import Place, SeedRefused, fill
 from sds.logs import configure_logging
 
 
@@ -27,7 +27,11 @@ def main() -> None:
     given = parser.parse_args()
     configure_logging(level="warning", style="console")
     place = Place(given.data_dir.absolute(), given.database, given.trust_domain)
-    print(json.dumps(asyncio.run(fill(place, Sizes(given.certificates, given.events))), indent=2))
+    try:
+        done = asyncio.run(fill(place, Sizes(given.certificates, given.events)))
+    except SeedRefused as refusal:
+        raise SystemExit(str(refusal)) from None
+    print(json.dumps(done, indent=2))
 
 
 if __name__ == "__main__":

@@ -62,6 +62,10 @@ class Earlier(SystemClock):
         return super().now() - AGE - timedelta(hours=1)
 
 
+class SeedRefused(Exception):
+    """The message says why nothing was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a server has its data. `database` "": SQLite in that folder."""
@@ -91,13 +95,15 @@ async def opened(config: ServerConfig, clock: Clock) -> AsyncIterator[Core]:
 
 
 async def fill(place: Place, sizes: Sizes) -> dict[str, object]:
-    """Fill it. The seconds of each part. The server may not run meanwhile."""
+    """Fill it. The seconds of each part. The server may not run meanwhile. Raises SeedRefused."""
     config, started, took = place.config(), time.perf_counter(), dict[str, float]()
     folder = DataDir(place.data_dir)
     try:
         async with opened(config, Earlier()):
             pass  # authorities have to be older than what they issued
         async with opened(config, SystemClock()) as core:
+            if await core.store.read(lambda uow: uow.entries.all()):
+                raise SeedRefused("this database has entries already: seed one that has none")
             seed = Seed(core, Company(config.trust_domain, sizes))
             for name in ("fleet", "certificates", "secrets", "events", "tree"):
                 began = time.perf_counter()
