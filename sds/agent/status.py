@@ -11,10 +11,12 @@ from attestation.entry import RegistrationEntry, explain, match
 from attestation.selector import Selectors
 from sds.agent.cache import Cache
 from sds.agent.cache.views import HeldSvid
+from sds.agent.checkpoints.witness import Contradiction
 from sds.agent.identity import AgentIdentity
 from sds.agent.secrets.shelf import Standing, Wanted
 from sds.agent.upstream import UpstreamStatus
 from sds.agent.workload import Workload
+from sds.audit.checkpoint import Checkpoint
 from sds.clock import Clock
 from sds.delivery.registry import StreamState
 
@@ -52,6 +54,17 @@ class Streams(Protocol):
     def snapshot(self) -> tuple[StreamState, ...]: ...
 
 
+class Witnessed(Protocol):
+    """What is remembered of the server's audit log."""
+
+    note: str
+    seen_at: datetime | None
+    contradiction: Contradiction | None
+
+    @property
+    def newest(self) -> Checkpoint | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Constants:
     """What does not change while the agent runs."""
@@ -73,6 +86,7 @@ class AgentStatus:
         cache: Cache,
         streams: Streams,
         secrets: Secrets,
+        witness: Witnessed,
         clock: Clock,
     ) -> None:
         self._constants = constants
@@ -81,6 +95,7 @@ class AgentStatus:
         self._cache = cache
         self._streams = streams
         self._secrets = secrets
+        self._witness = witness
         self._clock = clock
 
     def earliest_expiry(self) -> datetime:
@@ -122,8 +137,21 @@ class AgentStatus:
             "svids": len(self._cache.held),
             "streams": len(self._streams.snapshot()),
             "secrets": self._secrets_overview(),
+            "audit": self._audit(),
             "first_expiry": _time(first),
             "outage_budget_seconds": max(0, int((first - now).total_seconds())),
+        }
+
+    def _audit(self) -> Json | None:
+        """The newest checkpoint of the server's audit log, to compare with; None before the first."""
+        newest, last = self._witness.newest, self._witness.contradiction
+        if newest is None:
+            return None
+        return {
+            "size": newest.size,
+            "note": self._witness.note,
+            "seen_at": _time(self._witness.seen_at),
+            "contradiction": "" if last is None else f"{last.what} ({last.at})",
         }
 
     def _secrets_overview(self) -> Json:

@@ -84,6 +84,7 @@ class Upstream:
         self._closing: set[asyncio.Task[None]] = set()
         self._resume = (0, "")  # revision, epoch
         self._bundle_changed: Callable[[], None] = lambda: None
+        self._checkpoint_seen: Callable[[str], None] = lambda _note: None
         self._failures = 0
         self._lost_at: datetime | None = None
         self._skew = SkewEstimate()
@@ -103,6 +104,10 @@ class Upstream:
     def on_bundle(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, on the loop, when another bundle is verified by."""
         self._bundle_changed = changed
+
+    def on_checkpoint(self, seen: Callable[[str], None]) -> None:
+        """Have `seen` called, on the loop, with each checkpoint of the audit log that the server tells."""
+        self._checkpoint_seen = seen
 
     async def connected(self) -> NodeLink:
         """Wait for a connection."""
@@ -190,6 +195,7 @@ class Upstream:
         update = convert.update(message, self.identity.svid.spiffe_id)
         for problem in update.rejected:
             self._log.error("the server sent something that this agent does not understand", problem=problem)
+        self._checkpoint_seen(message.audit_checkpoint)
         if update.server_time is not None:
             self._note_skew(self._skew.observe(update.server_time, self._clock.now()))
         self._cache.apply(

@@ -51,6 +51,16 @@ def _secrets(found: Status) -> str | list[str]:
     return [*lines, f"and {more} more"] if more else lines if len(lines) > 1 else lines[0]
 
 
+def _audit(found: Status) -> list[tuple[str, str | list[str]]]:
+    """Nothing of an agent that was not told of any checkpoint."""
+    from sds.cli.text import count, moment  # noqa: PLC0415
+
+    if found.audit is None:
+        return []
+    told = f"{count(found.audit.size, 'event')}, told {moment(found.audit.seen_at, found.now)}"
+    return [("Audit log", [told, *([f"ALARM: {found.audit.contradiction}"] if found.audit.contradiction else [])])]
+
+
 def _facts(found: Status) -> list[tuple[str, str | list[str]]]:
     from sds.cli.text import count, moment  # noqa: PLC0415
 
@@ -75,6 +85,7 @@ def _facts(found: Status) -> list[tuple[str, str | list[str]]]:
         ("Certificates", str(found.svids)),
         ("Streams", str(found.streams)),
         ("Secrets", _secrets(found)),
+        *_audit(found),
         ("First expiry", f"{moment(found.first_expiry, now)}, if nothing renews from now"),
     ]
 

@@ -40,6 +40,15 @@ class Secrets(Result):
     attention_total: int
 
 
+class AuditLog(Result):
+    """The newest checkpoint that the server told. `contradiction` is empty, or what spoke against the one before."""
+
+    size: int
+    note: str
+    seen_at: Time | None
+    contradiction: str
+
+
 class Status(Result):
     version: str
     started_at: Time
@@ -53,6 +62,7 @@ class Status(Result):
     svids: int
     streams: int
     secrets: Secrets
+    audit: AuditLog | None = None
     first_expiry: Time | None
 
 

@@ -93,7 +93,7 @@ def entry(value: RegistrationEntry) -> node_pb2.Entry:
     )
 
 
-def update(value: Update, now: datetime) -> node_pb2.WatchAuthorizedResponse:
+def update(value: Update, now: datetime, audit_checkpoint: str = "") -> node_pb2.WatchAuthorizedResponse:
     return node_pb2.WatchAuthorizedResponse(
         revision=value.revision,
         epoch=value.epoch,
@@ -103,6 +103,7 @@ def update(value: Update, now: datetime) -> node_pb2.WatchAuthorizedResponse:
         bundle=None if value.bundle is None else bundle(value.bundle),
         federated=None if value.federated is None else federated(value.federated),
         server_time=timestamp(now),
+        audit_checkpoint=audit_checkpoint,
     )
 
 

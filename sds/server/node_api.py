@@ -76,6 +76,7 @@ class NodeApi:
         heartbeat: timedelta,
         max_items: int,
         watches: Caps,
+        audit_checkpoint: Callable[[], str],
     ) -> None:
         self._check = check
         self._seen = seen
@@ -94,6 +95,7 @@ class NodeApi:
         self._heartbeat = heartbeat.total_seconds()
         self._max_items = max_items
         self._watches = watches
+        self._audit_checkpoint = audit_checkpoint
         self._log = get_logger(__name__)
 
     @property
@@ -193,7 +195,7 @@ class NodeApi:
                 if update is None:
                     await watcher.wait(min(IDENTITY_CHECK, heard + self._heartbeat - self._clock.monotonic()))
                     continue
-                yield convert.update(update, self._clock.now())
+                yield convert.update(update, self._clock.now(), self._audit_checkpoint())
                 heard = self._clock.monotonic()
                 if not first and not update.snapshot:
                     self._observer.pushed(update)

@@ -76,6 +76,7 @@ def _assemble(core: Core, sockets: Sockets, plans: list[SinkPlan], descriptors: 
             ("attestation again", callers.run()),
             ("delivery reports", core.reporter.run()),
             ("the spool of events", core.backlog.run()),
+            ("checkpoints of the audit log", core.witness.run()),
             ("remembered subscriptions", subscriptions.run()),
         ],
         streams=core.streams,

@@ -15,6 +15,7 @@ from ca.nobody import pem_of_nobody
 from ca.serial import random_serial
 from sds.agent import options
 from sds.agent.cache import Cache
+from sds.agent.checkpoints.witness import Witness
 from sds.agent.datadir import DataFolder
 from sds.agent.enrol import Enroller, Enrolment
 from sds.agent.errors import HOW_TO_ATTEST, DataFolderUnusable, IdentityUnusable
@@ -52,6 +53,7 @@ class Core:
     streams: StreamRegistry
     reporter: Reporter
     backlog: SpoolBacklog | MemoryBacklog
+    witness: Witness
     executors: tuple[ThreadPoolExecutor, ThreadPoolExecutor]
 
 
@@ -130,6 +132,9 @@ def open_core(
         backlog=backlog,
     )
     upstream.on_bundle(reporter.touch)
+    witness = Witness(folder, reporter.add, observer, clock, log)
+    witness.load()
+    upstream.on_checkpoint(witness.see)
     return Core(
         config,
         clock,
@@ -144,6 +149,7 @@ def open_core(
         streams,
         reporter,
         backlog,
+        witness,
         _executors(config),
     )
 

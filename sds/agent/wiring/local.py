@@ -119,7 +119,7 @@ def http_servers(
     """The admin socket, and the health listener where one is configured."""
     started_at = core.clock.now()
     constants = Constants(__version__, str(core.config.server), str(core.config.socket), started_at)
-    status = AgentStatus(constants, core.upstream, own, core.cache, core.streams, secrets, core.clock)
+    status = AgentStatus(constants, core.upstream, own, core.cache, core.streams, secrets, core.witness, core.clock)
     core.metrics.watch_outage_budget(status.earliest_expiry, core.clock.now)
     core.metrics.svids.set_function(lambda: len(core.cache.held))
     core.metrics.svids_distrusted.set_function(lambda: len(core.cache.replace_at))

@@ -172,4 +172,5 @@ def _node_api(
         heartbeat=config.grpc.heartbeat,
         max_items=limits.max_csr_batch,
         watches=Caps(limits.max_watch_streams, limits.max_watch_streams_per_agent),
+        audit_checkpoint=lambda: core.sinks.watch.note,
     )
