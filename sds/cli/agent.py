@@ -9,10 +9,10 @@ import typer
 
 from sds.cli import agent_local, agent_run
 from sds.cli.admin import Admin, with_admin
-from sds.cli.options import Format, Output, Yes
+from sds.cli.options import DryRun, Format, Output, Yes
 
 if TYPE_CHECKING:
-    from sds.client.agents import Agent
+    from sds.client.agents import Agent, AgentGone
 
 app = typer.Typer(no_args_is_help=True, help="Agents: run one, look after all, ask the one on this node.")
 app.command(name="run")(agent_run.run)
@@ -92,6 +92,7 @@ def ban(
     agent_id: AgentId,
     admin: Admin,
     reason: Annotated[str, typer.Option("--reason", help="Kept with the agent and in the audit log.")] = "",
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
@@ -101,9 +102,12 @@ def ban(
     """
     from sds.cli.output import confirm  # noqa: PLC0415
 
-    confirm(f"Ban {agent_id}? None of its workloads gets a new certificate.", yes=yes)
+    if not dry_run:
+        confirm(f"Ban {agent_id}? None of its workloads gets a new certificate.", yes=yes)
     with admin.client() as client:
-        _show(client.agents.ban(agent_id, reason), output)
+        agent = client.agents.ban(agent_id, reason, dry_run=dry_run)
+    if not _only_said("ban", agent, output):
+        _show(agent, output)
 
 
 @app.command()
@@ -111,6 +115,7 @@ def ban(
 def delete(
     agent_id: AgentId,
     admin: Admin,
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
@@ -118,9 +123,12 @@ def delete(
     from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
     from sds.cli.text import count  # noqa: PLC0415
 
-    confirm(f"Delete {agent_id}? It must attest anew.", yes=yes)
+    if not dry_run:
+        confirm(f"Delete {agent_id}? It must attest anew.", yes=yes)
     with admin.client() as client:
-        agent = client.agents.delete(agent_id)
+        agent = client.agents.delete(agent_id, dry_run=dry_run)
+    if _only_said("delete", agent, output):
+        return
     if output is Format.JSON:
         print_json(agent.document)
         return
@@ -185,6 +193,17 @@ app.command()(agent_local.explain)
 
 def _state(agent: Agent) -> str:
     return "banned" if agent.banned else "connected" if agent.connected else "away"
+
+
+def _only_said(verb: str, agent: AgentGone, output: Format) -> bool:
+    """Whether it was a dry run, which is told here to people."""
+    from sds.cli.revocation.display import print_dry_run  # noqa: PLC0415
+    from sds.clock import SystemClock  # noqa: PLC0415
+
+    if agent.blast_radius is None or output is Format.JSON:
+        return False
+    print_dry_run(f"{verb} agent {agent.spiffe_id}", agent.blast_radius, SystemClock().now())
+    return True
 
 
 def _show(agent: Agent, output: Format) -> None:

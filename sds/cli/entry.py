@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sds.cli import entry_apply, parameters
+from sds.cli import entry_apply, entry_files, parameters
 from sds.cli import entry_options as options
 from sds.cli.admin import Admin, with_admin
-from sds.cli.options import Format, Output, Yes
+from sds.cli.options import DryRun, Format, Output, Yes
 
 if TYPE_CHECKING:
-    from sds.client.entries import Entry
+    from sds.client.entries import DeletedEntry, Entry
 
 app = typer.Typer(no_args_is_help=True, help="Registration entries: who gets which identity.")
 app.command(name="apply")(entry_apply.apply)
+app.command(name="import")(entry_files.import_file)
+app.command(name="export")(entry_files.export)
 
 EntryId = Annotated[str, typer.Argument(metavar="ID", help="The entry's ID.", show_default=False)]
 Revision = Annotated[
@@ -95,7 +97,7 @@ def list_entries(
             parent_id=parent_id,
             selector=selector,
             owner=owner,
-            labels=parameters.as_labels(label or ()),
+            label=parameters.as_labels(label or ()),
             hint=hint,
             profile="workload" if profile == "default" else profile,
             limit=limit,
@@ -182,20 +184,33 @@ def delete(
     entry_id: EntryId,
     admin: Admin,
     revision: Revision = None,
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Delete an entry, and say when the last certificate issued under it expires."""
-    from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
+    from sds.cli.output import confirm, print_json  # noqa: PLC0415
+    from sds.cli.revocation.display import print_dry_run  # noqa: PLC0415
+    from sds.clock import SystemClock  # noqa: PLC0415
+
+    if not dry_run:
+        confirm(f"Delete entry {entry_id}? Nothing is issued under it any more.", yes=yes)
+    with admin.client() as client:
+        deleted = client.entries.delete(entry_id, revision=revision, dry_run=dry_run)
+    if output is Format.JSON:
+        print_json(deleted.document)
+    elif deleted.blast_radius is not None:
+        what = f"delete entry {deleted.entry.id} of {deleted.entry.spiffe_id}"
+        print_dry_run(what, deleted.blast_radius, SystemClock().now())
+    else:
+        _tell_deleted(deleted)
+
+
+def _tell_deleted(deleted: DeletedEntry) -> None:
+    from sds.cli.output import say  # noqa: PLC0415
     from sds.cli.text import moment  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
 
-    confirm(f"Delete entry {entry_id}? Nothing is issued under it any more.", yes=yes)
-    with admin.client() as client:
-        deleted = client.entries.delete(entry_id, revision=revision)
-    if output is Format.JSON:
-        print_json(deleted.document)
-        return
     say(f"Deleted entry {deleted.entry.id} of {deleted.entry.spiffe_id}. Nothing is issued under it any more.")
     last = deleted.last_certificate_expires_at
     if last is None:

@@ -63,7 +63,7 @@ def apply(
     if output is Format.JSON:
         print_json(applied.document)
     else:
-        _print(applied)
+        print_applied(applied)
     if dry_run and exit_code and any(each.action != "unchanged" for each in applied.changes):
         raise typer.Exit(ExitCode.DIFFERENT)
 
@@ -163,7 +163,8 @@ def _placed(problem: str, places: list[str]) -> str:
     return f"{places[int(found[1])]}: {rest.removeprefix(': ')}"
 
 
-def _print(applied: Applied) -> None:
+def print_applied(applied: Applied) -> None:
+    """What was changed, or would be."""
     from sds.cli.output import print_table, say  # noqa: PLC0415
     from sds.cli.text import exact  # noqa: PLC0415
 

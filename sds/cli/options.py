@@ -51,6 +51,7 @@ AgentSocket = Annotated[
         rich_help_panel=ADMIN_PANEL,
     ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would hit.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. It is asked at a terminal only.")]
 Verbose = Annotated[
     bool,

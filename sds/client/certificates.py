@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sds.client.nouns import Noun, operation
+from sds.client.nouns import ExportFormat, Noun, operation
 from sds.client.results import Labels, Many, Result, Time
 from sds.client.streams import Process, Stream
 from sds.client.transport.connection import part
@@ -107,9 +107,7 @@ class Certificates(Noun):
         return self._post(Found, f"{_PATH}:find", {"pem": pem}, keyed=False)
 
     @operation("certificate.export")
-    def export(
-        self, export_format: Literal["jsonl", "csv"] = "jsonl", wanted: CertificateFilter | None = None
-    ) -> Iterator[bytes]:
+    def export(self, export_format: ExportFormat = "jsonl", wanted: CertificateFilter | None = None) -> Iterator[bytes]:
         """The whole listing, line by line as it comes."""
         query = {**(wanted or CertificateFilter()).query(), "format": export_format}
         return self._calls.lines(f"{_PATH}:export", query)

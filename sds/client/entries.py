@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from sds.client.nouns import Noun, operation
-from sds.client.results import Labels, Many, Result, Time
+from sds.client.nouns import FILE_TYPES, ExportFormat, Noun, operation, revision_tag
+from sds.client.results import Labels, Many, Result, Time, read
+from sds.client.revocations import BlastRadius
 from sds.client.transport.connection import part
 
 _PATH = "/v1/entries"
@@ -38,10 +39,15 @@ class Entry(Result):
 
 
 class DeletedEntry(Result):
-    """What stood; a sidecar keeps the last certificate issued under it until that expires."""
+    """What stood; a sidecar keeps the last certificate issued under it until that expires.
+
+    `blast_radius`: of a dry run, which changes nothing.
+    """
 
     entry: Entry
     last_certificate_expires_at: Time | None
+    dry_run: bool = False
+    blast_radius: BlastRadius | None = None
 
 
 class Change(Result):
@@ -61,31 +67,45 @@ class Applied(Result):
     changes: Many[Change]
 
 
+class EntryFilter(TypedDict, total=False):
+    """All must hold. `below`: the SPIFFE ID or, by whole segments, anything under it. `sort`: created, updated or
+    spiffe_id; with a minus the other way round.
+    """
+
+    spiffe_id: str | None
+    below: str | None
+    parent_id: str | None
+    selector: str | None
+    owner: str | None
+    label: Mapping[str, str] | None
+    hint: str | None
+    profile: str | None
+    expired: bool | None
+    sort: str | None
+
+
 class Entries(Noun):
     @operation("entry.list")
-    def list(
-        self,
-        *,
-        spiffe_id: str | None = None,
-        parent_id: str | None = None,
-        selector: str | None = None,
-        owner: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        hint: str | None = None,
-        profile: str | None = None,
-        limit: int | None = None,
-    ) -> Iterator[Entry]:
+    def list(self, *, limit: int | None = None, **wanted: Unpack[EntryFilter]) -> Iterator[Entry]:
         """Those that all filters let through, page after page."""
-        query = {
-            "spiffe_id": spiffe_id,
-            "parent_id": parent_id,
-            "selector": selector,
-            "owner": owner,
-            "label": labels,
-            "hint": hint,
-            "profile": profile,
-        }
-        return self._pages(Entry, _PATH, "entries", query, limit=limit)
+        return self._pages(Entry, _PATH, "entries", wanted, limit=limit)
+
+    @operation("entry.export")
+    def export(self, export_format: ExportFormat = "jsonl", **wanted: Unpack[EntryFilter]) -> Iterator[bytes]:
+        """The whole listing, line by line as it comes."""
+        return self._calls.lines(f"{_PATH}:export", {**wanted, "format": export_format})
+
+    @operation("entry.import")
+    def import_file(self, content: bytes, file_format: ExportFormat = "jsonl", *, dry_run: bool = False) -> Applied:
+        """Makes the entries of a file so, all or none; those that are not in it stay as they are."""
+        answer = self._calls.post(
+            f"{_PATH}:import",
+            content,
+            {"format": file_format, "dry_run": dry_run},
+            keyed=not dry_run,
+            content_type=FILE_TYPES[file_format],
+        )
+        return read(Applied, answer.json())
 
     @operation("entry.show")
     def get(self, entry_id: str) -> Entry:
@@ -99,7 +119,7 @@ class Entries(Noun):
     @operation("entry.update")
     def update(self, entry_id: str, fields: Fields, *, revision: int | None = None) -> Entry:
         """Replaces all fields. Raises Conflict if `revision` is not its own any more."""
-        return self._put(Entry, f"{_PATH}/{part(entry_id)}", dict(fields), revision=revision)
+        return self._put(Entry, f"{_PATH}/{part(entry_id)}", dict(fields), if_match=revision_tag(revision))
 
     def change(self, entry_id: str, changes: Fields, *, revision: int | None = None) -> Entry:
         """Changes these fields and leaves the rest; refused if somebody changes it meanwhile. Two calls."""
@@ -108,8 +128,10 @@ class Entries(Noun):
         return self.update(entry_id, {**fields, **changes}, revision=revision or current.revision)
 
     @operation("entry.delete")
-    def delete(self, entry_id: str, *, revision: int | None = None) -> DeletedEntry:
-        return self._delete(DeletedEntry, f"{_PATH}/{part(entry_id)}", revision=revision)
+    def delete(self, entry_id: str, *, revision: int | None = None, dry_run: bool = False) -> DeletedEntry:
+        """Nothing is issued under it any more. A dry run says what was issued, and who holds that now."""
+        query = {"dry_run": dry_run or None}
+        return self._delete(DeletedEntry, f"{_PATH}/{part(entry_id)}", query, if_match=revision_tag(revision))
 
     @operation("entry.apply")
     def apply(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sds.client.nouns import Noun, operation
+from sds.client.nouns import ExportFormat, Noun, operation
 from sds.client.results import Labels, Many, Result, Time
 from sds.client.transport.connection import part
 
@@ -53,6 +53,13 @@ class Grants(Noun):
     ) -> Iterator[Grant]:
         """Oldest first. `spiffe_id`: those that reach it, labels included."""
         return self._pages(Grant, _PATH, "grants", {"secret": secret, "spiffe_id": spiffe_id}, limit=limit)
+
+    @operation("grant.export")
+    def export(
+        self, export_format: ExportFormat = "jsonl", *, secret: str | None = None, spiffe_id: str | None = None
+    ) -> Iterator[bytes]:
+        """The whole listing, line by line as it comes."""
+        return self._calls.lines(f"{_PATH}:export", {"secret": secret, "spiffe_id": spiffe_id, "format": export_format})
 
     @operation("grant.create")
     def create(

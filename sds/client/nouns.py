@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeVar
 
 from sds.client.errors import Unexpected
-from sds.client.results import Result, read
-from sds.client.transport.connection import Connection, Query
+from sds.client.results import Result, read, tagged
+from sds.client.transport.connection import Answer, Connection, Query
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound=Result)
 
+ExportFormat = Literal["jsonl", "csv"]
+FILE_TYPES: Mapping[str, str] = {"jsonl": "application/jsonl", "csv": "text/csv"}
 PAGE = 500
 """Items of one page of a listing."""
 OPERATION = "__sds_operation__"
@@ -34,18 +36,26 @@ class Noun:
         self._calls = connection
 
     def _get(self, kind: type[R], path: str, query: Query | None = None, *, timeout: float | None = None) -> R:
-        return read(kind, self._calls.get(path, query, timeout=timeout).json())
+        return _made(kind, self._calls.get(path, query, timeout=timeout))
 
     def _post(
-        self, kind: type[R], path: str, body: object = None, *, keyed: bool = True, timeout: float | None = None
+        self,
+        kind: type[R],
+        path: str,
+        body: object = None,
+        query: Query | None = None,
+        *,
+        keyed: bool = True,
+        if_match: str | None = None,
+        timeout: float | None = None,
     ) -> R:
-        return read(kind, self._calls.post(path, body, keyed=keyed, timeout=timeout).json())
+        return _made(kind, self._calls.post(path, body, query, keyed=keyed, if_match=if_match, timeout=timeout))
 
-    def _put(self, kind: type[R], path: str, body: object, *, revision: int | None = None) -> R:
-        return read(kind, self._calls.put(path, body, revision=revision).json())
+    def _put(self, kind: type[R], path: str, body: object, *, if_match: str | None = None) -> R:
+        return _made(kind, self._calls.put(path, body, if_match=if_match))
 
-    def _delete(self, kind: type[R], path: str, query: Query | None = None, *, revision: int | None = None) -> R:
-        return read(kind, self._calls.delete(path, query, revision=revision).json())
+    def _delete(self, kind: type[R], path: str, query: Query | None = None, *, if_match: str | None = None) -> R:
+        return _made(kind, self._calls.delete(path, query, if_match=if_match))
 
     def _pages(
         self, kind: type[R], path: str, items: str, query: Query | None = None, *, limit: int | None = None
@@ -68,3 +78,12 @@ class Noun:
             if not isinstance(cursor, str) or cursor == asked.get("cursor"):
                 raise Unexpected(("next_cursor",))  # it would never end
             asked["cursor"] = cursor
+
+
+def _made(kind: type[R], answer: Answer) -> R:
+    return tagged(read(kind, answer.json()), answer.etag)
+
+
+def revision_tag(revision: int | None) -> str | None:
+    """The entity tag of what has numbered revisions."""
+    return None if revision is None else f'"{revision}"'

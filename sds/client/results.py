@@ -66,10 +66,16 @@ class Result(BaseModel):
     )
     SECRET: ClassVar[frozenset[str]] = frozenset()
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _etag: str = PrivateAttr("")
 
     @property
     def document(self) -> dict[str, Any]:
         return self._document
+
+    @property
+    def etag(self) -> str:
+        """What If-Match takes, so that something is changed only as it was read; "" where the answer had none."""
+        return self._etag
 
     @model_validator(mode="wrap")
     @classmethod
@@ -78,6 +84,12 @@ class Result(BaseModel):
         if isinstance(value, Mapping):
             made._document = {key: each for key, each in value.items() if key not in cls.SECRET}  # noqa: SLF001  # its own class
         return made
+
+
+def tagged(result: R, etag: str) -> R:
+    """`result` with the tag that came with it."""
+    result._etag = etag  # noqa: SLF001  # it is made here
+    return result
 
 
 @cache

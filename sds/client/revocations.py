@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sds.client.nouns import Noun, operation
+from sds.client.nouns import ExportFormat, Noun, operation
 from sds.client.results import Many, Result, Time
 from sds.client.transport.connection import part
 
@@ -135,6 +135,18 @@ class Revocations(Noun):
         """Certificates that are revoked, newest first."""
         query = {"block_id": block_id, "authority_id": authority_id}
         return self._pages(Revoked, _PATH, "revocations", query, limit=limit)
+
+    @operation("revocation.export")
+    def export(
+        self,
+        export_format: ExportFormat = "jsonl",
+        *,
+        block_id: str | None = None,
+        authority_id: str | None = None,
+    ) -> Iterator[bytes]:
+        """The whole listing, line by line as it comes."""
+        query = {"block_id": block_id, "authority_id": authority_id, "format": export_format}
+        return self._calls.lines(f"{_PATH}:export", query)
 
     @operation("block.list")
     def blocks(

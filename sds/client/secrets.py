@@ -8,7 +8,7 @@ from typing import Any
 
 from ca.masked import Masked
 from sds.client.grants import Grant
-from sds.client.nouns import Noun, operation
+from sds.client.nouns import Noun, operation, revision_tag
 from sds.client.results import Labels, Many, Result, Time
 from sds.client.transport.connection import part
 
@@ -131,12 +131,12 @@ class Secrets(Noun):
     @operation("secret.update")
     def update(self, name: str, fields: Fields, *, revision: int | None = None) -> Secret:
         """Replaces the definition. Raises Conflict if `revision` is not its own any more."""
-        return self._put(Secret, _one(name), dict(fields), revision=revision)
+        return self._put(Secret, _one(name), dict(fields), if_match=revision_tag(revision))
 
     @operation("secret.delete")
     def delete(self, name: str, *, revision: int | None = None, dry_run: bool = False) -> DeletedSecret:
         """Takes it from everybody; a dry run only says who loses it."""
-        return self._delete(DeletedSecret, _one(name), {"dry_run": dry_run or None}, revision=revision)
+        return self._delete(DeletedSecret, _one(name), {"dry_run": dry_run or None}, if_match=revision_tag(revision))
 
     @operation("secret.put")
     def put(self, name: str, fields: Mapping[str, Masked[bytes]], *, if_version: int | None = None) -> Version:

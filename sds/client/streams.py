@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
-from sds.client.nouns import Noun, operation
+from sds.client.nouns import ExportFormat, Noun, operation
 from sds.client.results import Many, Result, Time
 
 _PATH = "/v1/streams"
@@ -49,30 +49,25 @@ class Stream(Result):
     lag_seconds: float = 0.0
 
 
+class StreamFilter(TypedDict, total=False):
+    """All must hold. `resource`: a name that it has asked for. `nacked`: it refused the newest version of something."""
+
+    agent_id: str | None
+    spiffe_id: str | None
+    node_id: str | None
+    protocol: str | None
+    resource: str | None
+    nacked: bool | None
+    behind: bool | None
+    sort: Order | None
+
+
 class Streams(Noun):
     @operation("stream.list")
-    def list(
-        self,
-        *,
-        agent_id: str | None = None,
-        spiffe_id: str | None = None,
-        node_id: str | None = None,
-        protocol: str | None = None,
-        resource: str | None = None,
-        nacked: bool | None = None,
-        behind: bool | None = None,
-        sort: Order | None = None,
-        limit: int | None = None,
-    ) -> Iterator[Stream]:
-        """`resource`: a name that it has asked for. `nacked`: it refused the newest version of something."""
-        query = {
-            "agent_id": agent_id,
-            "spiffe_id": spiffe_id,
-            "node_id": node_id,
-            "protocol": protocol,
-            "resource": resource,
-            "nacked": nacked,
-            "behind": behind,
-            "sort": sort,
-        }
-        return self._pages(Stream, _PATH, "streams", query, limit=limit)
+    def list(self, *, limit: int | None = None, **wanted: Unpack[StreamFilter]) -> Iterator[Stream]:
+        return self._pages(Stream, _PATH, "streams", wanted, limit=limit)
+
+    @operation("stream.export")
+    def export(self, export_format: ExportFormat = "jsonl", **wanted: Unpack[StreamFilter]) -> Iterator[bytes]:
+        """A row for each resource of each stream, line by line as it comes."""
+        return self._calls.lines(f"{_PATH}:export", {**wanted, "format": export_format})

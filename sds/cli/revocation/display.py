@@ -44,6 +44,15 @@ def print_revocation(done: Revocation, now: datetime) -> None:
         say("This was a dry run: nothing was changed. Repeat it with --yes to revoke.")
 
 
+def print_dry_run(what: str, radius: BlastRadius, now: datetime) -> None:
+    """What would go with something that is taken away without being revoked."""
+    print_facts([("Would", what), *_radius_facts(radius, now)])
+    _print_certificates(radius, now)
+    _print_streams("These live streams hold one of them:", radius.streams, radius.streams_total)
+    say("")
+    say("What was issued stays valid until it expires. This was a dry run: nothing was changed.")
+
+
 def _facts(done: Revocation, now: datetime) -> Iterator[tuple[str, str | Sequence[str]]]:
     radius = done.blast_radius
     if done.block is not None:
@@ -51,6 +60,11 @@ def _facts(done: Revocation, now: datetime) -> Iterator[tuple[str, str | Sequenc
     yield "Reason", done.reason
     if done.incident:
         yield "Incident", done.incident
+    yield from _radius_facts(radius, now)
+    yield "Out of reach", count(radius.unreached_total, "live stream")
+
+
+def _radius_facts(radius: BlastRadius, now: datetime) -> Iterator[tuple[str, str | Sequence[str]]]:
     new = "" if radius.fresh == radius.certificates_total else f", {radius.fresh} of them newly"
     last = "" if radius.last_expiry is None else f"; the last expires {moment(radius.last_expiry, now)}"
     yield "Certificates", f"{radius.certificates_total}{new}{last}"
@@ -59,7 +73,6 @@ def _facts(done: Revocation, now: datetime) -> Iterator[tuple[str, str | Sequenc
     yield "Owners", list(radius.owners)
     yield "Agents", _some(radius.agents, radius.agents_total)
     yield "Live streams", str(radius.streams_total)
-    yield "Out of reach", count(radius.unreached_total, "live stream")
 
 
 def _some(names: Sequence[str], total: int) -> list[str]:

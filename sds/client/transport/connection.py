@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -20,6 +19,7 @@ import httpx
 from sds.client.errors import ApprovalNeeded, BrokenOff, NotTheApi, Unusable
 from sds.client.targets import Https, Target
 from sds.client.transport.channel import Channel, unreachable
+from sds.client.transport.encoding import if_match_header, texts
 from sds.client.transport.problems import refusal
 from sds.client.transport.retry import Retry, retry_after_seconds
 from sds.clock import Clock, SystemClock
@@ -52,6 +52,7 @@ class Answer:
     status: int
     content: bytes
     where: str
+    etag: str = ""
 
     def json(self) -> Any:
         """Raises NotTheApi."""
@@ -122,20 +123,25 @@ class Connection:
         query: Query | None = None,
         *,
         keyed: bool = True,
+        if_match: str | None = None,
         timeout: float | None = None,
         content_type: str = "application/json",
     ) -> Answer:
-        """`keyed`: with an Idempotency-Key, so that repeating it does it once; not for what only asks."""
+        """`keyed`: with an Idempotency-Key, so that repeating it does it once; not for what only asks.
+
+        A body of bytes is sent as it is, as `content_type`.
+        """
         headers = {"Content-Type": content_type} if isinstance(body, bytes) else {}
+        headers |= if_match_header(if_match)
         if keyed:
             headers["Idempotency-Key"] = self._new_key()
         return self._try(self._order("POST", path, query, body, headers, timeout))
 
-    def put(self, path: str, body: object, *, revision: int | None = None, timeout: float | None = None) -> Answer:
-        return self._try(self._order("PUT", path, None, body, _if_match(revision), timeout))
+    def put(self, path: str, body: object, *, if_match: str | None = None) -> Answer:
+        return self._try(self._order("PUT", path, None, body, if_match_header(if_match)))
 
-    def delete(self, path: str, query: Query | None = None, *, revision: int | None = None) -> Answer:
-        return self._try(self._order("DELETE", path, query, None, _if_match(revision)))
+    def delete(self, path: str, query: Query | None = None, *, if_match: str | None = None) -> Answer:
+        return self._try(self._order("DELETE", path, query, None, if_match_header(if_match)))
 
     def lines(self, path: str, query: Query | None = None) -> Iterator[bytes]:
         """An export, line by line as it comes, without their ends. Raises NotTheApi for one that has no end."""
@@ -173,7 +179,7 @@ class Connection:
                 content = self._content(answer, self._clock.monotonic() + order.timeout)
                 status, header = answer.status_code, answer.headers.get("retry-after")
                 if status < 300:
-                    return self._accepted(Answer(status, content, self.where))
+                    return self._accepted(Answer(status, content, self.where, answer.headers.get("etag", "")))
                 after = retry_after_seconds(header, self._clock.now())
                 pause = self._retry.pause(attempt, status, after, repeatable=order.repeatable)
                 if pause is None:
@@ -266,28 +272,6 @@ class Connection:
         if status >= 500 and answer.headers.get("content-type", "").startswith("text/plain"):
             raise BrokenOff(self.where, status)
         raise refusal(Answer(status, content, self.where), order.path)
-
-
-def _if_match(revision: int | None) -> dict[str, str]:
-    """RFC 9110 section 13.1.1: only if it is still as it was read."""
-    return {} if revision is None else {"If-Match": f'"{revision}"'}
-
-
-def texts(value: object) -> str | list[str]:
-    """A query's value as text: truth, times and `labels` as the API reads them; a list is repeated."""
-    if isinstance(value, Mapping):
-        return [f"{key}={each}" for key, each in value.items()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_text(each) for each in value]
-    return _text(value)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return str(value)
 
 
 def part(text: str) -> str:

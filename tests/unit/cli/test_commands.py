@@ -166,6 +166,16 @@ def test_agent_show_ban_delete(sds: Sds) -> None:
         assert "a SPIFFE ID starts with" in sds("agent", command, "nonsense", code=1).stderr
 
 
+def test_a_dry_run_of_a_ban_or_a_deletion_only_says(sds: Sds, agent: AgentInfo) -> None:
+    for verb in ("ban", "delete"):
+        text = sds("agent", verb, str(AGENT), "--dry-run").stdout
+        assert text.startswith(f"Would         {verb} agent {AGENT}\n")
+        assert text.endswith("This was a dry run: nothing was changed.\n")
+        told = sds.json("agent", verb, str(AGENT), "--dry-run")
+        assert (told["dry_run"], told["banned"]) == (True, False)
+    assert len(sds.json("agent", "list", "--not-banned")["agents"]) == 1
+
+
 def resource(name: str, sent: str = "", acked: str = "", nacked: str = "", detail: str = "") -> ResourceRecord:
     return ResourceRecord(name, sent, acked, nacked, detail, acked_serial="0b" if acked else "")
 

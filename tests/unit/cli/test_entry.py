@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,7 +181,12 @@ def test_delete_says_when_the_last_certificate_expires(sds: Sds, running: Runnin
     assert "expires in 59m" in text
     assert f"({when:%Y-%m-%dT%H:%M:%SZ})" in text
     entry = make()
-    assert sds.json("entry", "delete", entry["id"]) == {"entry": entry, "last_certificate_expires_at": None}
+    assert sds.json("entry", "delete", entry["id"]) == {
+        "entry": entry,
+        "last_certificate_expires_at": None,
+        "dry_run": False,
+        "blast_radius": None,
+    }
     entry = make()
     assert "No certificate issued under it is still valid" in sds("entry", "delete", entry["id"]).stdout
 
@@ -201,3 +207,58 @@ def test_text_from_elsewhere_cannot_reach_the_terminal(sds: Sds, running: Runnin
     for command in (["list"], ["show", entry["id"]]):
         text = sds("entry", *command).stdout
         assert "a\\x1b[2Jb\\nc[red]d[/red]" in text
+
+
+def test_a_dry_run_of_a_deletion_says_what_it_would_hit_and_does_nothing(sds: Sds, make: Make) -> None:
+    entry = make()
+    text = sds("entry", "delete", entry["id"], "--dry-run").stdout
+    assert text.startswith(f"Would         delete entry {entry['id']} of spiffe://example.org/web\n")
+    assert "Certificates" in text and "This was a dry run: nothing was changed." in text
+    told = sds.json("entry", "delete", entry["id"], "--dry-run")
+    assert told["dry_run"] is True and told["blast_radius"]["certificates_total"] >= 0
+    assert sds.json("entry", "show", entry["id"]) == entry
+    sds("entry", "delete", entry["id"], "--dry-run", "--revision", "7", code=4)
+
+
+# ----------------------------------------------------------------------------------------------------- import, export
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_what_is_exported_can_be_imported(sds: Sds, running: Running, make: Make, tmp_path: Path, form: str) -> None:
+    make("web", "--owner", "=cmd()", "--dns", "web.example.org", "--label", "env=prod", "--selector", "unix:path:/a b")
+    make("other")
+    path = tmp_path / f"entries.{form}"
+    sds("entry", "export", "--format", form, "--file", str(path))
+    assert sds("entry", "export", "--format", form).stdout_bytes == path.read_bytes()
+    before = {each["spiffe_id"]: each for each in sds.json("entry", "list")["entries"]}
+    same = sds.json("entry", "import", str(path))
+    assert [each["action"] for each in same["changes"]] == ["unchanged", "unchanged"]
+    running.fakes.entries.rows.clear()
+    planned = sds.json("entry", "import", str(path), "--dry-run")
+    assert (planned["dry_run"], sds.json("entry", "list")["entries"]) == (True, [])
+    assert "2 created" in sds("entry", "import", "-", "--format", form, stdin=path.read_bytes().decode()).stdout
+    after = {each["spiffe_id"]: each for each in sds.json("entry", "list")["entries"]}
+    assert after.keys() == before.keys()
+    for name, entry in after.items():
+        for field in ("parent_id", "selectors", "owner", "labels", "dns_names"):
+            assert entry[field] == before[name][field]
+
+
+def test_an_import_that_is_refused_says_in_which_line(sds: Sds, tmp_path: Path) -> None:
+    path = tmp_path / "entries.jsonl"
+    good = '{"spiffe_id": "spiffe://example.org/a", "parent_id": "spiffe://example.org/b", "selectors": ["unix:uid:1"]}'
+    path.write_text(f'{good}\n\n{{"spiffe_id": "hunter2"}}\n')
+    done = sds("entry", "import", str(path), code=1)
+    assert "  line 3: spiffe_id: " in done.stderr
+    assert "hunter2" not in done.stderr
+    assert sds.json("entry", "list")["entries"] == []
+    path.write_text(f"{good}\nno json\n")
+    assert "  line 2: " in sds("entry", "import", str(path), code=1).stderr
+    sds("entry", "import", str(tmp_path / "none"), code=2)
+
+
+def test_an_export_is_narrowed(sds: Sds, make: Make) -> None:
+    make("web", "--owner", "a")
+    make("other", "--owner", "b")
+    assert len(sds("entry", "export", "--owner", "a").stdout.splitlines()) == 1
+    assert len(sds("entry", "export", "--below", "spiffe://example.org/web").stdout.splitlines()) == 1
