@@ -161,6 +161,14 @@ class AuditSection(Section):
         "To whom the log is told, one table each.", default_factory=dict, shown="none"
     )
 
+    retention: Duration | None = key(
+        "How long events are kept; older ones are taken away, with a signed statement, once every sink has been given "
+        "them. Their hashes stay.",
+        default=None,
+        ge=timedelta(days=1),
+        shown="for ever",
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems: list[Problem] = []

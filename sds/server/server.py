@@ -17,6 +17,8 @@ from sds.http.unix import HttpServer
 from sds.logs import get_logger
 from sds.rotation.scheduler import Scheduler
 from sds.server.audit.log_keys import LogKeyUnusable
+from sds.server.audit.pruner import INTERVAL as RETENTION_INTERVAL
+from sds.server.audit.pruner import Pruner
 from sds.server.audit.sequencer import Sequencer
 from sds.server.audit_sinks.engine import AuditSinks
 from sds.server.authority.key_watch import KeyWatch
@@ -88,6 +90,7 @@ class Parts:
     secrets: Secrets
     notices: NoticeEngine
     sequencer: Sequencer
+    pruner: Pruner
     sinks: AuditSinks
     public: Sequence[PublicListener]
     http: Sequence[HttpServer]
@@ -161,6 +164,7 @@ class Server:
         parts.scheduler.every("crls", CRL_INTERVAL, parts.crls.tick)
         parts.scheduler.every("health", HEALTH_INTERVAL, parts.health_gauge.look)
         parts.scheduler.every("journal", JOURNAL_INTERVAL, parts.memory.tick)
+        parts.scheduler.every("audit retention", RETENTION_INTERVAL, parts.pruner.tick)
         parts.scheduler.start()
         await parts.housekeeping.refresh_gauges()
         with suppress(StoreError):

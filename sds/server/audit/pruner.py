@@ -9,22 +9,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 from sds.audit.checkpoint import Pruning, signed
 from sds.audit.event import Actor, Json, Target
-from sds.audit.merkle import frontier_at
+from sds.audit.merkle import DamagedTree, frontier_at
+from sds.clock import Clock
 from sds.logs import get_logger
-from sds.server.audit.log_keys import LogKey, LogKeys
-from sds.server.events import Events, rfc3339
+from sds.server.audit.log_keys import LogKey, LogKeys, LogKeyUnusable
+from sds.server.events import Events, rfc3339, system_actor
 from sds.server.transactions import Transactions
+from sds.store.errors import StoreError
 from sds.store.ledger.tree import Pruned
 from sds.store.unit_of_work import UnitOfWork
 
 PIECE = 1000
 """Events that one transaction deletes, so that issuance never waits long for it."""
 _PAUSE = 0.01
+INTERVAL = timedelta(minutes=10)
+CHECKPOINTS_KEPT = timedelta(hours=1)
+"""All of them; of older ones the last of each hour. Proofs need none of them, remembered ones are checked by roots."""
+_HOUR = 3_600_000_000  # microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +47,27 @@ class Plan:
 
 
 class Pruner:
-    """`sinks` are the names of all that are configured: what one of them has not been given is kept."""
+    """`sinks` are the names of all that are configured: what one of them has not been given is kept.
 
-    def __init__(self, store: Transactions, keys: LogKeys, events: Events, sinks: Collection[str]) -> None:
+    `tick` now and then.
+    """
+
+    def __init__(
+        self,
+        store: Transactions,
+        keys: LogKeys,
+        events: Events,
+        clock: Clock,
+        *,
+        sinks: Collection[str] = (),
+        kept: timedelta | None = None,
+        piece: int = PIECE,
+    ) -> None:
+        """`kept`: for how long events are; None for ever."""
         self._store = store
+        self._clock = clock
+        self._kept = kept
+        self._piece = piece
         self._keys = keys
         self._events = events
         self._sinks = tuple(sinks)
@@ -63,10 +86,21 @@ class Pruner:
         await self.sweep()
         return plan, statement
 
+    async def tick(self) -> None:
+        """What is due by the configuration; also what a process that died has left undone. Logs, and never raises."""
+        try:
+            await self._store.write(_thin)
+            if self._kept is None:
+                await self.sweep()
+            else:
+                await self.prune(self._clock.now() - self._kept, system_actor(), "")
+        except (StoreError, LogKeyUnusable, DamagedTree) as error:
+            self._log.warning("retention of the audit log could not be done", reason=str(error))
+
     async def sweep(self) -> int:
         """Delete what is stated to be gone; how many events that were. Raises StoreError."""
         done = 0
-        while count := await self._store.write(lambda uow: uow.audit_tree.remove_pruned(PIECE)):
+        while count := await self._store.write(lambda uow: uow.audit_tree.remove_pruned(self._piece)):
             done += count
             await asyncio.sleep(_PAUSE)
         return done
@@ -102,3 +136,7 @@ class Pruner:
         event = self._events.make(uow.now, "audit.prune", actor, target, request_id=request_id, details=details)
         uow.audit.append(event)
         return plan, statement
+
+
+def _thin(uow: UnitOfWork) -> int:
+    return uow.audit_tree.thin_checkpoints(uow.now - CHECKPOINTS_KEPT, _HOUR)

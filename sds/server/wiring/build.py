@@ -127,6 +127,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         secrets=secrets,
         notices=notices,
         sequencer=core.ledger.sequencer,
+        pruner=core.ledger.pruner,
         sinks=core.sinks,
         public=[*public, *admin],
         http=http,

@@ -38,7 +38,7 @@ def open_ledger(
 ) -> Ledger:
     """Nothing is read yet. `keeper` wraps the log's key."""
     keys = LogKeys(store, keeper, events, config.trust_domain)
-    pruner = Pruner(store, keys, events, config.audit.sinks)
+    pruner = Pruner(store, keys, events, clock, sinks=config.audit.sinks, kept=config.audit.retention)
     return Ledger(keys, Sequencer(store, keys, metrics, clock), pruner)
 
 

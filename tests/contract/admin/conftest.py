@@ -283,7 +283,7 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
         secrets=secret_service(store, desk, custody),
         grants=GrantService(desk, TD, 100, lambda: f"g{next(grants):08}"),
         audit=AuditService(desk, clock),
-        ledger=LedgerService(desk, log_keys, Pruner(store, log_keys, events, ()), clock),
+        ledger=LedgerService(desk, log_keys, Pruner(store, log_keys, events, clock), clock),
         sinks=FakeSinks(),
         notices=FakeNotices(),
         certificates=CertificateService(desk),
