@@ -1,0 +1,133 @@
+"""Real people at a real server: over HTTPS, from the login to the logout, in a real Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.contract.access.world import World, serving, svid
+from tests.e2e.pages.browser import ARGS, AXE, CHROMIUM
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed (apt-get install chromium)"),
+]
+LONG = 60_000
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with serving(tmp_path, admin__four_eyes=("authority.revoke",)) as running:
+        yield running
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        found = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGS), timeout=90_000)
+        try:
+            yield found
+        finally:
+            await found.close()
+
+
+async def visit(browser: Browser, world: World, path: str) -> Page:
+    """A fresh profile. The test's own authority is none that the browser knows."""
+    context = await browser.new_context(base_url=world.url, ignore_https_errors=True)
+    context.set_default_timeout(LONG)
+    page = await context.new_page()
+    page.on("console", lambda message: complaints.append(message.text) if "Policy" in message.text else None)
+    await page.goto(path)
+    return page
+
+
+async def log_in(page: Page, token: str) -> None:
+    await page.fill("[name=token]", token)
+    await page.click("main button")
+
+
+async def another_persons_token(world: World) -> str:
+    """Of somebody whom nothing ties to the local socket's user, who has made all other tokens."""
+    await world.bind("spiffe://example.org/people/bob", "admin")
+    made = await world.client(identity=await svid(world, "/people/bob")).post(
+        "/v1/access/tokens", json={"name": "bob", "role": "admin"}
+    )
+    return str(made.json()["token"])
+
+
+complaints: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_complaints() -> Iterator[None]:
+    complaints.clear()
+    yield
+    assert complaints == []
+
+
+async def test_from_the_login_to_the_logout(world: World, browser: Browser) -> None:
+    page = await visit(browser, world, "/entries?owner=team-web")
+    await expect(page.locator("h1")).to_have_text("Log in", timeout=LONG)
+    assert await page.locator("#nav").count() == 0
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert [one["id"] for one in found["violations"] if one["impact"] in {"serious", "critical"}] == []
+
+    await log_in(page, "sds_at_" + "0" * 52)
+    await expect(page.locator("[role=alert]")).to_contain_text("did not work", timeout=LONG)
+
+    await log_in(page, await world.token("operator"))
+    await expect(page.locator("h1")).to_have_text("Entries", timeout=LONG)
+    assert page.url == f"{world.url}/entries?owner=team-web"  # where it was on the way to
+    await expect(page.locator("[data-live-text]")).to_have_text("Live", timeout=LONG)
+
+    await page.goto("/entries/new")
+    await page.fill("[name=spiffe_id]", "spiffe://example.org/by-hand")
+    await page.fill("[name=parent_id]", "spiffe://example.org/sds/agent/one")
+    await page.fill("[name=selectors]", "unix:uid:1000")
+    await page.click("text=Show what it does")
+    await page.click("text=Make it")
+    await expect(page.locator(".done")).to_have_text("Created.", timeout=LONG)
+
+    await page.click("text=Log out")
+    await expect(page.locator("h1")).to_have_text("Log in", timeout=LONG)
+    await page.goto("/entries")
+    await expect(page.locator("h1")).to_have_text("Log in", timeout=LONG)
+
+
+async def test_an_event_is_proved_and_a_chosen_deed_needs_two(world: World, browser: Browser) -> None:
+    """What one asks for another one approves; both are in the log, and the log proves it."""
+    ada = await visit(browser, world, "/authorities")
+    await log_in(ada, await world.token("admin", name="ada"))
+    await ada.click("text=Prepare the next X.509 authority")
+    await expect(ada.locator(".done")).to_contain_text("published", timeout=LONG)
+    await ada.click("tr:has-text('prepared') >> a >> nth=0")
+    await ada.click("text=Revoke…")
+    await ada.click("button.destroy")
+    await expect(ada.locator(".done")).to_contain_text("somebody else has to approve", timeout=LONG)
+
+    bob = await visit(browser, world, "/access")
+    await log_in(bob, await another_persons_token(world))
+    await bob.click("button:text-is('Approve')")
+    await expect(bob.locator(".done")).to_have_text("Approved and done.", timeout=LONG)
+    await bob.goto("/authorities")
+    await expect(bob.locator("main")).to_contain_text("revoked", timeout=LONG)
+
+    await bob.goto("/audit?action=authority.prepare")
+    await bob.click("tbody a >> nth=0")
+    for _ in range(60):  # it comes under a checkpoint within a second, on a machine that has time
+        if await bob.locator("text=not proved yet").count() == 0:
+            break
+        await bob.wait_for_timeout(500)
+        await bob.reload()
+    await expect(bob.locator("main")).to_contain_text("It holds", timeout=LONG)
+    assert await bob.locator("ol.steps .mark.bad").count() == 0
+
+    await bob.goto("/")
+    await expect(bob.locator("main")).to_contain_text("Newest checkpoint", timeout=LONG)
+    for path in ("/certificates", "/workloads", "/agents", "/secrets", "/grants", "/revoke", "/notices"):
+        await bob.goto(path)
+        assert await bob.locator("main .problem").count() == 0, path
