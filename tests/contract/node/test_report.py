@@ -214,3 +214,59 @@ async def test_of_too_many_resources_those_that_hold_our_bundle_are_kept(node: N
     (shown,) = (await node.api("GET", "/v1/streams"))["streams"]
     assert len(shown["resources"]) == 256
     assert shown["resources"][0]["name"] == "ROOTCA"
+
+
+async def _seen(node: Node, action: str) -> list[Any]:
+    answer = await node.admin.get("/v1/audit", params={"action": action, "after": 0, "limit": 1000})
+    return list(answer.json()["events"])
+
+
+async def test_events_that_come_again_after_a_restart_are_audited_once(node: Node) -> None:
+    agent = await node.attest()
+    await report(node, agent, 1, events=[nack(1), nack(2)], events_through=2)
+    await report(node, agent, 2, events=[nack(3)], events_through=3)
+    fields = {"events_run_id": "run-1", "events_through": 4, "events_cut": True}
+    for sequence in (1, 2):  # the first answer was lost with the agent, say
+        again = [nack(number) for number in (1, 2, 3, 4)]
+        await report(node, agent, sequence, run="run-2", events=again, **fields)
+    await report(node, agent, 3, run="run-2", events=[nack(1)], events_through=1)
+    events = await _seen(node, "secret.nacked")
+    assert [(event["details"]["run"], event["details"]["number"]) for event in events] == [
+        ("run-1", "1"), ("run-1", "2"), ("run-1", "3"), ("run-1", "4"), ("run-2", "1"),
+    ]  # fmt: skip
+    (gap,) = await _seen(node, "report.gap")
+    assert (gap["details"]["run"], gap["details"]["first"], gap["details"]["last"]) == ("run-1", "5", "")
+    assert "killed" in gap["reason"]
+
+
+async def test_numbers_that_are_missing_are_written_down(node: Node) -> None:
+    agent = await node.attest()
+    await report(node, agent, 1, events=[nack(2), nack(5)], events_through=7, events_dropped=4)
+    await report(node, agent, 2, events=[nack(8)], events_through=8)
+    await report(node, agent, 3, events_through=9)
+    first, second = await _seen(node, "report.gap")
+    assert first["details"] | {"user": None} == {
+        "run": "run-1", "first": "1", "last": "7", "dropped": "5", "numbers": ["1", "3-4", "6-7"], "user": None,
+    }  # fmt: skip
+    assert (second["details"]["first"], second["details"]["last"]) == ("9", "9")
+    assert first["outcome"] == "failure"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"events": [nack(2), nack(1)], "events_through": 2},
+        {"events": [nack(1), nack(1)], "events_through": 2},
+        {"events": [nack(0)], "events_through": 2},
+        {"events": [nack(3)], "events_through": 2},
+        {"events_through": 2**63},
+        {"events_run_id": "x" * 200, "events_through": 1},
+        {"events_run_id": "a\nb", "events_through": 1},
+    ],
+)
+async def test_numbers_that_make_no_sense_are_refused(node: Node, fields: dict[str, Any]) -> None:
+    agent = await node.attest()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await report(node, agent, 1, **fields)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert await _seen(node, "report.gap") == []
