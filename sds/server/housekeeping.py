@@ -27,6 +27,8 @@ TOKENS_KEPT = timedelta(days=7)
 """After their expiry, so that a late try is refused as "expired" and not as "unknown" in the log."""
 REVOCATIONS_KEPT = timedelta(days=7)
 """After the certificate's expiry, so that who looks for what a block revoked still finds it."""
+RUNS_KEPT = timedelta(days=30)
+"""Of agents, after they were last heard of: so long may a spool wait for its server without being told twice."""
 STREAMS_KEPT = timedelta(hours=1)
 """After their agent was last heard of."""
 WARN_BEFORE = timedelta(days=30)
@@ -149,6 +151,7 @@ class Housekeeping:
             uow.past_entries.purge(uow.now - PAST_ENTRIES_KEPT)
             uow.admin_sessions.purge(uow.now)
             uow.api_tokens.purge(uow.now - TOKENS_KEPT)
+            uow.agent_events.purge(uow.now - RUNS_KEPT)
             return uow.changes.prune(uow.now - CHANGES_KEPT), uow.tokens.purge(uow.now - TOKENS_KEPT)
 
         changes, tokens = await self._store.write(work)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import delete, select
 
 from attestation.spiffe_id import SpiffeId
@@ -36,6 +38,10 @@ class AgentEvents:
         runs = select(columns.run_id).where(columns.agent_id == str(agent_id))
         kept = runs.order_by(columns.seen_at.desc(), columns.run_id).limit(MAX_RUNS)
         self._tx.note(delete(agent_events).where(columns.agent_id == str(agent_id), columns.run_id.not_in(kept)))
+
+    def purge(self, before: datetime) -> int:
+        """Forget runs that were not heard of since; returns how many."""
+        return self._tx.note(delete(agent_events).where(agent_events.c.seen_at < to_micros(before))).rowcount
 
     def forget(self, agent_id: SpiffeId) -> None:
         """Forget all runs of an agent."""
