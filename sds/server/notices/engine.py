@@ -95,17 +95,23 @@ class NoticeEngine:
             self._parts.metrics.of_another()
             return
         facts = await read_facts(self._parts.store)
-        found = tuple(findings(facts, self._rules.policy, self._parts.clock.now()))
+        now = self._parts.clock.now()
+        found = await asyncio.to_thread(lambda: tuple(findings(facts, self._rules.policy, now)))
 
-        def work(uow: UnitOfWork) -> tuple[Reconciled, Mapping[str, int]]:
-            standing = uow.notices.standing()
-            done = reconcile(standing, found, self._rules.recipients, uow.now, self._parts.new_id, self._rules.most)
-            uow.notices.begin(done.begun)
-            uow.notices.change(done.changed)
-            uow.notices.purge(uow.now - self._rules.keep)
+        def compared(uow: UnitOfWork) -> tuple[Reconciled, Mapping[str, int]]:
+            standing, rules = uow.notices.standing(), self._rules
+            done = reconcile(standing, found, rules.recipients, uow.now, self._parts.new_id, rules.most)
             return done, {kind.value: number for kind, number in uow.notices.counts().items()}
 
-        done, counts = await self._parts.store.write(work)
+        def kept(uow: UnitOfWork) -> tuple[Reconciled, Mapping[str, int]]:
+            done, _ = compared(uow)
+            uow.notices.begin(done.begun)
+            uow.notices.change(done.changed)
+            return done, {kind.value: number for kind, number in uow.notices.counts().items()}
+
+        done, counts = await self._parts.store.read(compared)
+        if done.begun or done.changed:  # most of the time nothing is new, and nobody need wait for a writer
+            done, counts = await self._parts.store.write(kept)
         metrics = self._parts.metrics
         metrics.standing(counts)
         metrics.left_out.set(done.left_out)
@@ -114,9 +120,10 @@ class NoticeEngine:
             self._log.warning("more is worth a notice than is kept", left_out=done.left_out, most=self._rules.most)
 
     async def note_uses(self) -> None:
-        """Raises StoreError."""
+        """And forget notices that are long over. Raises StoreError."""
         if await self._turn():
             await note_uses(self._parts.store)
+            await self._parts.store.write(lambda uow: uow.notices.purge(uow.now - self._rules.keep))
 
     async def send(self) -> None:
         """Send what is due. A channel that is out of order is tried once, for all its recipients. Raises StoreError."""

@@ -54,7 +54,7 @@ class Mailer:
 
     async def send(self, outgoing: Outgoing) -> None:
         """Raises SendFailed. Ends within the timeout whatever the other side does, and at once when cancelled."""
-        message = self.compose(outgoing)
+        message = await asyncio.to_thread(self.compose, outgoing)  # a template may take its time
         talk = _Talk(self._options)
         task = asyncio.ensure_future(asyncio.to_thread(talk.hand_over, message, outgoing.recipient))
         try:

@@ -8,31 +8,39 @@ from datetime import datetime
 from attestation.spiffe_id import SpiffeId
 from sds.secrets.grant import covers
 from sds.server.transactions import Transactions
-from sds.store.notices.uses import GRANT
+from sds.store.notices.uses import GRANT, Seen
 from sds.store.records import EntryFilter
 from sds.store.unit_of_work import UnitOfWork
 
 MOST = 20_000
-"""Rows that one transaction looks at."""
+"""Rows that one look is for."""
 _ROUNDS = 50
-"""Transactions in one call; what is left waits for the next."""
+"""Looks in one call; what is left waits for the next."""
 
 
 async def note_uses(store: Transactions) -> None:
-    """Raises StoreError; what was noted until then stays."""
+    """Long looks only read; what they found is written in a moment. Raises StoreError; what was noted stays."""
     for _ in range(_ROUNDS):
-        if not await store.write(lambda uow: uow.uses.from_certificates(MOST)):
+        seen = await store.read(lambda uow: uow.uses.in_certificates(MOST))
+        await store.write(lambda uow, found=seen: uow.uses.done(found))  # type: ignore[misc]
+        if not seen.left:
             break
     for _ in range(_ROUNDS):
-        if not await store.write(_from_audit):
+        seen, grants = await store.read(_in_audit)
+        await store.write(lambda uow, found=seen, used=grants: _done(uow, found, used))  # type: ignore[misc]
+        if not seen.left:
             break
     await store.write(lambda uow: uow.uses.forget_gone())
 
 
-def _from_audit(uow: UnitOfWork) -> int:
-    left, delivered = uow.uses.from_audit(MOST)
-    uow.uses.note(GRANT, used_grants(uow, delivered))
-    return left
+def _in_audit(uow: UnitOfWork) -> tuple[Seen, Mapping[str, datetime]]:
+    seen = uow.uses.in_audit(MOST)
+    return seen, used_grants(uow, seen.delivered)
+
+
+def _done(uow: UnitOfWork, seen: Seen, grants: Mapping[str, datetime]) -> None:
+    uow.uses.note(GRANT, grants)
+    uow.uses.done(seen)
 
 
 def used_grants(uow: UnitOfWork, delivered: Mapping[tuple[str, str], datetime]) -> Mapping[str, datetime]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select
@@ -18,6 +19,18 @@ ENTRY, GRANT = "entry", "grant"
 DELIVERIES = ("secret.deliver", "token.issue")
 _MARGIN = 1000
 """Rows before the last one that was looked at, which may have been committed after it."""
+CERTIFICATES, AUDIT = "notices.certificates", "notices.audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found up to a place: entries to the times of their uses, and (secret ID, SPIFFE ID) of deliveries."""
+
+    key: str
+    upto: int
+    left: int
+    entries: Mapping[str, datetime]
+    delivered: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
 
 
 class Uses:
@@ -29,25 +42,18 @@ class Uses:
         self._tx = tx
         self._settings = settings
 
-    def from_certificates(self, most: int) -> int:
-        """Note what entries got certificates since the last call, looking at most at `most` of them.
-
-        Returns how many are left to be looked at.
-        """
-        after, newest = self._range("notices.certificates", certificates.c.number, most)
-        chosen = certificates.c.number.between(after + 1, newest) & (certificates.c.entry_id != "")
+    def in_certificates(self, most: int) -> Seen:
+        """What entries got certificates since what was `done` last, of at most `most` of them. Reads alone."""
+        after, upto, left = self._range(CERTIFICATES, certificates.c.number, most)
+        chosen = certificates.c.number.between(after + 1, upto) & (certificates.c.entry_id != "")
         used = func.max(certificates.c.requested_at).label("used_at")
         rows = self._tx.rows(select(certificates.c.entry_id, used).where(chosen).group_by(certificates.c.entry_id))
-        self.note(ENTRY, {row.entry_id: from_micros(row.used_at) for row in rows})
-        return self._done("notices.certificates", certificates.c.number, newest)
+        return Seen(CERTIFICATES, upto, left, {row.entry_id: from_micros(row.used_at) for row in rows})
 
-    def from_audit(self, most: int) -> tuple[int, Mapping[tuple[str, str], datetime]]:
-        """Note what entries got tokens since the last call, looking at most at `most` events.
-
-        Returns how many are left, and who was delivered what: (secret ID, SPIFFE ID) to when.
-        """
-        after, newest = self._range("notices.audit", audit_events.c.seq, most)
-        chosen = audit_events.c.seq.between(after + 1, newest) & audit_events.c.action.in_(DELIVERIES)
+    def in_audit(self, most: int) -> Seen:
+        """What entries got tokens, and who was delivered what, since what was `done` last. Reads alone."""
+        after, upto, left = self._range(AUDIT, audit_events.c.seq, most)
+        chosen = audit_events.c.seq.between(after + 1, upto) & audit_events.c.action.in_(DELIVERIES)
         tokens: dict[str, datetime] = {}
         delivered: dict[tuple[str, str], datetime] = {}
         for row in self._tx.rows(select(audit_events.c.canonical).where(chosen)):
@@ -55,15 +61,19 @@ class Uses:
                 event = parse_event(row.canonical)
             except NotCanonical:  # somebody has tampered with it, which is the verifier's to tell
                 continue
-            ids = event.details.get("spiffe_ids")
+            entry, ids = event.details.get("entry_id"), event.details.get("spiffe_ids")
             if event.outcome is not Outcome.SUCCESS:
                 continue
             if event.action == "token.issue":
-                tokens[str(event.details.get("entry_id", ""))] = event.time
+                tokens |= {str(entry): event.time} if entry else {}
             elif isinstance(ids, list | tuple):
                 delivered |= {(event.target.id, str(each)): event.time for each in ids}
-        self.note(ENTRY, {entry: time for entry, time in tokens.items() if entry})
-        return self._done("notices.audit", audit_events.c.seq, newest), delivered
+        return Seen(AUDIT, upto, left, tokens, delivered)
+
+    def done(self, seen: Seen) -> None:
+        """Note the uses of entries, and that the next look goes on from there."""
+        self.note(ENTRY, seen.entries)
+        self._settings.put(seen.key, str(seen.upto))
 
     def note(self, kind: str, times: Mapping[str, datetime]) -> None:
         """Note when these were used; an earlier time than the one that stands changes nothing."""
@@ -93,15 +103,9 @@ class Uses:
             gone += self._tx.note(delete(last_uses).where(and_(last_uses.c.kind == kind, ~stands))).rowcount
         return gone
 
-    def _range(self, key: str, column: ColumnElement[int], most: int) -> tuple[int, int]:
-        """After which number, and up to which."""
+    def _range(self, key: str, column: ColumnElement[int], most: int) -> tuple[int, int, int]:
+        """After which number, up to which, and how many are left then."""
         after = max(int(self._settings.get(key) or 0) - _MARGIN, 0)
-        newest = self._newest(column)
-        return after, min(newest, after + _MARGIN + most)
-
-    def _done(self, key: str, column: ColumnElement[int], looked: int) -> int:
-        self._settings.put(key, str(looked))
-        return max(self._newest(column) - looked, 0)
-
-    def _newest(self, column: ColumnElement[int]) -> int:
-        return int(self._tx.scalar(select(func.max(column))) or 0)
+        newest = int(self._tx.scalar(select(func.max(column))) or 0)
+        upto = min(newest, after + _MARGIN + most)
+        return after, upto, newest - upto
