@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, model_validator
 
 from sds.config.common import cross_check
 from sds.config.problems import Problem
-from sds.config.types import Count, Duration, FilePath, ListenAddress, Number, Section, TextList, key
+from sds.config.types import Count, Duration, FileMode, FilePath, ListenAddress, Number, Section, TextList, key
 
 AdminProfile = Literal["https_spiffe", "https_web"]
 FOUR_EYES = ("authority.revoke", "revocation.mass", "audit.retention")
@@ -148,6 +148,12 @@ class AdminSection(Section):
     client_certificates: bool = key(
         "Ask for a client certificate, which may be an X.509-SVID of this trust domain; none has to be shown.",
         default=True,
+    )
+    socket_mode: FileMode = key(
+        "Mode of `admin_socket`. Others than root and the server's own user need it, a folder that they can enter, and a "
+        "binding of `uid:N`.",
+        default=0o600,
+        shown='`"0600"`',
     )
     token_ttl: Duration = key(
         "How long an API token is good for where nobody says.",

@@ -86,7 +86,9 @@ def http_servers(
     servers = []
     if config.health.listen is not None:  # first, because it may fail and leaves nothing in the file system
         servers.append(serve_tcp(Starlette(routes=ops), config.health.listen.host, config.health.listen.port))
-    servers.append(serve_unix(app, config.admin_socket, limits=HttpLimits(body_bytes=body_bytes)))
+    servers.append(
+        serve_unix(app, config.admin_socket, mode=config.admin.socket_mode, limits=HttpLimits(body_bytes=body_bytes))
+    )
     return servers, [] if listener is None else [listener]
 
 
