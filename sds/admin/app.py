@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from sds.admin.door import Bound, Door, LocalDoor, no_bindings
 from sds.admin.four_eyes import FourEyes
@@ -25,7 +25,7 @@ from sds.admin.login.limits import DoorLimits
 from sds.admin.login.ports import LoginAdmin
 from sds.admin.once import Once
 from sds.admin.pages.mount import mount_pages
-from sds.admin.problems import HANDLED, problem_for
+from sds.admin.problems import HANDLED, Problem, problem_for
 from sds.admin.routes.access import AccessRoutes
 from sds.admin.routes.agents import AgentRoutes
 from sds.admin.routes.approvals import ApprovalRoutes
@@ -108,6 +108,10 @@ _BODIES = (
 log = get_logger(__name__)
 
 
+Shown = Callable[[Scope, Problem], Response | None]
+"""A problem as a page, to whom asked for one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may use it, and how they log in. `limits`: the network door's. `four_eyes`: what others have to approve."""
@@ -149,6 +153,7 @@ class Api:
     audit: AuditAdmin
     limits: Limits
     monotonic: Callable[[], float]
+    shown: Shown
 
     def behind(
         self,
@@ -169,6 +174,7 @@ class Api:
             observer=observer,
             is_open=self.guard.is_open,
             headers=headers,
+            shown=self.shown,
         )
 
 
@@ -194,7 +200,7 @@ def create_api(
     EntryRoutes(services.entries, services.revocations).mount(app)
     AgentRoutes(services.agents, services.streams, services.revocations).mount(app)
     TrustRoutes(services.bundle, services.tokens, services.kek).mount(app)
-    AuthorityRoutes(services.authorities).mount(app)
+    AuthorityRoutes(services.authorities, services.revocations).mount(app)
     JwtRoutes(services.jwt).mount(app)
     RevocationRoutes(services.revocations).mount(app)
     FederationRoutes(services.federations).mount(app)
@@ -207,7 +213,7 @@ def create_api(
     CertificateRoutes(services.certificates).mount(app)
     InsightRoutes(services.explain, services.statistics).mount(app)
     clocked = (clock or SystemClock()).now
-    mount_pages(app, services, clocked, provider=lambda: access is not None and access.login.provider)
+    site = mount_pages(app, services, clocked, provider=lambda: access is not None and access.login.provider)
     if access is not None:
         AccessRoutes(access.access).mount(app)
         ApprovalRoutes(access.approvals).mount(app)
@@ -216,17 +222,18 @@ def create_api(
     for route in ops:
         _guarded(app, route)
     guard.check(app.routes)
-    refuse = _Refuse(services.audit)
+    refuse = _Refuse(services.audit, site.shown)
     for kind in (*HANDLED, Exception):
         app.add_exception_handler(kind, refuse)
-    return Api(app, guard, services.audit, limits, monotonic)
+    return Api(app, guard, services.audit, limits, monotonic, site.shown)
 
 
 class _Refuse:
     """Answers an error with its problem document; the refusal of a write goes into the audit log first."""
 
-    def __init__(self, audit: AuditAdmin) -> None:
+    def __init__(self, audit: AuditAdmin, shown: Shown) -> None:
         self._audit = audit
+        self._shown = shown
 
     async def __call__(self, request: Request, error: Exception) -> Response:
         problem = problem_for(error)
@@ -237,7 +244,7 @@ class _Refuse:
         elif action is not None and problem.status < 500 and _to_be_audited(request):
             target = getattr(request.state, "target", "")
             await self._record(call, action, target, problem.summary())
-        return problem.response(call.request_id)
+        return self._shown(request.scope, problem) or problem.response(call.request_id)
 
     async def _record(self, call: Any, action: str, target: str, reason: str) -> None:
         """Nothing was changed, so a log that cannot be written must not hide the answer from the caller."""

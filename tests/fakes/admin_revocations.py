@@ -105,8 +105,12 @@ class FakeRevocations:
         found = [
             one
             for one in self.revoked.values()
-            if query.block_id in (None, one.block_id) and query.authority_id in (None, one.authority_id)
+            if query.block_id in (None, one.block_id)
+            and query.authority_id in (None, one.authority_id)
+            and query.reason in (None, one.reason)
         ]
         return _page(
-            sorted(found, key=lambda one: (one.revoked_at, one.serial), reverse=True), query.limit, query.cursor
+            sorted(found, key=lambda one: (one.revoked_at, one.serial), reverse=query.order == "-revoked"),
+            query.limit,
+            query.cursor,
         )

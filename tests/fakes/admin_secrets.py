@@ -13,7 +13,16 @@ from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.masked import Masked
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, Page
-from sds.admin.services.grants import Allowed, Checked, CheckOrder, CreatedGrant, GrantInfo, GrantQuery
+from sds.admin.services.grants import (
+    MAX_LOSING,
+    Allowed,
+    Checked,
+    CheckOrder,
+    CreatedGrant,
+    GrantInfo,
+    GrantQuery,
+    Losing,
+)
 from sds.admin.services.secrets import (
     SHOWN,
     CreatedSecret,
@@ -231,7 +240,24 @@ class FakeGrants:
             for each in self._secrets.grants.values()
             if wanted in (None, each.secret_id) and (specs is None or any(covers(each.subject, spec) for spec in specs))
         ]
-        return _page(found, query.limit, query.cursor)
+        return _page(found[:: -1 if query.order == "-created" else 1], query.limit, query.cursor)
+
+    async def get(self, grant_id: str) -> GrantInfo:
+        if grant_id not in self._secrets.grants:
+            raise NotFound("grant", grant_id)
+        grant = self._secrets.grants[grant_id]
+        return GrantInfo(grant, self._name(grant))
+
+    async def losing(self, grant_id: str) -> Losing:
+        info = await self.get(grant_id)
+        secret = self._secrets.rows[info.secret]
+        others = [each for each in self._secrets.granted(secret) if each.id != grant_id]
+        found = [
+            each
+            for each in self._secrets.entries()
+            if covers(info.grant.subject, each.spec) and granting(others, each.spec) is None
+        ]
+        return Losing(info, tuple(found[:MAX_LOSING]), len(found))
 
     async def delete(self, call: AdminCall, grant_id: str) -> GrantInfo:
         if grant_id not in self._secrets.grants:

@@ -134,6 +134,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "secret.delete": Rule(OPERATORS),
         # A secret has no place below a SPIFFE ID: who may grant some may grant any.
         "grant.list": Rule(VIEWERS),
+        "grant.show": Rule(VIEWERS),
         "grant.check": Rule(READERS),
         "grant.create": Rule(OPERATORS),
         "grant.delete": Rule(OPERATORS),

@@ -7,14 +7,19 @@ from typing import Annotated
 
 from fastapi import FastAPI, Query
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ca.authority import AuthorityKind
+from sds.admin import conditional
 from sds.admin.routes import common
-from sds.admin.routes.common import Call, NoQuery, OptionalBody
-from sds.admin.services import AuthorityAdmin
+from sds.admin.routes.common import Call, DryRun, NoQuery, OptionalBody
+from sds.admin.routes.radius import blast_radius
+from sds.admin.services import AdminCall, AuthorityAdmin, AuthorityInfo, RevocationAdmin
+from sds.admin.services.revocations import BlastRadius
 from sds.admin.wire import authorities as wire
 from sds.admin.wire.common import Input, read
 from sds.store.errors import NotFound
+from sds.store.revocation.records import BlockKind
 
 _ID = re.compile(r"[0-9a-f]{1,128}", re.ASCII)
 
@@ -26,8 +31,9 @@ class Filter(Input):
 class AuthorityRoutes:
     """An authority's ID is the hex of its subject key identifier, or a JWT key's ID."""
 
-    def __init__(self, authorities: AuthorityAdmin) -> None:
+    def __init__(self, authorities: AuthorityAdmin, revocations: RevocationAdmin) -> None:
         self._authorities = authorities
+        self._revocations = revocations
 
     def mount(self, app: FastAPI) -> None:
         one = "/v1/authorities/{authority_id}"
@@ -46,8 +52,13 @@ class AuthorityRoutes:
         """Every authority, and what the schedule has to do now."""
         return wire.overview_out(await self._authorities.overview(AuthorityKind(query.kind) if query.kind else None))
 
-    async def get(self, authority_id: str, _query: Annotated[NoQuery, Query()]) -> wire.AuthorityOut:
-        return wire.authority_out(await self._authorities.get(_known(authority_id)))
+    async def get(
+        self, response: Response, authority_id: str, _query: Annotated[NoQuery, Query()]
+    ) -> wire.AuthorityOut:
+        """One authority."""
+        info = await self._authorities.get(_known(authority_id))
+        conditional.show_tag(response, _tag(info))
+        return wire.authority_out(info)
 
     async def prepare(
         self, request: Request, call: Call, body: OptionalBody, _query: Annotated[NoQuery, Query()]
@@ -63,25 +74,46 @@ class AuthorityRoutes:
         """409 `gate-closed`, with the gate, while somebody would not accept what the authority issues."""
         wanted, known = read(wire.ActivateIn, body), _known(authority_id)
         common.about(request, known)
+        await self._look(request, known)
         return wire.authority_out(
             await self._authorities.activate(call, known, force=wanted.force, cross_sign=wanted.cross_sign)
         )
 
     async def taint(
-        self, request: Request, call: Call, authority_id: str, _query: Annotated[NoQuery, Query()]
-    ) -> wire.AuthorityOut:
-        """It signs nothing more, and what it issued is replaced."""
+        self, request: Request, call: Call, authority_id: str, query: Annotated[DryRun, Query()]
+    ) -> wire.AuthorityGoneOut:
+        """It signs nothing more, and what it issued is replaced. A dry run says what that is."""
         known = _known(authority_id)
         common.about(request, known)
-        return wire.authority_out(await self._authorities.taint(call, known))
+        standing = await self._look(request, known)
+        if query.only_say:
+            return wire.gone_out(standing, await self._radius(call, known))
+        return wire.gone_out(await self._authorities.taint(call, known))
 
     async def revoke(
-        self, request: Request, call: Call, authority_id: str, body: OptionalBody, _query: Annotated[NoQuery, Query()]
-    ) -> wire.AuthorityOut:
-        """Out of the bundle at once."""
+        self, request: Request, call: Call, authority_id: str, body: OptionalBody, query: Annotated[DryRun, Query()]
+    ) -> wire.AuthorityGoneOut:
+        """Out of the bundle at once. A dry run says what nobody would accept any more."""
         wanted, known = read(wire.RevokeIn, body), _known(authority_id)
         common.about(request, known)
-        return wire.authority_out(await self._authorities.revoke(call, known, force=wanted.force))
+        standing = await self._look(request, known)
+        if query.only_say:
+            return wire.gone_out(standing, await self._radius(call, known))
+        return wire.gone_out(await self._authorities.revoke(call, known, force=wanted.force))
+
+    async def _look(self, request: Request, authority_id: str) -> AuthorityInfo:
+        """The authority as If-Match wants it. Raises Conflict."""
+        info = await self._authorities.get(authority_id)
+        conditional.check_tag(request, f"authority {authority_id}", _tag(info))
+        return info
+
+    async def _radius(self, call: AdminCall, authority_id: str) -> BlastRadius:
+        return await blast_radius(self._revocations, call, BlockKind.AUTHORITY, authority_id)
+
+
+def _tag(info: AuthorityInfo) -> str:
+    one = info.authority
+    return conditional.tag_of(one.id, one.state.value, one.tainted, one.revoked, one.published_sequence)
 
 
 def _known(text: str) -> str:

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from attestation.spiffe_id import TrustDomain
+from sds.admin import conditional
 from sds.admin.routes import common
-from sds.admin.routes.common import Body, Call, NoQuery
-from sds.admin.services import FederationAdmin
+from sds.admin.routes.common import Body, Call, DryRun, NoQuery
+from sds.admin.services import FederationAdmin, FederationInfo
 from sds.admin.wire import federations as wire
 from sds.admin.wire.common import Input, read
 
@@ -42,6 +43,7 @@ class FederationRoutes:
         app.delete(one, operation_id="federation.delete")(self.delete)
 
     async def all(self, _query: Annotated[NoQuery, Query()]) -> wire.FederationPage:
+        """Every trust domain that is federated with, in order of names."""
         found = await self._federations.all()
         return wire.FederationPage(federations=[wire.federation_out(each) for each in found])
 
@@ -56,8 +58,13 @@ class FederationRoutes:
         response.status_code = 201 if made.created else 200
         return wire.federation_out(made.federation)
 
-    async def get(self, trust_domain: str, _query: Annotated[NoQuery, Query()]) -> wire.FederationOut:
-        return wire.federation_out(await self._federations.get(TrustDomain(trust_domain)))
+    async def get(
+        self, response: Response, trust_domain: str, _query: Annotated[NoQuery, Query()]
+    ) -> wire.FederationOut:
+        """One relationship, and how its bundle stands."""
+        info = await self._federations.get(TrustDomain(trust_domain))
+        conditional.show_tag(response, _tag(info))
+        return wire.federation_out(info)
 
     async def bundle(self, trust_domain: str, query: Annotated[Format, Query()]) -> Response:
         """The last good bundle: the SPIFFE document, or its certificates as PEM."""
@@ -72,6 +79,7 @@ class FederationRoutes:
         """Another endpoint; the bundle stays until that one answers."""
         named, wanted = TrustDomain(trust_domain), read(wire.SourceIn, body)
         common.about(request, named)
+        await self._look(request, named)
         return wire.federation_out(await self._federations.update(call, named, wanted.source()))
 
     async def set_bundle(
@@ -80,6 +88,7 @@ class FederationRoutes:
         """Replaces the bundle, whatever its sequence is."""
         named, wanted = TrustDomain(trust_domain), read(wire.BundleIn, body)
         common.about(request, named)
+        await self._look(request, named)
         return wire.federation_out(await self._federations.set_bundle(call, named, wanted.bundle.encode()))
 
     async def refresh(
@@ -91,9 +100,26 @@ class FederationRoutes:
         return wire.federation_out(await self._federations.refresh(call, named))
 
     async def delete(
-        self, request: Request, call: Call, trust_domain: str, _query: Annotated[NoQuery, Query()]
-    ) -> wire.FederationOut:
+        self, request: Request, call: Call, trust_domain: str, query: Annotated[DryRun, Query()]
+    ) -> wire.DeletedFederationOut:
         """Ends the relationship; what stood, and how many entries still name the trust domain."""
         named = TrustDomain(trust_domain)
         common.about(request, named)
-        return wire.federation_out(await self._federations.delete(call, named))
+        standing = await self._look(request, named)
+        info = standing if query.only_say else await self._federations.delete(call, named)
+        return wire.deleted_out(info, dry_run=query.only_say)
+
+    async def _look(self, request: Request, trust_domain: TrustDomain) -> FederationInfo:
+        """The relationship as If-Match wants it. Raises Conflict."""
+        info = await self._federations.get(trust_domain)
+        conditional.check_tag(request, f"federation {trust_domain.name}", _tag(info))
+        return info
+
+
+def _tag(info: FederationInfo) -> str:
+    """Another one with every change of it, and not with every poll."""
+    record, source = info.record, info.record.source
+    sequence = None if record.bundle is None else record.bundle.sequence
+    return conditional.tag_of(
+        record.trust_domain.name, source.profile.value, source.endpoint_url, source.endpoint_id, sequence
+    )

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query
 from starlette.requests import Request
+from starlette.responses import Response
 
-from sds.admin.routes import common
+from sds.admin import conditional
+from sds.admin.routes import common, exports
 from sds.admin.routes.common import Body, Call, NoQuery, Paging
+from sds.admin.services import Page
 from sds.admin.services.revocations import BlockQuery, RevocationAdmin, RevocationQuery
-from sds.admin.wire import revocations
-from sds.admin.wire.common import read
-from sds.admin.wire.revocations import KindField
+from sds.admin.wire import revocations, tables
+from sds.admin.wire.common import Input, read
+from sds.admin.wire.revocations import KindField, ReasonField
+from sds.store.revocation.records import RevocationRecord
+
+_TABLE = exports.Table("revocations", tables.REVOCATION, tables.revocation_row)
 
 
-class RevokedFilter(Paging):
+class Chosen(Input):
+    """Which revoked certificates."""
+
     block_id: Annotated[str | None, Query(max_length=64)] = None
     authority_id: Annotated[str | None, Query(max_length=128)] = None
+    reason: ReasonField | None = None
+    sort: Literal["-revoked", "revoked"] = "-revoked"
+
+    def chosen(self) -> RevocationQuery:
+        return RevocationQuery(self.block_id, self.authority_id, self.reason, self.sort)
+
+
+class RevokedFilter(Chosen, Paging):
+    pass
+
+
+class RevokedExport(Chosen, exports.Format):
+    pass
 
 
 class BlockFilter(Paging):
@@ -34,6 +56,12 @@ class RevocationRoutes:
         one = "/v1/blocks/{block_id}"
         app.post("/v1/revocations", operation_id="revocation.create", openapi_extra=body)(self.revoke)
         app.get("/v1/revocations", operation_id="revocation.list")(self.find)
+        app.get(
+            "/v1/revocations:export",
+            operation_id="revocation.export",
+            response_class=Response,
+            openapi_extra=exports.DOCUMENTED,
+        )(self.export)
         app.get("/v1/blocks", operation_id="block.list")(self.blocks)
         app.post(f"{one}:lift", operation_id="block.lift")(self.lift)
         app.get(one, operation_id="block.show")(self.get)
@@ -48,20 +76,33 @@ class RevocationRoutes:
 
     async def find(self, query: Annotated[RevokedFilter, Query()]) -> revocations.RevokedPage:
         """Certificates that are revoked, newest first."""
-        asked = RevocationQuery(query.block_id, query.authority_id, query.limit, query.cursor)
+        asked = replace(query.chosen(), limit=query.limit, cursor=query.cursor)
         page = await self._service.revocations(asked)
         return revocations.RevokedPage(
             revocations=[revocations.revoked_out(each) for each in page.items], next_cursor=page.next_cursor
         )
 
+    async def export(self, query: Annotated[RevokedExport, Query()]) -> Response:
+        """The whole listing as a file."""
+        chosen = query.chosen()
+
+        async def fetch(cursor: str | None) -> Page[RevocationRecord]:
+            return await self._service.revocations(replace(chosen, limit=exports.ROWS, cursor=cursor))
+
+        return await exports.export(_TABLE, query.format, fetch)
+
     async def blocks(self, query: Annotated[BlockFilter, Query()]) -> revocations.BlockPage:
+        """Decisions to revoke, newest first."""
         page = await self._service.blocks(BlockQuery(query.kind, query.standing, query.limit, query.cursor))
         return revocations.BlockPage(
             blocks=[revocations.block_out(each) for each in page.items], next_cursor=page.next_cursor
         )
 
-    async def get(self, block_id: str, _query: Annotated[NoQuery, Query()]) -> revocations.BlockOut:
-        return revocations.block_out(await self._service.block(common.block_id(block_id)))
+    async def get(self, response: Response, block_id: str, _query: Annotated[NoQuery, Query()]) -> revocations.BlockOut:
+        """One decision to revoke."""
+        block = await self._service.block(common.block_id(block_id))
+        conditional.show_tag(response, conditional.tag_of(block.id, block.lifted_at))
+        return revocations.block_out(block)
 
     async def lift(
         self, request: Request, call: Call, block_id: str, _query: Annotated[NoQuery, Query()]
@@ -69,4 +110,7 @@ class RevocationRoutes:
         """Issue to it again; what was revoked for good stays so."""
         known = common.block_id(block_id)
         common.about(request, known)
+        if "if-match" in request.headers:
+            block = await self._service.block(known)
+            conditional.check_tag(request, f"block {known}", conditional.tag_of(block.id, block.lifted_at))
         return revocations.lifted_out(await self._service.lift(call, known))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from sds.admin.services.common import AdminCall, Page
 from sds.secrets.grant import Grant, Subject
@@ -33,6 +34,7 @@ class GrantQuery:
 
     secret: str | None = None
     spiffe_id: SpiffeId | None = None
+    order: str = "created"  # or -created
     limit: int = 100
     cursor: str | None = None
 
@@ -70,6 +72,18 @@ class Checked:
 MAX_ALLOWED = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Losing:
+    """The oldest MAX_LOSING of the `total` entries that have a secret by one grant alone."""
+
+    info: GrantInfo
+    entries: tuple[RegistrationEntry, ...]
+    total: int
+
+
+MAX_LOSING = 100
+
+
 class GrantAdmin(Protocol):
     async def create(self, call: AdminCall, secret: str, subject: Subject) -> CreatedGrant:
         """Idempotent. Raises NotFound for the secret, InvalidInput (fields spiffe_id, spiffe_id_prefix, labels)."""
@@ -77,6 +91,14 @@ class GrantAdmin(Protocol):
 
     async def find(self, query: GrantQuery) -> Page[GrantInfo]:
         """Oldest first. Raises NotFound for the secret, InvalidCursor."""
+        ...
+
+    async def get(self, grant_id: str) -> GrantInfo:
+        """Raises NotFound."""
+        ...
+
+    async def losing(self, grant_id: str) -> Losing:
+        """Who would have the secret no more without this grant, by what stands. Raises NotFound."""
         ...
 
     async def delete(self, call: AdminCall, grant_id: str) -> GrantInfo:

@@ -120,6 +120,8 @@ class BlockQuery:
 class RevocationQuery:
     block_id: str | None = None
     authority_id: str | None = None
+    reason: Reason | None = None
+    order: str = "-revoked"  # or revoked
     limit: int = 100
     cursor: str | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from ca.authority import Authority
 from ca.bundle import to_pem
@@ -11,7 +11,9 @@ from ca.gate import Gate, Straggler
 from ca.key_manager import manager_of
 from ca.rotation import Activate, Drop, Step
 from sds.admin.services import AuthorityInfo, AuthorityOverview
+from sds.admin.services.revocations import BlastRadius
 from sds.admin.wire.common import Input, Output, TimeOut
+from sds.admin.wire.revocations import BlastRadiusOut, radius_out
 
 Kind = Literal["x509", "jwt"]
 MAX_STRAGGLERS = 100
@@ -88,6 +90,13 @@ class AuthorityOut(Output):
     certificate: str
 
 
+class AuthorityGoneOut(AuthorityOut):
+    """`dry_run`: nothing was done, and `blast_radius` says what was issued and who holds that."""
+
+    dry_run: bool = False
+    blast_radius: BlastRadiusOut | None = None
+
+
 class DueOut(Output):
     """`step`: prepare, activate, drop, or blocked, which means that somebody has to look."""
 
@@ -110,29 +119,39 @@ def overview_out(overview: AuthorityOverview) -> AuthorityPage:
 
 
 def authority_out(info: AuthorityInfo) -> AuthorityOut:
+    return AuthorityOut(**_common(info))
+
+
+def gone_out(info: AuthorityInfo, radius: BlastRadius | None = None) -> AuthorityGoneOut:
+    """With `radius` for a dry run."""
+    told = None if radius is None else radius_out(radius)
+    return AuthorityGoneOut(**_common(info), dry_run=radius is not None, blast_radius=told)
+
+
+def _common(info: AuthorityInfo) -> dict[str, Any]:
     one, times = info.authority, info.times
     due = None if times is None else TimesOut(prepare=times.prepare, activate=times.activate, deadline=times.deadline)
-    return AuthorityOut(
-        id=one.id,
-        kind=one.kind.value,
-        state=one.state.value,
-        tainted=one.tainted,
-        revoked=one.revoked,
-        key_type=one.key_type.value,
-        key_manager=manager_of(one.key_ref),
-        upstream=one.upstream,
-        cross_signed=_cross_signed(one),
-        published_sequence=one.published_sequence,
-        not_before=one.not_before,
-        not_after=one.not_after,
-        created_at=one.created_at,
-        activated_at=one.activated_at,
-        retired_at=one.retired_at,
-        kept_until=info.kept_until,
-        successor_due=due,
-        gate=None if info.gate is None else gate_out(info.gate),
-        certificate=to_pem(one.certificate).decode() if one.certificate else "",
-    )
+    return {
+        "id": one.id,
+        "kind": one.kind.value,
+        "state": one.state.value,
+        "tainted": one.tainted,
+        "revoked": one.revoked,
+        "key_type": one.key_type.value,
+        "key_manager": manager_of(one.key_ref),
+        "upstream": one.upstream,
+        "cross_signed": _cross_signed(one),
+        "published_sequence": one.published_sequence,
+        "not_before": one.not_before,
+        "not_after": one.not_after,
+        "created_at": one.created_at,
+        "activated_at": one.activated_at,
+        "retired_at": one.retired_at,
+        "kept_until": info.kept_until,
+        "successor_due": due,
+        "gate": None if info.gate is None else gate_out(info.gate),
+        "certificate": to_pem(one.certificate).decode() if one.certificate else "",
+    }
 
 
 def gate_out(gate: Gate) -> GateOut:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -84,25 +84,39 @@ class FederationOut(Output):
     entries: int
 
 
+class DeletedFederationOut(FederationOut):
+    """`dry_run`: nothing was done. `entries`: of how many the workloads lose the bundle."""
+
+    dry_run: bool
+
+
 class FederationPage(Output):
     federations: list[FederationOut]
 
 
 def federation_out(info: FederationInfo) -> FederationOut:
+    return FederationOut(**_common(info))
+
+
+def deleted_out(info: FederationInfo, *, dry_run: bool) -> DeletedFederationOut:
+    return DeletedFederationOut(**_common(info), dry_run=dry_run)
+
+
+def _common(info: FederationInfo) -> dict[str, Any]:
     record, bundle = info.record, info.record.bundle
-    return FederationOut(
-        trust_domain=record.trust_domain.name,
-        profile=record.source.profile.value,
-        endpoint_url=record.source.endpoint_url,
-        endpoint_id=None if record.source.endpoint_id is None else str(record.source.endpoint_id),
-        sequence=None if bundle is None else bundle.sequence,
-        x509_authorities=0 if bundle is None else len(bundle.x509_authorities),
-        jwt_authorities=0 if bundle is None else len(bundle.jwt_keys),
-        refresh_hint=None if bundle is None else seconds(bundle.refresh_hint),
-        fetched_at=record.fetched_at,
-        tried_at=record.tried_at,
-        problem=record.problem,
-        created_at=record.created_at,
-        updated_at=record.updated_at,
-        entries=info.entries,
-    )
+    return {
+        "trust_domain": record.trust_domain.name,
+        "profile": record.source.profile.value,
+        "endpoint_url": record.source.endpoint_url,
+        "endpoint_id": None if record.source.endpoint_id is None else str(record.source.endpoint_id),
+        "sequence": None if bundle is None else bundle.sequence,
+        "x509_authorities": 0 if bundle is None else len(bundle.x509_authorities),
+        "jwt_authorities": 0 if bundle is None else len(bundle.jwt_keys),
+        "refresh_hint": None if bundle is None else seconds(bundle.refresh_hint),
+        "fetched_at": record.fetched_at,
+        "tried_at": record.tried_at,
+        "problem": record.problem,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "entries": info.entries,
+    }

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from attestation.entry import RegistrationEntry
 from sds.admin.errors import FieldProblem, InvalidInput
-from sds.admin.services.grants import Allowed, Checked, CheckOrder, CreatedGrant, GrantInfo
+from sds.admin.services.grants import Allowed, Checked, CheckOrder, CreatedGrant, GrantInfo, Losing
 from sds.admin.wire.common import Input, Output, SpiffeIdField, TextField, TimeOut, read
 from sds.secrets.grant import Below, Exactly, Grant, Labelled, Subject
 
@@ -85,6 +85,14 @@ class GrantedEntryOut(Output):
     parent_id: str
 
 
+class DeletedGrantOut(GrantOut):
+    """`dry_run`: nothing was done, and `entries` says who would lose the secret: 100 at most of `entries_total`."""
+
+    dry_run: bool = False
+    entries: list[GrantedEntryOut] = Field(default_factory=list)
+    entries_total: int | None = None
+
+
 class AllowedOut(Output):
     """`entry_id` is null for an identity that no entry has."""
 
@@ -103,6 +111,19 @@ class CheckedOut(Output):
 
 def grant_out(grant: Grant, secret: str) -> GrantOut:
     return GrantOut(**_common(grant, secret))
+
+
+def deleted_out(info: GrantInfo) -> DeletedGrantOut:
+    return DeletedGrantOut(**_common(info.grant, info.secret))
+
+
+def losing_out(losing: Losing) -> DeletedGrantOut:
+    return DeletedGrantOut(
+        **_common(losing.info.grant, losing.info.secret),
+        dry_run=True,
+        entries=[granted_entry_out(each) for each in losing.entries],
+        entries_total=losing.total,
+    )
 
 
 def created_out(made: CreatedGrant) -> CreatedGrantOut:

@@ -144,7 +144,12 @@ class RevocationService:
     async def revocations(self, query: RevocationQuery) -> Page[RevocationRecord]:
         found = await self._desk.store.read(
             lambda uow: uow.revocations.list(
-                authority_id=query.authority_id, block_id=query.block_id, cursor=query.cursor, limit=query.limit
+                authority_id=query.authority_id,
+                block_id=query.block_id,
+                reason=query.reason,
+                oldest_first=query.order == "revoked",
+                cursor=query.cursor,
+                limit=query.limit,
             )
         )
         return Page(found.items, found.next_cursor)

@@ -11,12 +11,14 @@ from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, Page
 from sds.admin.services.grants import (
     MAX_ALLOWED,
+    MAX_LOSING,
     Allowed,
     Checked,
     CheckOrder,
     CreatedGrant,
     GrantInfo,
     GrantQuery,
+    Losing,
 )
 from sds.audit.event import AuditEvent, Json, Target
 from sds.secrets.describe import subject_json
@@ -67,6 +69,18 @@ class GrantService:
     async def find(self, query: GrantQuery) -> Page[GrantInfo]:
         return await self._desk.store.read(lambda uow: _find(uow, query))
 
+    async def get(self, grant_id: str) -> GrantInfo:
+        return await self._desk.store.read(lambda uow: _info(uow, grant_id))
+
+    async def losing(self, grant_id: str) -> Losing:
+        def work(uow: UnitOfWork) -> Losing:
+            info = _info(uow, grant_id)
+            others = GrantIndex(one for one in uow.grants.of(info.grant.secret_id) if one.id != grant_id)
+            entries = [one for one in reached(uow, [info.grant]) if others.granting(one.spec) is None]
+            return Losing(info, tuple(entries[:MAX_LOSING]), len(entries))
+
+        return await self._desk.store.read(work)
+
     async def delete(self, call: AdminCall, grant_id: str) -> GrantInfo:
         def work(uow: UnitOfWork) -> GrantInfo:
             grant = uow.grants.delete(grant_id)
@@ -84,6 +98,11 @@ class GrantService:
     ) -> AuditEvent:
         facts: dict[str, Json] = {"secret_id": grant.secret_id, "secret": secret, "to": _subject(grant.subject)}
         return self._desk.event(uow.now, call, action, Target("grant", grant.id), {**facts, **details})
+
+
+def _info(uow: UnitOfWork, grant_id: str) -> GrantInfo:
+    grant = uow.grants.get(grant_id)
+    return GrantInfo(grant, uow.secrets.get(grant.secret_id).name)
 
 
 def _subject(subject: Subject) -> Json:
@@ -117,18 +136,26 @@ def _find(uow: UnitOfWork, query: GrantQuery) -> Page[GrantInfo]:
     secret_id = None if query.secret is None else named(uow, query.secret).id
     names = _Names(uow)
     if query.spiffe_id is None:
-        page = uow.grants.page(secret_id=secret_id, cursor=query.cursor, limit=query.limit)
+        page = uow.grants.page(
+            secret_id=secret_id, cursor=query.cursor, limit=query.limit, newest_first=query.order == "-created"
+        )
         return Page(tuple(GrantInfo(each, names[each.secret_id]) for each in page.items), page.next_cursor)
-    after = (-1, "") if query.cursor is None else read_cursor(query.cursor, int, str)
-    asked = _of_identity(uow, query.spiffe_id)
+    after = None if query.cursor is None else read_cursor(query.cursor, int, str)
+    asked, down = _of_identity(uow, query.spiffe_id), query.order == "-created"
+    grants = uow.grants.all() if secret_id is None else uow.grants.of(secret_id)
     found = [
         grant
-        for grant in (uow.grants.all() if secret_id is None else uow.grants.of(secret_id))
-        if (to_micros(grant.created_at), grant.id) > after and any(covers(grant.subject, each.spec) for each in asked)
+        for grant in (reversed(grants) if down else grants)
+        if _beyond((to_micros(grant.created_at), grant.id), after, down=down)
+        and any(covers(grant.subject, each.spec) for each in asked)
     ]
     items = found[: query.limit]
     cursor = make_cursor(to_micros(items[-1].created_at), items[-1].id) if len(found) > query.limit else None
     return Page(tuple(GrantInfo(each, names[each.secret_id]) for each in items), cursor)
+
+
+def _beyond(place: tuple[int, str], after: tuple[int, str] | None, *, down: bool) -> bool:
+    return after is None or (place < after if down else place > after)
 
 
 def _check(uow: UnitOfWork, order: CheckOrder) -> Checked:

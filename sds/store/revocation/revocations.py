@@ -127,18 +127,24 @@ class Revocations:
         *,
         authority_id: str | None = None,
         block_id: str | None = None,
+        reason: Reason | None = None,
+        oldest_first: bool = False,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[RevocationRecord]:
-        """Newest first, expired ones too until they are forgotten. Raises InvalidCursor."""
+        """Newest first unless it is said otherwise; expired ones too until they are forgotten. Raises InvalidCursor."""
         order = (revocations.c.revoked_at, revocations.c.serial)
-        statement = select(revocations).order_by(*(column.desc() for column in order)).limit(limit + 1)
+        by = [column.asc() if oldest_first else column.desc() for column in order]
+        statement = select(revocations).order_by(*by).limit(limit + 1)
+        if reason is not None:
+            statement = statement.where(revocations.c.reason == reason.value)
         if authority_id is not None:
             statement = statement.where(revocations.c.authority_id == authority_id)
         if block_id is not None:
             statement = statement.where(revocations.c.block_id == block_id)
         if cursor is not None:
-            statement = statement.where(tuple_(*order) < read_cursor(cursor, int, str))
+            place, after = tuple_(*order), read_cursor(cursor, int, str)
+            statement = statement.where(place > after if oldest_first else place < after)
         rows = self._tx.rows(statement)
         found = tuple(map(_from_row, rows[:limit]))
         last = rows[limit - 1] if len(rows) > limit else None

@@ -62,13 +62,23 @@ class Grants:
         """Every grant, oldest first."""
         return tuple(map(rows.grant, self._tx.rows(select(grants).order_by(grants.c.created_at, grants.c.id))))
 
-    def page(self, *, secret_id: str | None = None, cursor: str | None = None, limit: int = 100) -> Page[Grant]:
-        """Oldest first, of one secret or of all. Raises InvalidCursor."""
-        statement = select(grants).order_by(grants.c.created_at, grants.c.id).limit(limit + 1)
+    def page(
+        self,
+        *,
+        secret_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+    ) -> Page[Grant]:
+        """Oldest first unless it is said otherwise, of one secret or of all. Raises InvalidCursor."""
+        order = (grants.c.created_at, grants.c.id)
+        by = [column.desc() if newest_first else column.asc() for column in order]
+        statement = select(grants).order_by(*by).limit(limit + 1)
         if secret_id is not None:
             statement = statement.where(grants.c.secret_id == secret_id)
         if cursor is not None:
-            statement = statement.where(tuple_(grants.c.created_at, grants.c.id) > read_cursor(cursor, int, str))
+            place, after = tuple_(*order), read_cursor(cursor, int, str)
+            statement = statement.where(place < after if newest_first else place > after)
         found = self._tx.rows(statement)
         last = found[limit - 1] if len(found) > limit else None
         items = tuple(map(rows.grant, found[:limit]))

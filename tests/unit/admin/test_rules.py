@@ -112,7 +112,7 @@ MATRIX: dict[str, set[Role]] = {
     "secret.list": ALL, "secret.show": ALL, "secret.versions": ALL,
     "secret.create": CHANGE, "secret.update": CHANGE, "secret.put": CHANGE,
     "secret.refresh": CHANGE, "secret.rollback": CHANGE, "secret.delete": CHANGE,
-    "grant.list": ALL, "grant.check": READ, "grant.create": CHANGE, "grant.delete": CHANGE,
+    "grant.list": ALL, "grant.show": ALL, "grant.check": READ, "grant.create": CHANGE, "grant.delete": CHANGE,
     "audit.tail": LOG, "audit.show": LOG, "audit.export": LOG, "audit.verify": LOG,
     "audit.proof": READ, "audit.checkpoint": READ, "audit.checkpoints": READ, "audit.consistency": READ, "audit.keys": READ,
     "audit.prune": TOP, "audit.key.rotate": TOP,
