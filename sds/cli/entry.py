@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,46 +27,11 @@ Revision = Annotated[
 
 @app.command()
 @with_admin
-def create(
-    spiffe_id: Annotated[str, typer.Option("--spiffe-id", help="The identity it gives.", metavar="ID")],
-    parent_id: Annotated[str, typer.Option("--parent-id", help="The agent's SPIFFE ID.", metavar="ID")],
-    selector: Annotated[
-        list[str],
-        typer.Option("--selector", help="A fact the process must have, e.g. unix:uid:1000. Repeat: all of them."),
-    ],
-    admin: Admin,
-    dns: options.Dns = None,
-    san: options.San = None,
-    subject: options.Subject = None,
-    profile: options.Profile = None,
-    x509_ttl: options.Ttl = None,
-    jwt_ttl: options.JwtTtl = None,
-    federates_with: options.FederatesWith = None,
-    owner: options.Owner = None,
-    label: options.Labels = None,
-    hint: options.Hint = None,
-    expires_at: options.Expires = None,
-    output: Output = Format.TABLE,
-) -> None:
+@options.with_entry
+def create(admin: Admin, fields: dict[str, Any], output: Output = Format.TABLE) -> None:
     """Create an entry. Repeating it changes nothing and succeeds."""
-    body = options.fields(
-        spiffe_id=spiffe_id,
-        parent_id=parent_id,
-        selectors=selector,
-        dns_names=dns,
-        extra_sans=san,
-        subject=subject,
-        profile=profile,
-        x509_ttl=x509_ttl,
-        jwt_ttl=jwt_ttl,
-        federates_with=federates_with,
-        owner=owner,
-        labels=label,
-        hint=hint,
-        expires_at=expires_at,
-    )
     with admin.client() as client:
-        _show(client.entries.create(body), output)
+        _show(client.entries.create(fields), output)
 
 
 @app.command(name="list")
@@ -132,23 +97,11 @@ def show(
 
 @app.command()
 @with_admin
+@options.with_changes
 def update(
     entry_id: EntryId,
     admin: Admin,
-    spiffe_id: Annotated[str | None, typer.Option("--spiffe-id", help="The identity it gives.", metavar="ID")] = None,
-    parent_id: options.Parent = None,
-    selector: options.Selectors = None,
-    dns: options.Dns = None,
-    san: options.San = None,
-    subject: options.Subject = None,
-    profile: options.Profile = None,
-    x509_ttl: options.Ttl = None,
-    jwt_ttl: options.JwtTtl = None,
-    federates_with: options.FederatesWith = None,
-    owner: options.Owner = None,
-    label: options.Labels = None,
-    hint: options.Hint = None,
-    expires_at: options.Expires = None,
+    changes: dict[str, Any],
     revision: Revision = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -156,22 +109,6 @@ def update(
 
     If someone else changes the entry at the same time, one of the two is refused (exit code 4).
     """
-    changes = options.fields(
-        spiffe_id=spiffe_id,
-        parent_id=parent_id,
-        selectors=selector,
-        dns_names=dns,
-        extra_sans=san,
-        subject=subject,
-        profile=profile,
-        x509_ttl=x509_ttl,
-        jwt_ttl=jwt_ttl,
-        federates_with=federates_with,
-        owner=owner,
-        labels=label,
-        hint=hint,
-        expires_at=expires_at,
-    )
     if not changes:
         raise typer.BadParameter("nothing to change: give at least one of the flags that create takes")
     with admin.client() as client:

@@ -2,89 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import inspect
+from typing import Any
 
 import typer
 
 from sds.cli import parameters
+from sds.cli.option_groups import Options, duration, labels, option, option_group, text, texts
 
-Parent = Annotated[str | None, typer.Option("--parent-id", help="The agent's SPIFFE ID.", metavar="ID")]
-Selectors = Annotated[
-    list[str] | None,
-    typer.Option("--selector", help="A fact the process must have, e.g. unix:uid:1000. Repeat: all of them."),
-]
-Dns = Annotated[
-    list[str] | None,
-    typer.Option("--dns", help='A DNS name in the certificate. Repeatable. "" in an update: none.', metavar="NAME"),
-]
-San = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--san",
-        help='ip:ADDRESS or email:MAILBOX in the certificate. Repeatable. "" in an update: none.',
-        metavar="NAME",
+_SELECTORS = {"help": "A fact the process must have, e.g. unix:uid:1000. Repeat: all of them."}
+_NEEDED: Options = {
+    "spiffe_id": option(
+        str, "--spiffe-id", help="The identity it gives.", metavar="ID", default=inspect.Parameter.empty
     ),
-]
-Subject = Annotated[
-    str | None,
-    typer.Option(
-        "--subject", help='Attributes of the certificate\'s subject, e.g. CN=web. "": none.', metavar="RFC4514"
+    "parent_id": option(
+        str, "--parent-id", help="The agent's SPIFFE ID.", metavar="ID", default=inspect.Parameter.empty
     ),
-]
-Profile = Annotated[
-    str | None,
-    typer.Option("--profile", help="The certificate profile, or default for the server's own.", metavar="NAME"),
-]
-Ttl = Annotated[
-    str | None,
-    typer.Option(
-        "--x509-ttl",
-        callback=parameters.duration_or_default,
-        help="Lifetime of its certificates, e.g. 1h, or default.",
-        metavar="DURATION",
+    "selectors": option(list[str], "--selector", default=inspect.Parameter.empty, **_SELECTORS),
+}
+_CHANGED: Options = {
+    "spiffe_id": text("--spiffe-id", "The identity it gives.", "ID"),
+    "parent_id": text("--parent-id", "The agent's SPIFFE ID.", "ID"),
+    "selectors": option(list[str] | None, "--selector", **_SELECTORS),
+}
+_SHARED: Options = {
+    "dns_names": texts("--dns", 'A DNS name in the certificate. Repeatable. "" in an update: none.', "NAME"),
+    "extra_sans": texts(
+        "--san", 'ip:ADDRESS or email:MAILBOX in the certificate. Repeatable. "" in an update: none.', "NAME"
     ),
-]
-JwtTtl = Annotated[
-    str | None,
-    typer.Option(
-        "--jwt-ttl",
-        callback=parameters.duration_or_default,
-        help="Lifetime of its JWT-SVIDs, e.g. 5m, or default.",
-        metavar="DURATION",
+    "subject": text("--subject", 'Attributes of the certificate\'s subject, e.g. CN=web. "": none.', "RFC4514"),
+    "profile": text("--profile", "The certificate profile, or default for the server's own.", "NAME"),
+    "x509_ttl": duration(
+        "--x509-ttl", "Lifetime of its certificates, e.g. 1h, or default.", check=parameters.duration_or_default
     ),
-]
-FederatesWith = Annotated[
-    list[str] | None,
-    typer.Option(
+    "jwt_ttl": duration(
+        "--jwt-ttl", "Lifetime of its JWT-SVIDs, e.g. 5m, or default.", check=parameters.duration_or_default
+    ),
+    "federates_with": texts(
         "--federates-with",
-        help='Another trust domain whose bundle it gets. Repeatable. "" in an update: none.',
-        metavar="DOMAIN",
+        'Another trust domain whose bundle it gets. Repeatable. "" in an update: none.',
+        "DOMAIN",
     ),
-]
-Owner = Annotated[str | None, typer.Option("--owner", help="Whom to ask about it.", metavar="TEXT")]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", callback=parameters.labels, help="key=value, for your own order.", metavar="K=V"),
-]
-Hint = Annotated[
-    str | None,
-    typer.Option("--hint", help="Tells identities of one workload apart; default makes it the first.", metavar="TEXT"),
-]
-Expires = Annotated[
-    str | None,
-    typer.Option(
+    "owner": text("--owner", "Whom to ask about it."),
+    "labels": labels("key=value, for your own order."),
+    "hint": text("--hint", "Tells identities of one workload apart; default makes it the first."),
+    "expires_at": text(
         "--expires-at",
+        "When the entry stops matching, RFC 3339, or never.",
+        "TIME",
         callback=parameters.time_or_never,
-        help="When the entry stops matching, RFC 3339, or never.",
-        metavar="TIME",
     ),
-]
+}
 
 _LISTS = ("dns_names", "extra_sans", "federates_with")
 _UNSET = {"x509_ttl": "default", "jwt_ttl": "default", "expires_at": "never"}
 
 
-def fields(**given: Any) -> dict[str, Any]:
+def _fields(_: typer.Context, **given: Any) -> dict[str, Any]:
     """The REST fields of the options that were given, each named as its field."""
     found: dict[str, Any] = {name: value for name, value in given.items() if value is not None and value != []}
     for name in _LISTS:
@@ -98,3 +72,9 @@ def fields(**given: Any) -> dict[str, Any]:
     if found.get("profile") == "default":
         found["profile"] = ""
     return found
+
+
+with_entry = option_group("fields", {**_NEEDED, **_SHARED}, _fields)
+"""``fields``: a new entry as the API takes it."""
+with_changes = option_group("changes", {**_CHANGED, **_SHARED}, _fields)
+"""``changes``: the fields that were given, none of which has to be."""

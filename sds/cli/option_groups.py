@@ -9,14 +9,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+from sds.cli import parameters
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 Options = Mapping[str, tuple[Any, object]]
 """By name: the annotation that typer reads, and the default."""
+Option = tuple[Any, object]
 _CONTEXT = "context"
 
 
@@ -56,3 +59,25 @@ def option_group(place: str, options: Options, make: Callable[..., Any]) -> Call
 def _keyword(name: str, kind: Any, default: object) -> inspect.Parameter:
     """All are given by name, so an option with a default may stand before an argument without one."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def option(kind: Any, *flags: str, default: object = None, **more: Any) -> Option:
+    """An option of a group; `more` is what typer.Option takes."""
+    return Annotated[kind, typer.Option(*flags, **more)], default
+
+
+def text(flag: str, told: str, metavar: str = "TEXT", **more: Any) -> Option:
+    return option(str | None, flag, help=told, metavar=metavar, **more)
+
+
+def texts(flag: str, told: str, metavar: str = "TEXT", **more: Any) -> Option:
+    """May be repeated."""
+    return option(list[str] | None, flag, help=told, metavar=metavar, **more)
+
+
+def labels(told: str) -> Option:
+    return texts("--label", told, "K=V", callback=parameters.labels)
+
+
+def duration(flag: str, told: str, *, check: Callable[[str | None], str | None] = parameters.duration) -> Option:
+    return text(flag, told, "DURATION", callback=check)

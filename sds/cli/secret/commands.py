@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,24 +20,12 @@ app.command(name="versions")(looking.versions)
 
 @app.command()
 @with_admin
+@options.with_definition
 def create(
     admin: Admin,
     name: options.Name,
+    definition: options.Definition,
     surplus: options.Surplus = None,
-    kind: options.KindOption = None,
-    from_: options.From = None,
-    mount: options.Mount = None,
-    path: options.Path = None,
-    field: options.Fields = None,
-    role: options.Role = None,
-    common_name: options.CommonName = None,
-    dns: options.Dns = None,
-    ttl: options.Ttl = None,
-    owner: options.Owner = None,
-    label: options.Labels = None,
-    refresh: options.Refresh = None,
-    rotate_every: options.RotateEvery = None,
-    generate: options.Generate = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Define a secret. Nobody has it before `sds grant create`. Repeating it changes nothing and succeeds."""
@@ -45,13 +33,8 @@ def create(
     from sds.cli.secret.display import show_one  # noqa: PLC0415
 
     options.refuse_surplus(surplus, f"Write it with `sds secret put {name}`.")
-    body: dict[str, Any] = {"name": name, "kind": options.kind_of(kind, from_)}
-    source = options.source(_source(from_, mount, path, field, role, common_name, dns, ttl))
-    if source is not None:
-        body["source"] = source
-    body |= options.about(owner, label, refresh, rotate_every, generate)
     with admin.client() as client:
-        secret = client.secrets.create(body)
+        secret = client.secrets.create({"name": name, **definition.new()})
         if not secret.embedded:
             secret = client.secrets.refresh(name)
     show_one(secret, output)
@@ -61,25 +44,13 @@ def create(
 
 @app.command()
 @with_admin
+@options.with_definition
 def update(
     admin: Admin,
     name: options.Name,
+    definition: options.Definition,
     surplus: options.Surplus = None,
     rename: Annotated[str | None, typer.Option("--rename", help="Its name from now on.", metavar="NAME")] = None,
-    kind: options.KindOption = None,
-    from_: options.From = None,
-    mount: options.Mount = None,
-    path: options.Path = None,
-    field: options.Fields = None,
-    role: options.Role = None,
-    common_name: options.CommonName = None,
-    dns: options.Dns = None,
-    ttl: options.Ttl = None,
-    owner: options.Owner = None,
-    label: options.Labels = None,
-    refresh: options.Refresh = None,
-    rotate_every: options.RotateEvery = None,
-    generate: options.Generate = None,
     revision: options.Revision = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -90,16 +61,13 @@ def update(
     from sds.cli.secret.display import show_one  # noqa: PLC0415
 
     options.refuse_surplus(surplus, f"Write it with `sds secret put {name}`.")
-    changes = options.about(owner, label, refresh, rotate_every, generate)
-    changes |= {} if rename is None else {"name": rename}
-    changes |= {} if kind is None else {"kind": kind.value}
-    given = _source(from_, mount, path, field, role, common_name, dns, ttl)
-    if not changes and options.source(given) is None:
+    changes = {**definition.changes(), **({} if rename is None else {"name": rename})}
+    if not changes and options.source(definition.given) is None:
         raise typer.BadParameter("nothing to change: give at least one of the flags that create takes")
     with admin.client() as client:
         standing = client.secrets.get(name)
         current = standing.document
-        source = options.source(given, standing.source)
+        source = options.source(definition.given, standing.source)
         if source is not None:
             changes["source"] = source
         if "rotation" in changes:
@@ -170,26 +138,3 @@ def delete(
         print_json(deleted.document)
     else:
         print_deleted(deleted)
-
-
-def _source(
-    backend: options.Backend | None,
-    mount: str | None,
-    path: str | None,
-    field: list[str] | None,
-    role: str | None,
-    common_name: str | None,
-    dns: list[str] | None,
-    ttl: str | None,
-) -> dict[str, Any]:
-    """The options of a source by their names in the API."""
-    return {
-        "backend": None if backend is None else backend.value,
-        "mount": mount,
-        "path": path,
-        "fields": field or None,
-        "role": role,
-        "common_name": common_name,
-        "dns_names": dns or None,
-        "ttl": ttl,
-    }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from sds.cli import parameters
+from sds.cli.option_groups import duration, labels, option, option_group, text, texts
 
 
 class Kind(StrEnum):
@@ -31,76 +33,6 @@ _KINDS = {Backend.DATABASE: Kind.MAP, Backend.PKI: Kind.CERTIFICATE}
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The secret's name.", show_default=False)]
 Surplus = Annotated[list[str] | None, typer.Argument(hidden=True, metavar=" ")]
-KindOption = Annotated[
-    Kind | None,
-    typer.Option("--kind", help="What Envoy is sent.", show_default="generic; of database map, of pki certificate"),
-]
-From = Annotated[
-    Backend | None,
-    typer.Option("--from", help="Where values come from: kept here, or an engine of Vault.", show_default="embedded"),
-]
-Mount = Annotated[
-    str | None,
-    typer.Option("--mount", help="Where Vault has the engine.", metavar="PATH", show_default="secret, database or pki"),
-]
-Path = Annotated[str | None, typer.Option("--path", help="Of kv: the secret in the engine.", metavar="PATH")]
-Fields = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--field",
-        help="Of kv: the field that has the value; of several, OURS=THEIRS each. Left out: as they are.",
-        metavar="NAME",
-    ),
-]
-Role = Annotated[str | None, typer.Option("--role", help="Of database and pki: the engine's role.", metavar="NAME")]
-CommonName = Annotated[
-    str | None, typer.Option("--common-name", help="Of pki: the certificate's common name.", metavar="DNS")
-]
-Dns = Annotated[
-    list[str] | None, typer.Option("--dns", help="Of pki: another DNS name of the certificate. Repeatable.")
-]
-Ttl = Annotated[
-    str | None,
-    typer.Option(
-        "--ttl",
-        callback=parameters.duration_or_default,
-        help="Of pki: lifetime of the certificate, or default for the role's.",
-        metavar="DURATION",
-    ),
-]
-Owner = Annotated[str | None, typer.Option("--owner", help="Whom to ask about it.", metavar="TEXT")]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", callback=parameters.labels, help="key=value, for your own order.", metavar="K=V"),
-]
-Refresh = Annotated[
-    str | None,
-    typer.Option(
-        "--refresh",
-        callback=parameters.duration_or_default,
-        help="How often Vault is asked, or default for an interval that adapts.",
-        metavar="DURATION",
-    ),
-]
-
-
-def _duration_or_never(text: str | None) -> str | None:
-    return text if text == "never" else parameters.duration(text)
-
-
-RotateEvery = Annotated[
-    str | None,
-    typer.Option(
-        "--rotate-every",
-        callback=_duration_or_never,
-        help="When a value is too old: an alarm, or with --generate a new one. Or never.",
-        metavar="DURATION",
-    ),
-]
-Generate = Annotated[
-    int | None,
-    typer.Option("--generate", help="Make values here, of so many random bytes. 0: no more.", min=0, metavar="BYTES"),
-]
 Revision = Annotated[
     int | None, typer.Option("--revision", help="Only if this is its revision now.", min=1, metavar="N")
 ]
@@ -136,15 +68,15 @@ def source(given: Mapping[str, Any], standing: Mapping[str, Any] | None = None) 
     return {**found, **told}
 
 
-def fields(texts: Sequence[str]) -> dict[str, str]:
+def fields(given: Sequence[str]) -> dict[str, str]:
     """``THEIRS`` is the value of a generic secret, ``OURS=THEIRS`` one of several; one empty text: as they are."""
     found: dict[str, str] = {}
-    for text in texts:
-        ours, equals, theirs = text.partition("=")
+    for each in given:
+        ours, equals, theirs = each.partition("=")
         if not equals:
-            ours, theirs = "", text
+            ours, theirs = "", each
         if not theirs:
-            if len(texts) == 1 and not equals:
+            if len(given) == 1 and not equals:
                 return {}
             raise typer.BadParameter("--field must be NAME, or OURS=THEIRS")
         if ours in found:
@@ -153,12 +85,12 @@ def fields(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def kind_of(kind: Kind | None, backend: Backend | None) -> str:
+def _kind_of(kind: Kind | None, backend: Backend | None) -> Kind:
     """As given, else what the source can be."""
-    return (kind or _KINDS.get(backend or Backend.EMBEDDED, Kind.GENERIC)).value
+    return kind or _KINDS.get(backend or Backend.EMBEDDED, Kind.GENERIC)
 
 
-def about(
+def _about(
     owner: str | None, label: list[str] | None, refresh: str | None, every: str | None, generate: int | None
 ) -> dict[str, Any]:
     """The other REST fields of the options that were given; `rotation` holds only what was."""
@@ -177,3 +109,105 @@ def about(
     if rotation:
         found["rotation"] = rotation
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What the options say of a secret. `given`: of its source, by the API's names; `about`: the other REST fields."""
+
+    kind: Kind | None
+    backend: Backend | None
+    given: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+    def new(self) -> dict[str, Any]:
+        """The REST fields of a new secret, but its name."""
+        fields: dict[str, Any] = {"kind": _kind_of(self.kind, self.backend).value, **self.about}
+        found = source(self.given)
+        return fields if found is None else {**fields, "source": found}
+
+    def changes(self) -> dict[str, Any]:
+        """The REST fields that an update names, but its source and what `rotation` leaves as it is."""
+        return {**self.about, **({} if self.kind is None else {"kind": self.kind.value})}
+
+
+def _definition(
+    _: typer.Context,
+    *,
+    kind: Kind | None,
+    from_: Backend | None,
+    field: list[str] | None,
+    dns: list[str] | None,
+    owner: str | None,
+    label: list[str] | None,
+    refresh: str | None,
+    rotate_every: str | None,
+    generate: int | None,
+    **reference: str | None,
+) -> Definition:
+    given = {
+        **reference,
+        "backend": None if from_ is None else from_.value,
+        "fields": field or None,
+        "dns_names": dns or None,
+    }
+    return Definition(kind, from_, given, _about(owner, label, refresh, rotate_every, generate))
+
+
+def _duration_or_never(given: str | None) -> str | None:
+    return given if given == "never" else parameters.duration(given)
+
+
+with_definition = option_group(
+    "definition",
+    {
+        "kind": option(
+            Kind | None,
+            "--kind",
+            help="What Envoy is sent.",
+            show_default="generic; of database map, of pki certificate",
+        ),
+        "from_": option(
+            Backend | None,
+            "--from",
+            help="Where values come from: kept here, or an engine of Vault.",
+            show_default="embedded",
+        ),
+        "mount": text("--mount", "Where Vault has the engine.", "PATH", show_default="secret, database or pki"),
+        "path": text("--path", "Of kv: the secret in the engine.", "PATH"),
+        "field": texts(
+            "--field",
+            "Of kv: the field that has the value; of several, OURS=THEIRS each. Left out: as they are.",
+            "NAME",
+        ),
+        "role": text("--role", "Of database and pki: the engine's role.", "NAME"),
+        "common_name": text("--common-name", "Of pki: the certificate's common name.", "DNS"),
+        "dns": texts("--dns", "Of pki: another DNS name of the certificate. Repeatable."),
+        "ttl": duration(
+            "--ttl",
+            "Of pki: lifetime of the certificate, or default for the role's.",
+            check=parameters.duration_or_default,
+        ),
+        "owner": text("--owner", "Whom to ask about it."),
+        "label": labels("key=value, for your own order."),
+        "refresh": duration(
+            "--refresh",
+            "How often Vault is asked, or default for an interval that adapts.",
+            check=parameters.duration_or_default,
+        ),
+        "rotate_every": duration(
+            "--rotate-every",
+            "When a value is too old: an alarm, or with --generate a new one. Or never.",
+            check=_duration_or_never,
+        ),
+        "generate": option(
+            int | None,
+            "--generate",
+            help="Make values here, of so many random bytes. 0: no more.",
+            min=0,
+            metavar="BYTES",
+        ),
+    },
+    _definition,
+)
+"""``definition``: what the options say of a secret."""
