@@ -150,10 +150,10 @@ class AdminSection(Section):
         default=True,
     )
     socket_mode: FileMode = key(
-        "Mode of `admin_socket`. Others than root and the server's own user need it, a folder that they can enter, and a "
-        "binding of `uid:N`.",
+        "Mode of `admin_socket`. Others than root and the server's own user need it, a folder that they can enter, and "
+        "a binding of `uid:N`.",
         default=0o600,
-        shown='`"0600"`',
+        shown='"0600"',
     )
     token_ttl: Duration = key(
         "How long an API token is good for where nobody says.",

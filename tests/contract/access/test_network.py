@@ -178,3 +178,44 @@ async def test_the_cookie_of_a_session(world: World) -> None:
     failed = await client.post("/login", data={"token": "sds_at_wrong", "next": "/entries"})
     assert (failed.status_code, failed.headers["location"]) == (303, "/login?failed=1&next=%2Fentries")
     assert [each["outcome"] for each in await world.node.events("admin.login")] == ["success", "refused"]
+
+
+async def test_paths_lead_past_no_rule(world: World) -> None:
+    """Path injection: whatever a path is made of, it is the route's rule that counts, or there is no route."""
+    viewer = world.client(await world.token("viewer"))
+    for path in (
+        "/v1/entries/..%2faudit", "/v1/entries/%2e%2e/audit", "/v1//audit", "/v1/audit/", "/v1/audit%0a", "/v1/audit%00",
+        "/v1/%61udit", "/V1/audit", "/v1/entries/../audit", "/v1/audit;x=y", "//localhost/v1/audit", "/v1/audit%2f",
+        "/v1\\audit", "/login/../v1/audit", "/login%2f..%2fv1/audit", "/login/oidc/../../v1/audit",
+    ):  # fmt: skip
+        assert await _raw_status(world, path, viewer.headers["authorization"]) in {400, 403, 404}, path
+        assert await _raw_status(world, path) in {400, 401, 404}, path
+    assert (await viewer.get("/v1/audit", headers={"X-Original-URL": "/v1/entries"})).status_code == 403
+    override = {"X-HTTP-Method-Override": "GET", "X-Rewrite-URL": "/v1/entries"}
+    assert (await viewer.post("/v1/tokens", headers=override)).status_code == 403
+
+
+async def _raw_status(world: World, path: str, authorization: str = "") -> int:
+    """As no client library would send it."""
+    reader, writer = await asyncio.open_connection("localhost", world.port, ssl=world.pki.client())
+    more = f"Authorization: {authorization}\r\n" if authorization else ""
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}Connection: close\r\n\r\n".encode("latin-1"))
+    await writer.drain()
+    line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
+
+
+async def test_nothing_of_a_request_gets_into_headers(world: World) -> None:
+    """Header injection: by a login's page, a request id, a path that a browser is led from."""
+    client = world.client(Origin=world.url)
+    wanted = "/a%0d%0aSet-Cookie:x=y"
+    for then in ("/a\r\nSet-Cookie: x=y", "/\u010d\u010aX: y", "//evil\r\nX: y"):
+        failed = await client.post("/login", data={"token": "no", "next": then})
+        assert failed.headers["location"] == "/login?failed=1&next=%2F"
+    answer = await client.get(wanted, headers={"accept": "text/html", "X-Request-Id": "abcd\tefgh-and-more"})
+    assert answer.status_code in {303, 401}
+    for response in (failed, answer):
+        assert "set-cookie" not in response.headers
+        assert "x" not in response.headers
+        assert "\t" not in response.headers["x-request-id"]
