@@ -94,10 +94,11 @@ def _newest(client: Client, wanted: Mapping[str, object], limit: int) -> list[Ev
     found: list[Event] = []
     before: int | None = None
     while len(found) < limit:
-        page = client.audit.tail(**wanted, before=before, limit=min(_PAGE, limit - len(found))).events  # type: ignore[arg-type]
-        if not page:
-            break
+        asked = min(_PAGE, limit - len(found))
+        page = client.audit.tail(**wanted, before=before, limit=asked).events  # type: ignore[arg-type]
         found += reversed(page)
+        if len(page) < asked:
+            break
         before = page[0].sequence
     return found
 

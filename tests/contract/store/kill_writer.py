@@ -17,6 +17,7 @@ from sds.store.store import open_store
 from sds.store.unit_of_work import UnitOfWork
 from sds.store.wakeups import Wakeups
 from tests.contract.conftest import QUICK
+from tests.contract.ledger.conftest import Log
 from tests.contract.store import samples
 from tests.fakes.clock import FakeClock
 
@@ -75,10 +76,12 @@ async def main(url: str, phase: str) -> None:
             await store.write(lambda unit, s=serials: unit.certificates.mark_issued([(x, b"der") for x in s]))
             print(f"issued {batch}", flush=True)
 
+    sequencer = asyncio.create_task(Log(store, FakeClock()).sequencer.run())
     try:
         await asyncio.gather(*(writer(f"w{number}") for number in range(3)))
     except StoreUnavailable:
         await asyncio.sleep(60)  # the server is gone; wait to be killed
+        sequencer.cancel()
 
 
 asyncio.run(main(*sys.argv[1:]))
