@@ -9,88 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.option_groups import option_group
+from sds.cli.option_groups import Option, option, option_group
 from sds.cli.options import ADMIN_PANEL, AGENT_SOCKET, SERVER_SOCKET, AdminSocket, AgentSocket, Verbose
 
 if TYPE_CHECKING:
     from attestation.spiffe_id import SpiffeId
     from sds.client import Call, Client, Target
-
-Url = Annotated[
-    str | None,
-    typer.Option(
-        "--admin-url",
-        envvar="SDS_ADMIN_URL",
-        help="The admin API over TLS instead.",
-        metavar="https://...",
-        rich_help_panel=ADMIN_PANEL,
-    ),
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--admin-token-file",
-        envvar="SDS_ADMIN_TOKEN_FILE",
-        help="With --admin-url: an API token, or one of OIDC.",
-        metavar="FILE",
-        rich_help_panel=ADMIN_PANEL,
-    ),
-]
-CaFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--admin-ca-file",
-        envvar="SDS_ADMIN_CA_FILE",
-        help="With --admin-url: what its certificate chains to, PEM; else what this system trusts.",
-        metavar="FILE",
-        rich_help_panel=ADMIN_PANEL,
-    ),
-]
-CertificateFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--admin-certificate-file",
-        envvar="SDS_ADMIN_CERTIFICATE_FILE",
-        help="With --admin-url: prove yourself by this X.509-SVID, PEM.",
-        metavar="FILE",
-        rich_help_panel=ADMIN_PANEL,
-    ),
-]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--admin-key-file",
-        envvar="SDS_ADMIN_KEY_FILE",
-        help="The key of that certificate, PEM.",
-        metavar="FILE",
-        rich_help_panel=ADMIN_PANEL,
-    ),
-]
-ServerName = Annotated[
-    str | None,
-    typer.Option(
-        "--admin-server-name",
-        envvar="SDS_ADMIN_SERVER_NAME",
-        help="With --admin-url: the DNS name in its certificate, if it is another one.",
-        metavar="NAME",
-        rich_help_panel=ADMIN_PANEL,
-    ),
-]
-ServerId = Annotated[
-    str | None,
-    typer.Option(
-        "--admin-server-id",
-        envvar="SDS_ADMIN_SERVER_ID",
-        help="With --admin-url: the SPIFFE ID in its certificate, instead of a name. Needs --admin-ca-file.",
-        metavar="ID",
-        rich_help_panel=ADMIN_PANEL,
-    ),
-]
 
 SERVER = "sds server run"
 AGENT = "sds agent run"
@@ -195,17 +124,45 @@ def _agent(_: typer.Context, admin_socket: Path, verbose: bool) -> Admin:
     return Admin(admin_socket, verbose=verbose, program=AGENT)
 
 
+def _reach(kind: Any, flag: str, told: str, metavar: str) -> Option:
+    """Every one has an environment variable of its name."""
+    variable = f"SDS_{flag.removeprefix('--').replace('-', '_').upper()}"
+    return option(kind, flag, help=told, metavar=metavar, envvar=variable, rich_help_panel=ADMIN_PANEL)
+
+
 with_admin = option_group(
     "admin",
     {
         "admin_socket": (AdminSocket, SERVER_SOCKET),
-        "admin_url": (Url, None),
-        "admin_token_file": (TokenFile, None),
-        "admin_ca_file": (CaFile, None),
-        "admin_certificate_file": (CertificateFile, None),
-        "admin_key_file": (KeyFile, None),
-        "admin_server_name": (ServerName, None),
-        "admin_server_id": (ServerId, None),
+        "admin_url": _reach(str | None, "--admin-url", "The admin API over TLS instead.", "https://..."),
+        "admin_token_file": _reach(
+            Path | None, "--admin-token-file", "With --admin-url: an API token, or one of OIDC.", "FILE"
+        ),
+        "admin_ca_file": _reach(
+            Path | None,
+            "--admin-ca-file",
+            "With --admin-url: what its certificate chains to, PEM; else what this system trusts.",
+            "FILE",
+        ),
+        "admin_certificate_file": _reach(
+            Path | None,
+            "--admin-certificate-file",
+            "With --admin-url: prove yourself by this X.509-SVID, PEM.",
+            "FILE",
+        ),
+        "admin_key_file": _reach(Path | None, "--admin-key-file", "The key of that certificate, PEM.", "FILE"),
+        "admin_server_name": _reach(
+            str | None,
+            "--admin-server-name",
+            "With --admin-url: the DNS name in its certificate, if it is another one.",
+            "NAME",
+        ),
+        "admin_server_id": _reach(
+            str | None,
+            "--admin-server-id",
+            "With --admin-url: the SPIFFE ID in its certificate, instead of a name. Needs --admin-ca-file.",
+            "ID",
+        ),
         "verbose": (Verbose, False),
     },
     _server,

@@ -33,14 +33,11 @@ def explain(
     output: Output = Format.TABLE,
 ) -> None:
     """Show what a process proves, which entries match it, and what the nearest others would need."""
-    from sds.cli.output import print_json  # noqa: PLC0415
+    from sds.cli.output import tell  # noqa: PLC0415
 
     with admin.client() as client:
         explained = client.node.explain(pid)
-    if output is Format.JSON:
-        print_json(explained.document)
-    else:
-        _print(explained)
+    tell(output, explained, _print)
 
 
 def _secrets(found: Status) -> str | list[str]:

@@ -50,7 +50,7 @@ def apply(
     is changed only if that is still current.
     """
     from sds.cli.files import read_bytes  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.output import print_json  # noqa: PLC0415
+    from sds.cli.output import tell  # noqa: PLC0415
 
     scope = _scope(prune, every, owner, parent_id, label)
     entries, places = _parse(file, read_bytes(file))
@@ -60,10 +60,7 @@ def apply(
     except CliError as error:
         error.problems = tuple(_placed(each, places) for each in error.problems)
         raise
-    if output is Format.JSON:
-        print_json(applied.document)
-    else:
-        print_applied(applied)
+    tell(output, applied, print_applied)
     if dry_run and exit_code and any(each.action != "unchanged" for each in applied.changes):
         raise typer.Exit(ExitCode.DIFFERENT)
 

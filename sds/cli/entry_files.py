@@ -33,7 +33,7 @@ def import_file(
     """
     from sds.cli.entry_apply import print_applied  # noqa: PLC0415  # keeps `sds --help` quick
     from sds.cli.files import read_bytes  # noqa: PLC0415
-    from sds.cli.output import print_json  # noqa: PLC0415
+    from sds.cli.output import tell  # noqa: PLC0415
 
     chosen = file_format or (ExportFormat.CSV if file.endswith(".csv") else ExportFormat.JSONL)
     content = read_bytes(file)
@@ -43,10 +43,7 @@ def import_file(
     except CliError as error:
         error.problems = tuple(_LINE.sub(r"line \1: ", each).replace(": :", ":") for each in error.problems)
         raise
-    if output is Format.JSON:
-        print_json(applied.document)
-    else:
-        print_applied(applied)
+    tell(output, applied, print_applied)
 
 
 @with_admin

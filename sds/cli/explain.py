@@ -29,14 +29,11 @@ def explain(
 
     `sds agent explain --pid` asks an agent about a process that runs.
     """
-    from sds.cli.output import print_json  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.cli.output import tell  # noqa: PLC0415  # keeps `sds --help` quick
 
     with admin.client() as client:
         found = client.insight.explain(selector, parent_id=parent)
-    if output is Format.JSON:
-        print_json(found.document)
-    else:
-        _print(found)
+    tell(output, found, _print)
 
 
 def _print(found: Explanation) -> None:

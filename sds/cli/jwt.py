@@ -105,7 +105,7 @@ def verify(
 ) -> None:
     """Say what a JWT-SVID says, if it may be believed here and now; else why not, with exit code 1."""
     from ca.masked import Masked  # noqa: PLC0415
-    from sds.cli.output import print_json  # noqa: PLC0415
+    from sds.cli.output import tell  # noqa: PLC0415
 
     if (bundle is None) != (trust_domain is None):
         raise typer.BadParameter("--bundle and --trust-domain belong together: a bundle does not say whose it is")
@@ -115,10 +115,7 @@ def verify(
     else:
         with admin.client() as client:
             found = client.jwt.verify(Masked(unverified), audience)
-    if output is Format.JSON:
-        print_json(found.document)
-    else:
-        _show(found)
+    tell(output, found, _show)
 
 
 def _token(argument: str | None, file: Path | None) -> str:

@@ -110,6 +110,14 @@ def show(output: Format, found: Result, facts: Iterable[tuple[str, str | Sequenc
         print_facts(facts)
 
 
+def tell(output: Format, found: R, words: Callable[[R], None]) -> None:
+    """What was done or found: as it was sent, or in words."""
+    if output is Format.JSON:
+        print_json(found.document)
+    else:
+        words(found)
+
+
 def show_list(
     output: Format,
     name: str,

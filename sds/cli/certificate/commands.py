@@ -59,15 +59,12 @@ def find(
     """Say what is known of the certificates in a file, and of others with the same keys. If of none, exit code 3."""
     from sds.cli.certificate.display import print_found  # noqa: PLC0415
     from sds.cli.files import read_bytes  # noqa: PLC0415
-    from sds.cli.output import print_json  # noqa: PLC0415
+    from sds.cli.output import tell  # noqa: PLC0415
 
     pem = read_bytes(file).decode("utf-8", "replace")
     with admin.client() as client:
         found = client.certificates.find(pem)
-    if output is Format.JSON:
-        print_json(found.document)
-    else:
-        print_found(found)
+    tell(output, found, print_found)
     if not found.certificates:
         raise CliError(ExitCode.NOT_FOUND, "none of these certificates is known here")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sds.cli import parameters
-from sds.cli.option_groups import option_group
+from sds.cli.option_groups import Option, duration, labels, option, option_group, text
 
 if TYPE_CHECKING:
     from sds.client.certificates import CertificateFilter
@@ -30,44 +30,8 @@ class Order(StrEnum):
     EXPIRES_LAST = "-expires"
 
 
-Serial = Annotated[str | None, typer.Option("--serial", help="Only this serial number.", metavar="HEX")]
-SpiffeId = Annotated[str | None, typer.Option("--spiffe-id", help="Only of this identity.", metavar="ID")]
-Below = Annotated[
-    str | None,
-    typer.Option("--below", help="Only of this identity and of all below it, by whole path segments.", metavar="ID"),
-]
-Key = Annotated[
-    str | None, typer.Option("--key", help="Only of this key: the SHA-256 of its SubjectPublicKeyInfo.", metavar="HEX")
-]
-Owner = Annotated[str | None, typer.Option("--owner", help="Only of entries of this owner.", metavar="TEXT")]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--label", callback=parameters.labels, help="Only of entries with this label. Repeat: all.", metavar="K=V"
-    ),
-]
-Entry = Annotated[str | None, typer.Option("--entry", help="Only under this entry.", metavar="ID")]
-Agent = Annotated[str | None, typer.Option("--agent-id", help="Only by way of this agent.", metavar="ID")]
-Authority = Annotated[str | None, typer.Option("--authority", help="Only of this authority.", metavar="ID")]
-Profile = Annotated[str | None, typer.Option("--profile", help="Only of this certificate profile.", metavar="NAME")]
-StateOption = Annotated[State | None, typer.Option("--state", help="Only in this state.")]
-ExpiresWithin = Annotated[
-    str | None,
-    typer.Option(
-        "--expires-within",
-        callback=parameters.duration,
-        help="Only what is still good and ends so soon, e.g. 6h.",
-        metavar="DURATION",
-    ),
-]
-IssuedAfter = Annotated[
-    datetime | None,
-    typer.Option("--issued-after", parser=parameters.time, help="Only issued then or later.", metavar="TIME"),
-]
-IssuedBefore = Annotated[
-    datetime | None, typer.Option("--issued-before", parser=parameters.time, help="Only issued before.", metavar="TIME")
-]
-Sort = Annotated[Order, typer.Option("--sort", help="The newest first, or by expiry; a minus turns it round.")]
+def _time(flag: str, told: str) -> Option:
+    return option(datetime | None, flag, help=told, metavar="TIME", parser=parameters.time)
 
 
 def _chosen(
@@ -94,21 +58,24 @@ Chosen = Callable[[datetime], Any]
 with_chosen = option_group(
     "chosen",
     {
-        "serial": (Serial, None),
-        "spiffe_id": (SpiffeId, None),
-        "below": (Below, None),
-        "key": (Key, None),
-        "owner": (Owner, None),
-        "label": (Labels, None),
-        "entry": (Entry, None),
-        "agent_id": (Agent, None),
-        "authority": (Authority, None),
-        "profile": (Profile, None),
-        "state": (StateOption, None),
-        "expires_within": (ExpiresWithin, None),
-        "issued_after": (IssuedAfter, None),
-        "issued_before": (IssuedBefore, None),
-        "sort": (Sort, Order.NEWEST),
+        "serial": text("--serial", "Only this serial number.", "HEX"),
+        "spiffe_id": text("--spiffe-id", "Only of this identity.", "ID"),
+        "below": text("--below", "Only of this identity and of all below it, by whole path segments.", "ID"),
+        "key": text("--key", "Only of this key: the SHA-256 of its SubjectPublicKeyInfo.", "HEX"),
+        "owner": text("--owner", "Only of entries of this owner."),
+        "label": labels("Only of entries with this label. Repeat: all."),
+        "entry": text("--entry", "Only under this entry.", "ID"),
+        "agent_id": text("--agent-id", "Only by way of this agent.", "ID"),
+        "authority": text("--authority", "Only of this authority.", "ID"),
+        "profile": text("--profile", "Only of this certificate profile.", "NAME"),
+        "state": option(State | None, "--state", help="Only in this state."),
+        "expires_within": duration("--expires-within", "Only what is still good and ends so soon, e.g. 6h."),
+        "issued_after": _time("--issued-after", "Only issued then or later."),
+        "issued_before": _time("--issued-before", "Only issued before."),
+        "sort": option(
+            Order, "--sort", help="The newest first, or by expiry; a minus turns it round.", default=Order.NEWEST
+        ),
     },
     _chosen,
 )
+"""``chosen``: which certificates."""

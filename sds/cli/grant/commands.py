@@ -37,17 +37,14 @@ def create(
 ) -> None:
     """Grant a secret to an identity, to all below one, or to entries by label. Repeating it changes nothing."""
     from sds.cli.grant.display import print_created  # noqa: PLC0415  # keeps `sds --help` quick
-    from sds.cli.output import print_json  # noqa: PLC0415
+    from sds.cli.output import tell  # noqa: PLC0415
 
     labels = parameters.as_labels(label or ())
     if [to is not None, below is not None, bool(labels)].count(True) != 1:
         raise typer.BadParameter("give exactly one of --to, --below and --label (which may be repeated)")
     with admin.client() as client:
         grant = client.grants.create(secret, spiffe_id=to, spiffe_id_prefix=below, labels=labels or None)
-    if output is Format.JSON:
-        print_json(grant.document)
-    else:
-        print_created(grant)
+    tell(output, grant, print_created)
 
 
 @app.command(name="list")

@@ -68,13 +68,10 @@ def lift(
     output: Output = Format.TABLE,
 ) -> None:
     """Issue to it again. Certificates that were only held (certificate-hold) are good again; others stay revoked."""
-    from sds.cli.output import confirm, print_json  # noqa: PLC0415
+    from sds.cli.output import confirm, tell  # noqa: PLC0415
     from sds.cli.revocation.display import print_lifted  # noqa: PLC0415
 
     confirm(f"Lift block {block_id}? What it names is issued to again.", yes=yes)
     with admin.client() as client:
         lifted = client.revocations.lift(block_id)
-    if output is Format.JSON:
-        print_json(lifted.document)
-    else:
-        print_lifted(lifted)
+    tell(output, lifted, print_lifted)

@@ -127,14 +127,11 @@ def delete(
     output: Output = Format.TABLE,
 ) -> None:
     """Take a secret from everybody, with its grants. Values that are kept here are destroyed; Vault's stay there."""
-    from sds.cli.output import confirm, print_json  # noqa: PLC0415
+    from sds.cli.output import confirm, tell  # noqa: PLC0415
     from sds.cli.secret.display import print_deleted  # noqa: PLC0415
 
     if not dry_run:
         confirm(f"Delete secret {name}? Who has it loses it at once.", yes=yes)
     with admin.client() as client:
         deleted = client.secrets.delete(name, revision=revision, dry_run=dry_run)
-    if output is Format.JSON:
-        print_json(deleted.document)
-    else:
-        print_deleted(deleted)
+    tell(output, deleted, print_deleted)
