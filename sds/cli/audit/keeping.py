@@ -1,4 +1,4 @@
-"""sds audit checkpoint, keys, rotate-key, prune: what is kept elsewhere, what signs, and what may go."""
+"""sds audit checkpoint, keys, rekey, prune: what is kept elsewhere, what signs, and what may go."""
 
 from __future__ import annotations
 

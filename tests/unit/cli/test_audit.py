@@ -162,7 +162,7 @@ def test_a_state_file_that_was_altered_is_not_believed(grown: Sds, state: Path) 
 def test_keys_and_prune(grown: Sds, running: Running) -> None:
     assert KEY.text in grown("audit", "keys").stdout
     assert json.loads(grown("audit", "keys", "-o", "json").stdout)["keys"][0]["current"] is True
-    grown("audit", "rotate-key", "--yes")
+    grown("audit", "rekey", "--yes")
     assert running.fakes.ledger.rotations == 1
     assert "would go with --yes" in grown("audit", "prune", "--before", "1h").stdout
     assert json.loads(grown("audit", "prune", "--before", "1h", "--yes", "-o", "json").stdout)["dry_run"] is False
