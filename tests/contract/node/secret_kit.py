@@ -20,6 +20,12 @@ from tests.contract.node.harness import DEADLINE, Identity, Node
 
 ABSENT = node_pb2.SecretAbsence
 EVENTS = Events("test")
+WEB, DB = "spiffe://example.org/web", "spiffe://example.org/db"
+
+
+async def delivered(node: Node) -> list[dict[str, Any]]:
+    """The details of each delivery in the audit log."""
+    return [event["details"] for event in await node.events("secret.deliver")]
 
 
 def audited(uow: UnitOfWork, action: str, target: str) -> None:

@@ -19,8 +19,8 @@ from sds.agent.cache.group import Group
 from sds.delivery.resource import SpiffeValidator
 from tests.fakes.ca import make_authority
 from tests.fakes.clock import FakeClock
+from tests.unit.agent.cache_kit import FakeMember
 from tests.unit.agent.entries import AGENT, TRUST_DOMAIN, bundle, entry, selectors, svid
-from tests.unit.agent.test_cache import FakeMember
 
 ONE, TWO, THREE = (TrustDomain(f"{name}.example") for name in ("one", "two", "three"))
 JWT = JwtKey("k", spki_der(generate(KeyType.ECDSA_P256).public_key()))

@@ -3,49 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attestation.entry import EntrySpec, RegistrationEntry
-from attestation.selector import Selector
-from attestation.spiffe_id import SpiffeId, TrustDomain
+from attestation.entry import RegistrationEntry
+from attestation.spiffe_id import SpiffeId
 from ca.bundle import TrustBundle
 from sds.server.facts import Facts, Refresh, Touched
 from sds.server.parent import MAX_HISTORY
 from sds.server.registry import Registry
-from sds.server.revocation.blocked import Blocked
 from sds.server.watch import Update, WatchEnded
-from sds.store.records import AgentRecord
-from sds.store.revocation.records import BlockKind
 from tests.fakes.clock import EPOCH
-
-TD = TrustDomain("example.org")
-A, B = SpiffeId(TD, "/sds/agent/a"), SpiffeId(TD, "/sds/agent/b")
-BUNDLE = TrustBundle(TD, (b"one",), 1)
-
-
-def entry(
-    name: str, parent: SpiffeId = A, *, revision: int = 1, expires_at: datetime | None = None
-) -> RegistrationEntry:
-    spec = EntrySpec(
-        SpiffeId(TD, f"/{name}"), parent, frozenset({Selector("unix", f"uid:{revision}")}), expires_at=expires_at
-    )
-    return RegistrationEntry(name, revision, EPOCH, EPOCH, spec)
-
-
-def agent(spiffe_id: SpiffeId = A, *, banned: bool = False) -> AgentRecord:
-    return AgentRecord(
-        spiffe_id, "join_token", frozenset(), "aa", EPOCH, "", EPOCH, banned_at=EPOCH if banned else None
-    )
-
-
-def make(*entries: RegistrationEntry, revision: int = 10, now: datetime = EPOCH, **more: object) -> Registry:
-    facts = Facts("epoch", revision, entries, (agent(A), agent(B)), BUNDLE, history_floor=revision)
-    return Registry(replace(facts, **more), now=now)  # type: ignore[arg-type]
+from tests.unit.server.registry_kit import BUNDLE, TD, A, B, agent, entry, make
 
 
 class Follower:
@@ -340,70 +312,3 @@ def test_whatever_happens_an_agent_that_reads_is_right(steps: list[tuple[object,
             assert world.watchers[number].take() is None
 
     asyncio.run(play())
-
-
-# Blocks
-
-ONE = Blocked(frozenset({(BlockKind.ENTRY, "one")}))
-IDENTITY = Blocked(frozenset({(BlockKind.SPIFFE_ID, str(SpiffeId(TD, "/two")))}))
-OTHERS = Blocked(frozenset({(BlockKind.KEY, "one"), (BlockKind.AGENT, "one"), (BlockKind.ENTRY, "three")}))
-
-
-@pytest.mark.parametrize(("blocked", "gone"), [(ONE, "one"), (IDENTITY, "two")])
-async def test_what_is_blocked_vanishes_and_comes_back(blocked: Blocked, gone: str) -> None:
-    registry = make(entry("one"), entry("two"), entry("theirs", B))
-    watcher, theirs = (registry.watch(agent_id, 0, "", now=EPOCH) for agent_id in (A, B))
-    watcher.take()
-    theirs.take()
-    registry.apply(Refresh(11, blocked=blocked), now=EPOCH)
-    assert registry.entry(gone) is None
-    assert watcher.take() == Update(11, "epoch", removed=(gone,))
-    assert theirs.take() is None
-    fresh = registry.watch(A, 0, "", now=EPOCH).take()
-    assert fresh is not None
-    assert gone not in {each.id for each in fresh.upserted}
-    registry.apply(Refresh(12, {gone: entry(gone, revision=2)}), now=EPOCH)  # a change does not show it
-    assert watcher.take() == Update(12, "epoch", removed=(gone,))
-    registry.apply(Refresh(13, blocked=Blocked()), now=EPOCH)
-    assert watcher.take() == Update(13, "epoch", upserted=(entry(gone, revision=2),))
-    assert registry.entry(gone) == entry(gone, revision=2)
-
-
-async def test_blocks_of_other_things_hide_no_entry() -> None:
-    registry = make(entry("one"), entry("two"))
-    watcher = registry.watch(A, 0, "", now=EPOCH)
-    watcher.take()
-    registry.apply(Refresh(11, blocked=OTHERS), now=EPOCH)
-    assert watcher.take() is None
-    assert registry.entry("one") == entry("one")
-
-
-async def test_who_resumes_learns_of_blocks_and_of_their_lifting() -> None:
-    registry = make(entry("one"), entry("two"))
-    registry.apply(Refresh(11, blocked=ONE), now=EPOCH)
-    away = registry.watch(A, 10, "epoch", now=EPOCH).take()
-    assert away is not None
-    assert (away.snapshot, away.removed, away.upserted) == (False, ("one",), ())
-    registry.apply(Refresh(12, blocked=Blocked()), now=EPOCH)
-    back = registry.watch(A, 11, "epoch", now=EPOCH).take()
-    assert back is not None
-    assert (back.snapshot, back.removed, back.upserted) == (False, (), (entry("one"),))
-
-
-async def test_blocked_from_the_start() -> None:
-    registry = make(entry("one"), entry("two"), blocked=ONE)
-    update = registry.watch(A, 0, "", now=EPOCH).take()
-    assert update is not None
-    assert update.upserted == (entry("two"),)
-    resumed = registry.watch(A, 10, "epoch", now=EPOCH).take()
-    assert resumed is not None
-    assert resumed.removed == ("one",)
-
-
-async def test_agents_look_again_who_they_are_when_one_of_their_certificates_is_revoked() -> None:
-    registry = make(entry("one"))
-    watcher = registry.watch(A, 0, "", now=EPOCH)
-    watcher.take()
-    registry.apply(Refresh(11, blocked=Blocked(agent_serials=frozenset({"aa"}))), now=EPOCH)
-    assert await watcher.wait(1)
-    assert watcher.take() is None
