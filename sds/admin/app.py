@@ -11,7 +11,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
-from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match, Route
@@ -24,6 +23,7 @@ from sds.admin.guard import Guard
 from sds.admin.login.limits import DoorLimits
 from sds.admin.login.ports import LoginAdmin
 from sds.admin.once import Once
+from sds.admin.openapi import complete
 from sds.admin.pages.mount import mount_pages
 from sds.admin.problems import HANDLED, Problem, problem_for
 from sds.admin.routes.access import AccessRoutes
@@ -274,17 +274,11 @@ def _allowed(request: Request) -> str:
 
 
 class _Api(FastAPI):
-    """FastAPI whose OpenAPI document also has the bodies that `strict_json` reads."""
+    """FastAPI whose OpenAPI document also has what holds for all operations."""
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
-            document = super().openapi()
-            _, schemas = models_json_schema(
-                [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
-            )
-            known = document.setdefault("components", {}).setdefault("schemas", {})
-            known.update(schemas["$defs"])
-            self.openapi_schema = document
+            self.openapi_schema = complete(super().openapi(), _BODIES)
         return self.openapi_schema
 
     async def describe(self) -> JSONResponse:

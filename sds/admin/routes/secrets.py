@@ -84,6 +84,7 @@ class SecretRoutes:
         return wire.secret_out(made.info)
 
     async def find(self, query: Annotated[Filter, Query()]) -> wire.SecretPage:
+        """Named secrets and how each stands, in order of names."""
         page = await self._secrets.find(query.query())
         return wire.SecretPage(secrets=[wire.secret_out(each) for each in page.items], next_cursor=page.next_cursor)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field
-
 from sds.admin.services.certificates import (
     CertificateDetail,
     CertificateInfo,
@@ -16,12 +14,13 @@ from sds.admin.wire.common import Input, Output, TimeOut
 from sds.admin.wire.views import ProcessOut, StreamOut, stream_out
 
 MAX_PEM = 512 * 1024
+"""Bytes of a text that is pasted."""
 
 
 class PemIn(Input):
     """Certificates as they were found somewhere; what stands around them does no harm."""
 
-    pem: str = Field(max_length=MAX_PEM)
+    pem: str
 
 
 class CertificateOut(Output):
