@@ -130,3 +130,16 @@ async def test_a_test_message_and_what_is_listed(told: Told) -> None:
     assert "550 no such user" in refused.err
     listed = await made.cli("notice", "list")
     assert isinstance(listed.json["notices"], list)
+
+
+async def test_a_template_that_could_run_away_keeps_the_server_from_starting(empty_world: World) -> None:
+    texts = empty_world.folder / "texts"
+    texts.mkdir()
+    (texts / "body.txt").write_text("{% for a in groups %}{{ 'x' * 999999999 }}{% endfor %}")
+    ran = await sds(
+        *("server", "run", "--trust-domain", "example.org", "--data-dir", str(empty_world.folder / "server")),
+        *("--listen", "127.0.0.1:0", "--attest-listen", "127.0.0.1:0"),
+        env={"SDS_SERVER_NOTICES__TEMPLATES": str(texts)},
+    )
+    assert ran.status != 0
+    assert "body.txt line 1 has what templates of notices may not: Mul" in ran.err
