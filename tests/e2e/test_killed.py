@@ -23,9 +23,14 @@ from cryptography.x509 import load_der_x509_certificate
 from ca.jws import parse
 from ca.serial import serial_hex
 from sds._pb.sds.node.v1 import node_pb2, node_pb2_grpc
+from sds.audit.verify import ExportVerifier
+from sds.clock import SystemClock
 from sds.demo.ports import free_ports
 from sds.demo.stack import Stack
+from sds.server.audit.reader import LedgerReader
 from sds.server.stages import Stage
+from sds.store.records import AuditFilter
+from sds.store.store import open_store
 from tests.e2e.harness.dying_server import SERVE
 from tests.e2e.harness.node import Credentials, join, new_csr, node_api
 from tests.e2e.harness.world import World
@@ -191,11 +196,28 @@ def check(mortal: Mortal) -> tuple[int, int]:
     return len(meant), len(recorded)
 
 
+async def check_tree(mortal: Mortal) -> None:
+    """The audit log verifies from its first event on, and the server that ended in order has put all under it."""
+    store = open_store(f"sqlite:///{mortal.world.folder}/server/sds.sqlite3", clock=SystemClock())
+    try:
+        verifier = ExportVerifier()
+        async for piece in await LedgerReader(store).export("jsonl", AuditFilter()):
+            for line in piece.splitlines():
+                verifier.feed(line)
+        verdict = verifier.verdict()
+        assert verdict.ok, verdict.findings.problems
+        assert await store.read(lambda uow: uow.audit_lines.unplaced(uow.audit.newest(), 10)) == ()
+        assert verdict.events == await store.read(lambda uow: uow.audit.count())
+    finally:
+        await store.close()
+
+
 @pytest.mark.timeout(300)
 async def test_killed_at_every_stage_of_issuing(mortal: Mortal) -> None:
     report = await kill_often(mortal, 12)
     assert report["killed"] == dict.fromkeys(Stage, 4)
     meant, recorded = check(mortal)
+    await check_tree(mortal)
     assert meant > recorded  # some died between the two, or nothing was shown
 
 
@@ -209,5 +231,6 @@ async def test_killed_500_times(mortal: Mortal) -> None:
     assert min(report["killed"].values()) >= kills // len(Stage)
     assert min(report["passed"].values()) > kills
     meant, recorded = check(mortal)
+    await check_tree(mortal)
     assert meant > recorded > kills
     assert len(mortal.answered) > kills
