@@ -10,7 +10,7 @@ import typer
 
 from sds.cli.admin import Admin, with_admin
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.options import Format, Output, Yes
+from sds.cli.options import DryRun, Format, Output, Yes
 
 if TYPE_CHECKING:
     from sds.client.federations import Federation
@@ -166,6 +166,7 @@ def update(
 def delete(
     trust_domain: Domain,
     admin: Admin,
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
@@ -173,11 +174,16 @@ def delete(
     from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
     from sds.cli.text import count  # noqa: PLC0415
 
-    confirm(f"End the federation with {trust_domain}? Its workloads are refused from then on.", yes=yes)
+    if not dry_run:
+        confirm(f"End the federation with {trust_domain}? Its workloads are refused from then on.", yes=yes)
     with admin.client() as client:
-        federation = client.federations.delete(trust_domain)
+        federation = client.federations.delete(trust_domain, dry_run=dry_run)
     if output is Format.JSON:
         print_json(federation.document)
+        return
+    if federation.dry_run:
+        say(f"The workloads of {count(federation.entries, 'entry', 'entries')} would trust nobody of it any more.")
+        say("This was a dry run: nothing was changed.")
         return
     say(f"No workload trusts {federation.trust_domain} any more. Open connections live on until they are closed.")
     if federation.entries:

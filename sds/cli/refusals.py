@@ -45,7 +45,7 @@ def cli_error(error: errors.ClientError, program: str, *, remote: bool) -> CliEr
                 ExitCode.APPROVAL_NEEDED,
                 error.message,
                 problem={"type": "urn:sds:problem:approval-needed", "approval": error.document},
-                advice=f"It is done by whoever approves it: `sds access approvals approve {error.approval_id}`.",
+                advice=f"It is done by whoever approves it: `sds access approval approve {error.approval_id}`.",
             )
         case errors.Unusable():
             return CliError(ExitCode.USAGE, error.message)

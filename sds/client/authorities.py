@@ -7,6 +7,7 @@ from typing import Any
 from sds.client.errors import GateClosed
 from sds.client.nouns import Noun, operation
 from sds.client.results import Many, Result, Time, read
+from sds.client.revocations import BlastRadius
 from sds.client.transport.connection import part
 
 _PATH = "/v1/authorities"
@@ -75,6 +76,13 @@ class Authority(Result):
         return not (self.tainted or self.revoked)
 
 
+class AuthorityGone(Authority):
+    """`blast_radius`: of a dry run, which changes nothing: what was issued, and who holds that."""
+
+    dry_run: bool = False
+    blast_radius: BlastRadius | None = None
+
+
 class Due(Result):
     """What the schedule has to do now."""
 
@@ -104,19 +112,26 @@ class Authorities(Noun):
         return self._post(Authority, f"{_PATH}:prepare", {"kind": kind})
 
     @operation("authority.activate")
-    def activate(self, authority_id: str, *, force: bool = False, cross_sign: bool = False) -> Authority:
+    def activate(
+        self, authority_id: str, *, force: bool = False, cross_sign: bool = False, if_match: str | None = None
+    ) -> Authority:
         """Raises GateClosed while somebody would not accept what it issues; see `closed_gate`."""
-        return self._post(Authority, f"{_one(authority_id)}:activate", {"force": force, "cross_sign": cross_sign})
+        body = {"force": force, "cross_sign": cross_sign}
+        return self._post(Authority, f"{_one(authority_id)}:activate", body, if_match=if_match)
 
     @operation("authority.taint")
-    def taint(self, authority_id: str) -> Authority:
-        """It signs nothing more, and what it issued is replaced."""
-        return self._post(Authority, f"{_one(authority_id)}:taint")
+    def taint(self, authority_id: str, *, dry_run: bool = False, if_match: str | None = None) -> AuthorityGone:
+        """It signs nothing more, and what it issued is replaced; a dry run says what that is."""
+        path, query = f"{_one(authority_id)}:taint", {"dry_run": dry_run or None}
+        return self._post(AuthorityGone, path, None, query, keyed=not dry_run, if_match=if_match)
 
     @operation("authority.revoke")
-    def revoke(self, authority_id: str, *, force: bool = False) -> Authority:
-        """Out of the bundle at once."""
-        return self._post(Authority, f"{_one(authority_id)}:revoke", {"force": force})
+    def revoke(
+        self, authority_id: str, *, force: bool = False, dry_run: bool = False, if_match: str | None = None
+    ) -> AuthorityGone:
+        """Out of the bundle at once; a dry run says what nobody would accept any more."""
+        path, query = f"{_one(authority_id)}:revoke", {"dry_run": dry_run or None}
+        return self._post(AuthorityGone, path, {"force": force}, query, keyed=not dry_run, if_match=if_match)
 
 
 def closed_gate(error: GateClosed) -> Gate:

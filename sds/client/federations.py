@@ -32,6 +32,12 @@ class Federation(Result):
     entries: int
 
 
+class DeletedFederation(Federation):
+    """What stood. `dry_run`: nothing was done."""
+
+    dry_run: bool = False
+
+
 class _All(Result):
     federations: Many[Federation]
 
@@ -61,10 +67,17 @@ class Federations(Noun):
 
     @operation("federation.update")
     def update(
-        self, trust_domain: str, profile: Profile, *, endpoint_url: str = "", endpoint_id: str | None = None
+        self,
+        trust_domain: str,
+        profile: Profile,
+        *,
+        endpoint_url: str = "",
+        endpoint_id: str | None = None,
+        if_match: str | None = None,
     ) -> Federation:
         """Another endpoint, all of whose parameters are told."""
-        return self._put(Federation, _one(trust_domain), _source(profile, endpoint_url, endpoint_id))
+        source = _source(profile, endpoint_url, endpoint_id)
+        return self._put(Federation, _one(trust_domain), source, if_match=if_match)
 
     @operation("federation.refresh")
     def refresh(self, trust_domain: str) -> Federation:
@@ -72,9 +85,10 @@ class Federations(Noun):
         return self._post(Federation, f"{_one(trust_domain)}:refresh", keyed=False, timeout=_PATIENCE)
 
     @operation("federation.delete")
-    def delete(self, trust_domain: str) -> Federation:
-        """What stood."""
-        return self._delete(Federation, _one(trust_domain))
+    def delete(self, trust_domain: str, *, dry_run: bool = False, if_match: str | None = None) -> DeletedFederation:
+        """Ends the relationship; what stood."""
+        query = {"dry_run": dry_run or None}
+        return self._delete(DeletedFederation, _one(trust_domain), query, if_match=if_match)
 
     @operation("federation.bundle.show")
     def bundle(self, trust_domain: str, bundle_format: Format = "spiffe") -> bytes:
@@ -82,9 +96,9 @@ class Federations(Noun):
         return self._calls.get(f"{_one(trust_domain)}/bundle", {"format": bundle_format}).content
 
     @operation("federation.bundle")
-    def set_bundle(self, trust_domain: str, bundle: str) -> Federation:
+    def set_bundle(self, trust_domain: str, bundle: str, *, if_match: str | None = None) -> Federation:
         """Replaces it, whatever its sequence is."""
-        return self._put(Federation, f"{_one(trust_domain)}/bundle", {"bundle": bundle})
+        return self._put(Federation, f"{_one(trust_domain)}/bundle", {"bundle": bundle}, if_match=if_match)
 
 
 def _one(trust_domain: str) -> str:

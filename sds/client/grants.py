@@ -30,6 +30,22 @@ class CreatedGrant(Grant):
     entries: int
 
 
+class GrantedEntry(Result):
+    """An entry that a grant reaches."""
+
+    id: str
+    spiffe_id: str
+    parent_id: str
+
+
+class DeletedGrant(Grant):
+    """What stood. `entries`: of a dry run, which changes nothing: who would lose the secret, cut; the total is not."""
+
+    dry_run: bool = False
+    entries: Many[GrantedEntry] = ()
+    entries_total: int | None = None
+
+
 class Allowed(Result):
     """`entry_id` is None for an identity that no entry has."""
 
@@ -85,7 +101,12 @@ class Grants(Noun):
         body = {key: text for key, text in asked.items() if text is not None}
         return self._post(Checked, f"{_PATH}:check", body, keyed=False)
 
+    @operation("grant.show")
+    def get(self, grant_id: str) -> Grant:
+        return self._get(Grant, f"{_PATH}/{part(grant_id)}")
+
     @operation("grant.delete")
-    def delete(self, grant_id: str) -> Grant:
-        """Takes it back; what stood."""
-        return self._delete(Grant, f"{_PATH}/{part(grant_id)}")
+    def delete(self, grant_id: str, *, dry_run: bool = False, if_match: str | None = None) -> DeletedGrant:
+        """Takes it back; a dry run only says who would lose the secret."""
+        query = {"dry_run": dry_run or None}
+        return self._delete(DeletedGrant, f"{_PATH}/{part(grant_id)}", query, if_match=if_match)

@@ -160,6 +160,6 @@ class Revocations(Noun):
         return self._get(Block, f"{_BLOCKS}/{part(block_id)}")
 
     @operation("block.lift")
-    def lift(self, block_id: str) -> Lifted:
+    def lift(self, block_id: str, *, if_match: str | None = None) -> Lifted:
         """Issue to it again; what was revoked for good stays so."""
-        return self._post(Lifted, f"{_BLOCKS}/{part(block_id)}:lift")
+        return self._post(Lifted, f"{_BLOCKS}/{part(block_id)}:lift", if_match=if_match)

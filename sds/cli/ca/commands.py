@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sds.cli.admin import Admin, with_admin
-from sds.cli.options import Format, Output, Yes
+from sds.cli.options import DryRun, Format, Output, Yes
 from sds.cli.parameters import duration
 
 app = typer.Typer(no_args_is_help=True, help="The authorities that sign certificates and tokens: show and rotate them.")
@@ -110,6 +110,7 @@ def activate(
 def taint(
     authority_id: AuthorityId,
     admin: Admin,
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
@@ -118,14 +119,17 @@ def taint(
     What it issued goes on working meanwhile. If it is the active one, the next one is made and signs once everybody has
     it; until then nothing is issued.
     """
-    from sds.cli.ca import asking  # noqa: PLC0415
+    from sds.cli.ca import asking, display  # noqa: PLC0415
     from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
 
     with admin.client() as client:
         one = asking.find(client.authorities.overview(), authority_id)
         signs = " Nothing is issued until the next one is in every bundle." if one.state == "active" else ""
-        confirm(f"Taint authority {one.id}? All that it issued is replaced.{signs}", yes=yes)
-        tainted = client.authorities.taint(one.id)
+        if not dry_run:
+            confirm(f"Taint authority {one.id}? All that it issued is replaced.{signs}", yes=yes)
+        tainted = client.authorities.taint(one.id, dry_run=dry_run)
+    if display.only_said("taint", tainted, output):
+        return
     if output is Format.JSON:
         print_json(tainted.document)
         return
@@ -142,6 +146,7 @@ def revoke(
     force: Annotated[
         bool, typer.Option("--force", help="Also the active one: another one signs first, whoever has it.")
     ] = False,
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
@@ -149,17 +154,21 @@ def revoke(
 
     If there is time, taint it first.
     """
-    from sds.cli.ca import asking  # noqa: PLC0415
+    from sds.cli.ca import asking, display  # noqa: PLC0415
     from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
 
     with admin.client() as client:
         one = asking.find(client.authorities.overview(), authority_id)
         question = f"Revoke authority {one.id}? All that it issued is refused from then on."
-        if force and one.state == "active":
+        if dry_run:
+            pass
+        elif force and one.state == "active":
             asking.must_confirm(f"{question} Who does not have the next one in time is cut off.", yes=yes)
         else:
             confirm(question, yes=yes)
-        revoked = client.authorities.revoke(one.id, force=force)
+        revoked = client.authorities.revoke(one.id, force=force, dry_run=dry_run)
+    if display.only_said("revoke", revoked, output):
+        return
     if output is Format.JSON:
         print_json(revoked.document)
         return

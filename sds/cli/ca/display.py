@@ -6,8 +6,9 @@ from sds.cli.ca import words
 from sds.cli.options import Format
 from sds.cli.output import note, print_json, print_table
 from sds.cli.output import show as show_thing
+from sds.cli.revocation.display import print_dry_run
 from sds.cli.text import moment
-from sds.client.authorities import Authority, Overview
+from sds.client.authorities import Authority, AuthorityGone, Overview
 from sds.clock import SystemClock
 
 
@@ -63,3 +64,11 @@ def show_one(one: Authority, output: Format) -> None:
             *gate,
         ],
     )
+
+
+def only_said(verb: str, one: AuthorityGone, output: Format) -> bool:
+    """Whether it was a dry run, which is told here to people."""
+    if one.blast_radius is None or output is Format.JSON:
+        return False
+    print_dry_run(f"{verb} authority {one.id}", one.blast_radius, SystemClock().now())
+    return True

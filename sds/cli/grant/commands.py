@@ -9,7 +9,7 @@ import typer
 from sds.cli import parameters
 from sds.cli.admin import Admin, with_admin
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.options import Format, Output, Yes
+from sds.cli.options import DryRun, Format, Output, Yes
 
 app = typer.Typer(no_args_is_help=True, help="Who may have which secret. Without a grant nobody has one.")
 
@@ -73,20 +73,19 @@ def list_grants(
 def delete(
     grant_id: GrantId,
     admin: Admin,
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Take a grant back: whoever has the secret by no other one loses it at once."""
-    from sds.cli.grant.display import subject_text  # noqa: PLC0415
-    from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
+    from sds.cli.grant.display import print_deleted  # noqa: PLC0415
+    from sds.cli.output import confirm, tell  # noqa: PLC0415
 
-    confirm(f"Take back grant {grant_id}? Who has the secret by it alone loses it at once.", yes=yes)
+    if not dry_run:
+        confirm(f"Take back grant {grant_id}? Who has the secret by it alone loses it at once.", yes=yes)
     with admin.client() as client:
-        grant = client.grants.delete(grant_id)
-    if output is Format.JSON:
-        print_json(grant.document)
-    else:
-        say(f"Took back grant {grant.id}: {grant.secret} to {subject_text(grant)}.")
+        grant = client.grants.delete(grant_id, dry_run=dry_run)
+    tell(output, grant, print_deleted)
 
 
 @app.command()

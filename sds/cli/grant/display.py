@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sds.cli.output import note, print_table, say
 from sds.cli.text import count, moment
-from sds.client.grants import Checked, CreatedGrant, Grant
+from sds.client.grants import Checked, CreatedGrant, DeletedGrant, Grant
 from sds.clock import SystemClock
 
 HEADINGS = ("ID", "SECRET", "TO", "GRANTED", "BY")
@@ -31,6 +31,21 @@ def print_created(grant: CreatedGrant) -> None:
 def row(grant: Grant) -> tuple[str, ...]:
     now = SystemClock().now()
     return grant.id, grant.secret, subject_text(grant), moment(grant.created_at, now), grant.created_by or "-"
+
+
+def print_deleted(grant: DeletedGrant) -> None:
+    what = f"{grant.secret} to {subject_text(grant)}"
+    if not grant.dry_run:
+        say(f"Took back grant {grant.id}: {what}.")
+        return
+    total = grant.entries_total or 0
+    say(f"Would take back grant {grant.id}: {what}. {count(total, 'entry', 'entries')} would lose it.")
+    rows = [(each.spiffe_id, each.id, each.parent_id) for each in grant.entries]
+    if rows:
+        print_table(("SPIFFE ID", "ENTRY", "PARENT"), rows, "")
+    if total > len(rows):
+        say(f"and {total - len(rows)} more")
+    say("This was a dry run: nothing was changed.")
 
 
 def print_checked(checked: Checked) -> None:

@@ -50,7 +50,7 @@ def print_dry_run(what: str, radius: BlastRadius, now: datetime) -> None:
     _print_certificates(radius, now)
     _print_streams("These live streams hold one of them:", radius.streams, radius.streams_total)
     say("")
-    say("What was issued stays valid until it expires. This was a dry run: nothing was changed.")
+    say("This was a dry run: nothing was changed.")
 
 
 def _facts(done: Revocation, now: datetime) -> Iterator[tuple[str, str | Sequence[str]]]:

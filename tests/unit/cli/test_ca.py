@@ -124,6 +124,18 @@ def test_activating_without_anything_prepared(sds: Sds, fake: FakeAuthorities) -
     assert "prepared already" in refused.stderr and "sds ca show" in refused.stderr
 
 
+def test_a_dry_run_says_what_an_authority_issued_and_leaves_it(sds: Sds, fake: FakeAuthorities) -> None:
+    one = fake.active()
+    for verb in ("taint", "revoke"):
+        text = sds("ca", verb, one.id, "--dry-run").stdout
+        assert text.startswith(f"Would         {verb} authority {one.id}\n")
+        assert text.endswith("This was a dry run: nothing was changed.\n")
+        assert sds.json("ca", verb, one.id, "--dry-run")["blast_radius"]["certificates_total"] == 0
+    assert sds("ca", "revoke", one.id, "--force", "--dry-run").exit_code == 0, "nobody has to be asked"
+    assert fake.active() == one
+    assert not fake.active().tainted
+
+
 def test_taint_and_revoke(sds: Sds, fake: FakeAuthorities) -> None:
     one = fake.active()
     assert "sds ca rotate" in sds("ca", "taint", one.id).stdout

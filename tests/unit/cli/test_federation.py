@@ -102,6 +102,14 @@ def test_delete_says_who_still_names_it(sds: Sds, federations: FakeFederations) 
     sds("federation", "show", "other.example", code=3)
 
 
+def test_a_dry_run_of_a_deletion_ends_nothing(sds: Sds, federations: FakeFederations) -> None:
+    add(sds, federations)
+    (name,) = [each["trust_domain"] for each in sds.json("federation", "list")["federations"]]
+    assert "This was a dry run: nothing was changed." in sds("federation", "delete", name, "--dry-run").stdout
+    assert sds.json("federation", "delete", name, "--dry-run")["dry_run"] is True
+    assert len(sds.json("federation", "list")["federations"]) == 1
+
+
 def test_the_bundle_of_another_trust_domain(sds: Sds, federations: FakeFederations) -> None:
     add(sds, federations)
     pem = sds("bundle", "show", "--trust-domain", "other.example").stdout

@@ -96,3 +96,15 @@ def test_check_answers_a_question_by_its_exit_code(sds: Sds, make: Any, token: s
     assert sds.json("grant", "check", "--spiffe-id", WEB + "site") == {"allowed": [], "total": 0}
     for wrong in ((), ("--spiffe-id", WEB, "--entry", "x")):
         sds("grant", "check", *wrong, code=2)
+
+
+def test_a_dry_run_says_who_would_lose_it(sds: Sds, make: Any, token: str) -> None:
+    entry = make("web")
+    grant = sds.json("grant", "create", token, "--to", WEB)["id"]
+    text = sds("grant", "delete", grant, "--dry-run").stdout
+    assert f"Would take back grant {grant}: {token} to {WEB}. 1 entry would lose it." in text
+    assert entry["id"] in text
+    assert text.endswith("This was a dry run: nothing was changed.\n")
+    told = sds.json("grant", "delete", grant, "--dry-run")
+    assert (told["dry_run"], told["entries_total"]) == (True, 1)
+    assert [each["id"] for each in sds.json("grant", "list")["grants"]] == [grant]
