@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -27,6 +28,8 @@ LET_GO_AFTER = 6
 IDLE = 5.0
 """Seconds between two looks of a sink that has nothing to do, or that another process serves."""
 _STORE_PAUSE = 1.0
+LAST = 2.0
+"""Seconds that a server which ends spends on what a sink lacks; the rest is told by the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +90,31 @@ class Feeder:
                 await asyncio.sleep(_STORE_PAUSE)
 
     async def close(self) -> None:
-        """Let another process have the cursor at once, and let go of the receiver. After `run` was cancelled."""
+        """Tell what is left, let another process have the cursor at once, and let go of the receiver. Bounded.
+
+        Once `run` was cancelled.
+        """
         name, holder = self._plan.name, self._parts.holder
         try:
+            with suppress(TimeoutError, SinkFailed):
+                async with asyncio.timeout(LAST):
+                    await self._rest()
             await self._parts.store.write(lambda uow: uow.cursors.release(name, holder))
         except StoreError as error:
             self._log.info("a sink's cursor is free only when its time is over", reason=str(error))
         await self._outlet.close()
+
+    async def _rest(self) -> None:
+        """Of a sink that takes what it is told. Raises SinkFailed, StoreError."""
+        while (cursor := self._cursor) is not None and not self._failures:
+            portion = await self._next(cursor)
+            if not portion.items:
+                return
+            await self._outlet.deliver(portion.items)
+            await self._delivered(cursor, portion)
+
+    async def _next(self, cursor: SinkCursor) -> Portion:
+        return await self._parts.store.read(lambda uow: next_portion(uow, cursor, self._limit))
 
     async def _turn(self) -> None:
         """One delivery, or a while of waiting for something to deliver. Raises StoreError."""
@@ -102,7 +123,7 @@ class Feeder:
             await asyncio.sleep(IDLE * (0.5 + self._parts.clock.jitter() / 2))
             return
         known = self._parts.watch.heads
-        portion = await self._parts.store.read(lambda uow: next_portion(uow, cursor, self._limit))
+        portion = await self._next(cursor)
         if not portion.items and portion.pruned is None:
             await self._parts.watch.news(known, IDLE)
             return

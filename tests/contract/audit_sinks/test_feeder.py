@@ -176,3 +176,31 @@ async def test_a_hung_sink_holds_up_nobody_else(kit: Kit, recorder: Recorder) ->
     assert await sequence(kit.store) == 103
     recorder.hung.set()
     await kit.until(lambda: len(recorder.leaves) == 103)
+
+
+async def test_what_came_last_is_told_before_a_server_ends(kit: Kit, recorder: Recorder) -> None:
+    await kit.append(3)
+    feeder = kit.feeder(recorder, batch=7)
+    await kit.until(lambda: kit.observed.counts["delivered"] == 4)
+    await kit.kill()
+    await kit.append(30)
+    await feeder.close()
+    assert recorder.leaves == list(range(33))
+    assert recorder.closed
+
+
+async def test_a_server_that_ends_waits_for_no_sink_that_hangs(
+    kit: Kit, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeders, "LAST", 0.1)
+    await kit.append(3)
+    feeder = kit.feeder(recorder)
+    await kit.until(lambda: kit.observed.counts["delivered"] == 4)
+    await kit.kill()
+    recorder.hung.clear()
+    await kit.append(3)
+    await feeder.close()
+    assert recorder.leaves == [0, 1, 2]
+    other = Recorder()
+    kit.feeder(other, "b")
+    await kit.until(lambda: other.leaves == [3, 4, 5])
