@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sds.admin.door import Door
 from sds.admin.errors import BodyTooLarge, NotAdmitted, TooManyRequests
-from sds.admin.problems import problem_for
+from sds.admin.problems import Problem, problem_for
 from sds.admin.services import AdminCall, AuditAdmin
 from sds.logs import get_logger, request_context
 from sds.store.errors import NotFound
@@ -61,8 +61,12 @@ class Gate:
         observer: Observer | None = None,
         is_open: Callable[[Scope], bool] = lambda _scope: False,
         headers: Mapping[str, str] = MappingProxyType({}),
+        shown: Callable[[Scope, Problem], ASGIApp | None] = lambda _scope, _problem: None,
     ) -> None:
-        """`headers`: what every answer of this listener has beside the usual."""
+        """`headers`: what every answer of this listener has beside the usual. `shown`: a problem as a page, to whom
+        asked for one.
+        """
+        self._shown = shown
         self._app = app
         self._door = door
         self._is_open = is_open
@@ -126,14 +130,15 @@ class Gate:
         if problem.status == 500:
             log.error("admin request failed", exc_info=error)
         if answer.status == 0:
-            await problem.response(answer.request_id)(scope, receive, answer)
+            page = self._shown(scope, problem) or problem.response(answer.request_id)
+            await page(scope, receive, answer)
         elif not answer.complete:  # half an answer is out: break it off, which the web server does on an error
             raise RuntimeError("the admin request failed while its answer was being sent") from None
 
     def _done(self, scope: Scope, call: AdminCall, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         route = getattr(scope.get("route"), "path", "unmatched")
-        say = log.info if route.startswith("/v1/") else log.debug  # probes come every few seconds
+        say = log.info if route.startswith("/v1/") or method == "POST" else log.debug  # probes come every few seconds
         say(
             "admin request",
             method=method,

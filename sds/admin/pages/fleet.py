@@ -13,7 +13,7 @@ from sds.admin.pages.site import Site
 from sds.admin.pages.visit import Visit
 
 _STREAMS = ("agent_id", "spiffe_id", "node_id", "protocol", "resource", "nacked", "behind", "sort")
-_AGENTS = ("banned", "attestation_type", "spiffe_id", "connected", "silent", "version", "sort")
+_AGENTS = ("banned", "attestation_type", "below", "version", "downstream", "silent_since", "sort")
 SHOWN = 25
 """Streams on an agent's own page."""
 

@@ -44,7 +44,7 @@ class LiveLimits:
     """`streams` at once, `each`: of one caller. A stream ends after `seconds`, so that who may is asked again."""
 
     streams: int = 64
-    each: int = 6
+    each: int = 4  # a browser has six connections for one host; pages need some, too
     seconds: float = 300
     heartbeat: float = 15
     settle: float = 0.5

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import TypeAlias
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from sds.admin.errors import Forbidden
 from sds.admin.pages.api import Api, Refused
@@ -16,7 +18,7 @@ from sds.admin.pages.assets import Assets
 from sds.admin.pages.live import Live
 from sds.admin.pages.render import environment
 from sds.admin.pages.visit import Desk, Visit
-from sds.admin.problems import problem_for
+from sds.admin.problems import Problem, problem_for
 from sds.admin.services import AuditAdmin
 from sds.logs import get_logger
 
@@ -55,10 +57,19 @@ class Site:
         self._app.get("/assets/{name}", operation_id=ASSET, include_in_schema=False, response_model=None)(asset)
         self._app.get("/changes", operation_id=LIVE, include_in_schema=False, response_model=None)(live.stream)
 
-    def problem(self, request: Request, error: Exception) -> Response:
-        """An error as a page, for requests outside of any."""
-        visit = Visit(self.desk, request)
-        return visit.problem(problem_for(error).document(visit.call.request_id))
+    def shown(self, scope: Scope, problem: Problem) -> Response | None:
+        """A problem that no page has, as a page, to a browser that asked for one; else None."""
+        wanted = "text/html" in Headers(scope=scope).get("accept", "")
+        if not wanted or problem.status < 400 or scope["path"].startswith("/v1"):
+            return None
+        try:
+            visit = Visit(self.desk, Request(scope))
+            answer = visit.problem(problem.document(visit.call.request_id))
+        except Exception:  # the problem itself is answered then
+            log.exception("a problem could not be shown")
+            return None
+        answer.headers.update(problem.headers)
+        return answer
 
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:

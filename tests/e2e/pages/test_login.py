@@ -126,6 +126,20 @@ async def test_an_event_is_proved_and_a_chosen_deed_needs_two(world: World, brow
     await expect(bob.locator("main")).to_contain_text("It holds", timeout=LONG)
     assert await bob.locator("ol.steps .mark.bad").count() == 0
 
+    await bob.goto("/access")
+    await bob.fill("#t-name", "ci")
+    await bob.select_option("#t-role", "viewer")
+    await bob.click("text=Make it")
+    await expect(bob.locator("#token")).to_contain_text("sds_at_", timeout=LONG)
+    await bob.fill("#b-subject", "group:auditors")
+    await bob.select_option("#b-role", "auditor")
+    await bob.click("text=Give it")
+    await expect(bob.locator(".done")).to_have_text("The role is given.", timeout=LONG)
+    await bob.click("tr:has-text('group:auditors') >> text=Take back")
+    await expect(bob.locator(".done")).to_have_text("The role is taken back.", timeout=LONG)
+    await bob.click("tr:has-text('ci') >> button:text-is('Revoke')")
+    await expect(bob.locator(".done")).to_have_text("The token is revoked.", timeout=LONG)
+
     await bob.goto("/")
     await expect(bob.locator("main")).to_contain_text("Newest checkpoint", timeout=LONG)
     for path in ("/certificates", "/workloads", "/agents", "/secrets", "/grants", "/revoke", "/notices"):

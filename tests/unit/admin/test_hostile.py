@@ -110,10 +110,10 @@ async def test_keys_are_named_only_if_they_are_plain(http: httpx.AsyncClient) ->
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
+        "/index.html",
         "/v1",
         "/v1/",
-        "//v1/entries",
+        "http://sds//v1/entries",
         "/v1/%2e%2e/v1/entries",
         "/v1/entriesx",
         "/docs",
@@ -121,7 +121,7 @@ async def test_keys_are_named_only_if_they_are_plain(http: httpx.AsyncClient) ->
     ],
 )
 async def test_unknown_paths(http: httpx.AsyncClient, path: str) -> None:
-    check_problem(await http.get(path), 404, "no-such-path")
+    check_problem(await http.get(httpx.URL("http://sds", raw_path=path.encode())), 404, "no-such-path")
 
 
 @pytest.mark.parametrize(

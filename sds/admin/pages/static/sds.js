@@ -118,13 +118,20 @@
       source.addEventListener("error", function () {
         poll();
         // A refusal closes the source for good; a cut is mended by the browser itself.
-        if (source.readyState === 2) { setTimeout(connect, 60000); }
+        if (source.readyState === 2) { setTimeout(function () { source.close(); connect(); }, 60000); }
       });
     }
 
     connect();
-    addEventListener("pagehide", function () { if (source) { source.close(); } });
-    addEventListener("pageshow", function (event) { if (event.persisted) { connect(); } });
+    addEventListener("pagehide", function () { source.close(); });
+    addEventListener("pageshow", function (event) { if (event.persisted) { source.close(); connect(); } });
+    document.addEventListener("visibilitychange", function () {
+      source.close();
+      if (!document.hidden) {
+        connect();
+        Object.keys(topics).forEach(tell);
+      }
+    });
   }
 
   document.addEventListener("htmx:afterSettle", times);

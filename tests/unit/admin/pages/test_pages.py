@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ssl import DER_cert_to_PEM_cert
 
 import httpx
 import pytest
@@ -11,11 +12,13 @@ from attestation.spiffe_id import SpiffeId
 from sds.admin.access.roles import Right, Role, Scope
 from sds.admin.app import create_api
 from sds.admin.pages.security import POLICY
+from tests.fakes.admin_server import AUTHORITY
 from tests.fakes.admin_services import FakeServices
 from tests.fakes.clock import FakeClock
 from tests.fakes.pages import AGENT, SERIALS, Somebody, Texts, every_page, furnish
 from tests.unit.admin.pages.conftest import Site
 
+AUTHORITY_PEM = DER_cert_to_PEM_cert(AUTHORITY)
 NAMES = (
     "overview", "certificates", "certificate", "workloads", "agents", "agent", "agent-ban", "entries", "entry",
     "entry-new", "entry-edit", "entry-delete", "explain", "secrets", "secret", "secret-delete", "grants", "matrix",
@@ -85,6 +88,42 @@ async def test_nobody_sees_anything_but_the_login(site: Site) -> None:
         answer = await site.http.get(path)
         assert (answer.status_code == 200) is (name == "login"), name
     assert "example.org" not in (await site.http.get("/login")).text
+
+
+async def test_a_browser_is_told_as_a_page_and_a_program_as_a_document(site: Site) -> None:
+    """Of what no page stands for: an unknown path, a method that it does not take, somebody without a role."""
+    for path, status in (("/nowhere", 404), ("/entries", 405), ("/entries/x/y/z", 404)):
+        method = "PUT" if status == 405 else "GET"
+        page = await site.http.request(method, path, headers={"Accept": "text/html,*/*"})
+        assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
+        assert page.headers["content-security-policy"] == POLICY
+        plain = await site.http.request(method, path)
+        assert (plain.status_code, plain.headers["content-type"]) == (status, "application/problem+json")
+        assert page.headers.get("allow") == plain.headers.get("allow")
+    api = await site.http.get("/v1/nowhere", headers={"Accept": "text/html"})
+    assert api.headers["content-type"] == "application/problem+json"
+    site.door.rights = ()
+    refused = await site.http.get("/entries", headers={"Accept": "text/html"})
+    assert refused.status_code == 401
+    assert 'href="/login"' in refused.text
+    assert "<nav" not in refused.text
+
+
+async def test_a_pasted_certificate_is_looked_for(site: Site) -> None:
+    nothing = await site.form("/certificates", {"pem": "no certificate at all"})
+    assert nothing.status_code == 422
+    assert "no certificate at all" in nothing.text  # in its field, to be mended
+    other = AUTHORITY_PEM
+    found = await site.form("/certificates", {"pem": other})
+    assert found.status_code == 200
+    assert "Not issued here" in found.text
+
+
+async def test_a_filter_that_cannot_be_read_is_said_and_kept(site: Site) -> None:
+    answer = await site.http.get("/entries", params={"spiffe_id": "nonsense"})
+    assert answer.status_code == 422
+    assert 'value="nonsense"' in answer.text
+    assert "<h1>Entries</h1>" in answer.text
 
 
 async def test_nothing_is_inline(site: Site) -> None:
