@@ -70,7 +70,7 @@ class NoticeEngine:
         self._rules = rules
         self._started = parts.clock.monotonic()
         self._sending: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._closed = self._has_turn = False
         self._log = get_logger(__name__)
 
     @property
@@ -166,13 +166,19 @@ class NoticeEngine:
         await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def leave(self) -> None:
-        """Give the turn back, once nothing looks any more. Raises StoreError."""
+        """Give the turn back, if it is ours, once nothing looks any more. Raises StoreError."""
+        if not self._has_turn:
+            return
+        self._has_turn = False
         await self._parts.store.write(lambda uow: uow.notices.end_turn(self._parts.holder))
 
     async def _turn(self) -> bool:
         """Long enough for a look or for one message; who ends in between is followed by another after that."""
         longest = 3 * self._rules.interval + timedelta(minutes=6)
-        return await self._parts.store.write(lambda uow: uow.notices.take_turn(self._parts.holder, uow.now + longest))
+        self._has_turn = await self._parts.store.write(
+            lambda uow: uow.notices.take_turn(self._parts.holder, uow.now + longest)
+        )
+        return self._has_turn
 
     async def _send(self, delivery: Delivery) -> None:
         """Raises SendFailed, also for one that is broken off because the server stops."""
