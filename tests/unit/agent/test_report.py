@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.errors import InvalidAnswer, ServerUnreachable
 from sds.agent.report import EVENTS_PER_REPORT, STREAMS_PER_REPORT, Reporter, SeenEvent
+from sds.agent.spool.backlog import SpoolBacklog
 from sds.backoff import Backoff
 from sds.delivery.ports import CallerInfo
 from sds.delivery.registry import ResourceState, StreamChanges, StreamState
@@ -77,6 +79,8 @@ class Kit:
         queue: int = 100,
         interval: timedelta = timedelta(milliseconds=10),
         silent_for: timedelta = timedelta(0),
+        run: str = "run",
+        backlog: SpoolBacklog | None = None,
     ) -> None:
         self.streams = FakeStreams()
         self.link = FakeLink()
@@ -85,7 +89,7 @@ class Kit:
         self.reporter = Reporter(
             self.streams,
             self.link,  # type: ignore[arg-type]
-            "run",
+            run,
             interval=interval,
             queue=queue,
             silent_for=silent_for,
@@ -93,6 +97,7 @@ class Kit:
             observer=self.dropped,
             clock=self.clock,
             log=get_logger("test"),
+            backlog=backlog,
         )
 
     async def send(self) -> node_pb2.ReportDeliveryRequest:
@@ -294,3 +299,57 @@ async def test_nothing_is_sent_while_nothing_happens_and_changes_are_gathered() 
     kit.reporter.add(SeenEvent(EPOCH, "workload.attested", "success"))
     await until(lambda: len(kit.link.requests) == 3)
     running.cancel()
+
+
+async def test_a_report_says_which_numbers_have_been_given() -> None:
+    kit = Kit(queue=4)
+    for _ in range(4):
+        kit.reporter.add(seen())
+    request = await kit.send()
+    assert [event.number for event in request.events] == [1, 2]
+    assert (request.events_through, request.events_dropped, request.events_run_id) == (4, 2, "")
+
+
+async def test_what_a_former_run_has_left_is_told_first_and_under_its_own_name(tmp_path: Path) -> None:
+    def backlog(run: str) -> SpoolBacklog:
+        folder, log = tmp_path / "spool", get_logger("test")
+        bounds = {"queue": 100, "max_events": 1000, "max_bytes": 1 << 20}
+        return SpoolBacklog(folder, run, **bounds, observer=Quiet(), log=log)
+
+    killed = Kit(run="aa", backlog=backlog("aa"))
+    killed.link.errors = [ServerUnreachable("away")]
+    for _ in range(3):
+        killed.reporter.add(seen())
+    with pytest.raises(ServerUnreachable):
+        await killed.send()
+    kit = Kit(run="bb", backlog=backlog("bb"))
+    kit.reporter.add(seen())
+    requests = [await kit.send(), await kit.send()]
+    told = [
+        (one.events_run_id, [event.number for event in one.events], one.events_through, one.events_cut)
+        for one in requests
+    ]
+    assert told == [("aa", [1, 2, 3], 3, True), ("", [1], 1, False)]
+    assert [one.run_id for one in requests] == ["bb", "bb"]
+    assert not list((tmp_path / "spool").glob("*.events"))
+
+
+async def test_a_report_that_no_server_understands_is_not_in_the_way_of_the_next(tmp_path: Path) -> None:
+    folder, log = tmp_path / "spool", get_logger("test")
+    spool = SpoolBacklog(folder, "aa", queue=9, max_events=1000, max_bytes=1 << 20, observer=Quiet(), log=log)
+    kit = Kit(run="aa", backlog=spool)
+    kit.reporter.add(seen())
+    kit.link.errors = [InvalidAnswer("what?")]
+    await kit.reporter.send(kit.link)  # type: ignore[arg-type]
+    kit.reporter.add(seen())
+    request = await kit.send()
+    assert ([event.number for event in request.events], request.events_through, request.events_dropped) == ([2], 2, 1)
+
+
+class Quiet:
+    def spool(self, events: int, size: int, failing: bool) -> None:
+        return
+
+
+def seen() -> SeenEvent:
+    return SeenEvent(EPOCH, "workload.attested", "success")
