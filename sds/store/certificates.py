@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, LargeBinary, Row, bindparam, delete, func, select
 
 from attestation.spiffe_id import SpiffeId
-from sds.store.codec import make_cursor, read_cursor, texts, to_json
+from sds.store.codec import again_spiffe_id, again_texts, make_cursor, read_cursor, to_json
 from sds.store.errors import NotFound
 from sds.store.records import CertificateFilter, CertificateRecord, Expiry, Page, ProcessRecord
 from sds.store.tables import Name, certificates, issued_certificates, storable
@@ -157,7 +157,7 @@ def from_row(row: Row[Any], der: bytes | None = None) -> CertificateRecord:
     """A row of both tables; whoever lists many leaves the DER away."""
     return CertificateRecord(
         serial=row.serial,
-        spiffe_id=SpiffeId.parse(row.spiffe_id),
+        spiffe_id=again_spiffe_id(row.spiffe_id),
         key_hash=row.key_hash,
         profile=row.profile,
         authority_id=row.authority_id,
@@ -166,9 +166,9 @@ def from_row(row: Row[Any], der: bytes | None = None) -> CertificateRecord:
         requested_at=from_micros(row.requested_at),
         entry_id=row.entry_id,
         entry_revision=row.entry_revision,
-        agent_id=SpiffeId.parse(row.agent_id) if row.agent_id else None,
+        agent_id=again_spiffe_id(row.agent_id) if row.agent_id else None,
         process=ProcessRecord(row.pid, row.uid, row.path),
-        dns_names=texts(row.dns_names),
+        dns_names=again_texts(row.dns_names),
         der=der,
         issued_at=from_micros_or_none(row.issued_at),
     )

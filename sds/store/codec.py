@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +42,12 @@ def texts(text: str) -> tuple[str, ...]:
 
 def labels(text: str) -> Mapping[str, str]:
     return MappingProxyType(json.loads(text))
+
+
+# Listings of thousands of rows have the same few texts again and again; what they stand for never changes.
+again_spiffe_id = lru_cache(maxsize=4096)(SpiffeId.parse)
+again_texts = lru_cache(maxsize=1024)(texts)
+again_labels = lru_cache(maxsize=1024)(labels)
 
 
 def identity_hash(spec: EntrySpec) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
 from pydantic import ConfigDict
@@ -102,7 +102,7 @@ def _jsonl(table: Table[T], items: Sequence[T]) -> bytes:
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+        return csv.time_text(value)
     if isinstance(value, Mapping):
         return dict(value)
     return str(value)

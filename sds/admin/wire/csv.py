@@ -10,8 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 # Also behind blanks, which some programs drop, and as full-width forms, which some take for the plain ones.
 _FORMULA = re.compile(r"[\s\ufeff]*'*[\s\ufeff]*[=+\-@\t\r\n|%\uff0b\uff0d\uff1d\uff20]")
@@ -39,23 +40,38 @@ def rows(table: Iterable[Sequence[object]]) -> bytes:
     buffer = io.StringIO(newline="")
     write = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow
     for cells in table:
-        write([safe(_text(cell)) for cell in cells])
+        write([safe(cell if type(cell) is str else _text(cell)) for cell in cells])
     return buffer.getvalue().encode("utf-8", "replace")
 
 
+def time_text(value: datetime) -> str:
+    """RFC 3339 in UTC, with a Z."""
+    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return utc.isoformat()[:-6] + "Z"
+
+
 def _text(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case str():
-            return str(value)
-        case bool():
-            return "true" if value else "false"
-        case datetime():
-            return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
-        case list() | tuple():
-            return " ".join(map(_text, value))
-        case Mapping():
-            return " ".join(f"{key}={_text(item)}" for key, item in value.items())
-        case _:
-            return str(value)
+    write = _WRITERS.get(type(value))
+    if write is not None:
+        return write(value)
+    return _pairs(value) if isinstance(value, Mapping) else str(value)
+
+
+def _joined(value: Any) -> str:
+    return " ".join(map(_text, value))
+
+
+def _pairs(value: Any) -> str:
+    return " ".join(f"{key}={_text(item)}" for key, item in value.items())
+
+
+_WRITERS: Mapping[type, Callable[[Any], str]] = {
+    str: str,
+    type(None): lambda _: "",
+    bool: lambda value: "true" if value else "false",
+    int: str,
+    datetime: time_text,
+    list: _joined,
+    tuple: _joined,
+}
+"""By the exact type: an export has millions of cells."""

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, func, literal, or_, select, tuple_
 
 from sds.store.certificates import from_row
-from sds.store.codec import labels
+from sds.store.codec import again_labels
 from sds.store.errors import NotFound
 from sds.store.inventory.parts import at_or_below, of_labelled, within
 from sds.store.inventory.records import CertificateInfo, CertificateQuery, CertificateState
@@ -60,7 +60,7 @@ class CertificateInventory:
         row = self._tx.first(_ONE.where(_C.serial == serial, *within(self._tx, scopes, _C.spiffe_id, _C.entry_id)))
         if row is None:
             raise NotFound("certificate", serial)
-        return _info(row, self._tx.now)
+        return _info(row, self._tx.now, row.der)
 
     def known(
         self, names: Sequence[tuple[str, str]], keys: Sequence[str], *, limit: int, scopes: Iterable[Part] = ()
@@ -131,13 +131,13 @@ def _in_state(state: CertificateState, now: int) -> list[ColumnElement[bool]]:
             return [live, _REVOKED.is_(None), _ISSUED.is_(None)]
 
 
-def _info(row: Row[Any], now: datetime) -> CertificateInfo:
-    record = from_row(row, getattr(row, "der", None))
+def _info(row: Row[Any], now: datetime, der: bytes | None = None) -> CertificateInfo:
+    record = from_row(row, der)
     return CertificateInfo(
         record=record,
         state=_state(row, record.not_after < now),
         owner=row.owner,
-        labels=labels(row.labels),
+        labels=again_labels(row.labels),
         revoked_at=from_micros_or_none(row.revoked_at),
         revoked_reason=row.revoked_reason or "",
         block_id=row.block_id or "",
