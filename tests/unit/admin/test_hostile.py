@@ -113,7 +113,7 @@ async def test_keys_are_named_only_if_they_are_plain(http: httpx.AsyncClient) ->
         "/index.html",
         "/v1",
         "/v1/",
-        "http://sds//v1/entries",
+        "/v1//entries",
         "/v1/%2e%2e/v1/entries",
         "/v1/entriesx",
         "/docs",
