@@ -22,7 +22,7 @@ from sds.audit.canonical import canonical_bytes
 from sds.audit.checkpoint import Checkpoint, signed
 from sds.audit.event import Outcome
 from sds.audit.export import ExportHeader, leaf_line
-from sds.audit.judge import Findings, Judge, Leaf
+from sds.audit.judge import Claim, Findings, Judge, Leaf
 from sds.audit.merkle import Frontier, consistency_ranges, inclusion_ranges, leaf_hash, range_hashes, root_of
 from sds.audit.note import VerifierKey
 from sds.audit.tiles import GrowingTree
@@ -108,10 +108,12 @@ class FakeLedger:
     async def verify(self, call: AdminCall, remembered: Sequence[str]) -> Verdict:
         rows, findings = list(self._rows()), Findings()
         checkpoint = Checkpoint(KEY.name, len(rows), root_of(self._hashes()))
-        judge = Judge(findings, list(remembered_claims(remembered, [KEY], checkpoint, findings)))
+        claims = [Claim("the checkpoint", checkpoint.size, checkpoint.root)]
+        judge = Judge(findings, [*claims, *remembered_claims(remembered, [KEY], checkpoint, findings)])
         for row in rows:
             raw = canonical_bytes(row.event)
             judge.leaf(Leaf(row.sequence - 1, row.sequence, raw, leaf_hash(raw)))
+        judge.finish()
         await self._append(call, "audit.verify", KEY.name, Outcome.SUCCESS)  # type: ignore[misc]
         return Verdict(findings, len(rows), judge.events, checkpoint, (KEY,))
 
