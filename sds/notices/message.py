@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sds.durations import format_duration
-from sds.notices.notice import Kind, Notice
+from sds.notices.notice import Kind, Notice, line
 from sds.notices.plan import Mode
 
 TITLES = {
@@ -133,7 +133,7 @@ def _line(notice: Notice, now: datetime) -> Line:
     when = notice.ended_at or notice.due_at
     return Line(
         text=notice.text,
-        owner=notice.owner,
+        owner=line(notice.owner),
         urgent=notice.urgent,
         over=notice.ended_at is not None,
         when="" if when is None else rfc3339(when),

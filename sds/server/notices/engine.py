@@ -203,6 +203,11 @@ class NoticeEngine:
             if not self._closed:
                 raise
             raise SendFailed("the server is being stopped", outage=True) from None
+        except SendFailed:
+            raise
+        except Exception as error:  # noqa: BLE001 - a message that cannot be made must not hold up the others
+            self._log.exception("a message with notices failed unexpectedly", recipient=delivery.recipient)
+            raise SendFailed(f"unexpected: {type(error).__name__}") from None
         finally:
             self._sending.discard(task)
 

@@ -238,6 +238,25 @@ async def test_one_bad_address_keeps_no_other_from_its_message(store: Store, clo
     assert [each.recipient for each in post.sent] == [TEAM]
 
 
+async def test_one_message_that_cannot_be_made_keeps_no_other_from_being_sent(store: Store, clock: FakeClock) -> None:
+    await silent_agent(store)
+    await change(store, lambda unit: unit.entries.create(spec("/x", owner="team"), "e1"))
+    clock.advance(40 * 86400)
+    post = Post()
+
+    def broken(outgoing: Outgoing) -> None:
+        if outgoing.recipient == OPS:
+            raise UnicodeEncodeError("utf-8", "canary", 0, 1, "surrogates")
+
+    post.problem = broken
+    one = Replica(store, clock, post)
+    await one.engine.look()
+    clock.advance(3600)
+    await one.engine.send()
+    assert [each.recipient for each in post.sent] == [TEAM]
+    assert await actions(store) == [("notice.fail", OPS, "unexpected: UnicodeEncodeError"), ("notice.send", TEAM, "")]
+
+
 async def test_what_hangs_is_broken_off_at_the_end_and_counts_as_not_sent(store: Store, clock: FakeClock) -> None:
     await silent_agent(store)
     clock.advance(86400)
