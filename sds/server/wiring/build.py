@@ -78,11 +78,11 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     issuance = Issuance(store, issuer, core.authorities, core.events, clock, core.telemetry, core.passing)
     own_svid = OwnSvid(issuance, lambda: registry.bundle, config.trust_domain, clock)
     await note_start(config, store, core.events)
+    await core.ledger.begin()
     await own_svid.renew()
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sds-signing")
-    csr_bytes = config.limits.max_csr_bytes
-    workers = InWorkers(options.issuance_policy(config), csr_bytes, config.limits.signing_workers, core.telemetry)
-    signer = certificate_signer(core, Adaptive(InThreads(issuer, executor, csr_bytes), workers))
+    workers, adaptive = _issuing(core, issuer, executor)
+    signer = certificate_signer(core, adaptive)
     tokens = token_signer(core, executor)
     refusals = RefusalLog(_append(store), core.telemetry, clock, core.events)
     seen = LastSeen(clock)
@@ -96,11 +96,9 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     notices = await open_notices(core)
     reconfigure = Reconfiguration(issuer, workers, entries, rates)
     reconfigure.look()
-    network = Network(data_dir, own_svid)
-    http, admin = http_servers(core, health, collectors, entries, poller, secrets, notices, network)
-    public = public_listeners(
-        core, data_dir, own_svid, public_revocation(core), public_secrets(core, secrets), secrets.hook
-    )
+    http, admin = http_servers(core, health, collectors, entries, poller, secrets, notices, Network(data_dir, own_svid))
+    revocation, given = public_revocation(core), public_secrets(core, secrets)
+    public = public_listeners(core, data_dir, own_svid, revocation, given, secrets.hook)
     parts = Parts(
         data_dir=data_dir,
         store=store,
@@ -135,6 +133,14 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         executor=executor,
     )
     return Server(parts, config.grpc.drain_timeout)
+
+
+def _issuing(core: Core, issuer: Issuer, executor: ThreadPoolExecutor) -> tuple[InWorkers, Adaptive]:
+    """What signs large batches, and what chooses between that and this process."""
+    limits = core.config.limits
+    policy = options.issuance_policy(core.config)
+    workers = InWorkers(policy, limits.max_csr_bytes, limits.signing_workers, core.telemetry)
+    return workers, Adaptive(InThreads(issuer, executor, limits.max_csr_bytes), workers)
 
 
 def _key_watch(core: Core) -> KeyWatch:

@@ -10,8 +10,9 @@ from sds.audit.event import Json, Target
 from sds.clock import Clock
 from sds.config import ServerConfig
 from sds.config.show import describe, fingerprint, fingerprint_of
+from sds.logs import get_logger
 from sds.metrics.ledger import LedgerMetrics
-from sds.server.audit.log_keys import KeyKeeper, LogKeys
+from sds.server.audit.log_keys import KeyKeeper, LogKeys, LogKeyUnusable
 from sds.server.audit.pruner import Pruner
 from sds.server.audit.sequencer import Sequencer
 from sds.server.events import Events, system_actor
@@ -26,6 +27,16 @@ class Ledger:
     keys: LogKeys
     sequencer: Sequencer
     pruner: Pruner
+
+    async def begin(self) -> None:
+        """Have the log's key made, or opened, before anything is served. Raises StoreError.
+
+        One that does not open stops nobody: events are recorded, and readiness says that they wait.
+        """
+        try:
+            await self.keys.current()
+        except LogKeyUnusable as error:
+            get_logger(__name__).warning("the audit log cannot be signed", reason=str(error))
 
 
 def open_ledger(
