@@ -53,7 +53,7 @@ class Notices(Noun):
         failing: bool | None = None,
         limit: int | None = None,
     ) -> Iterator[Notice]:
-        """Newest first. `over`: those that are over, or that are not; `failing`: those that could not be sent so far."""
+        """Newest first. `over`: those that are over, or are not; `failing`: those that could not be sent so far."""
         asked = {
             "kind": kind,
             "subject": subject,
