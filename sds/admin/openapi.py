@@ -125,7 +125,7 @@ def _conditional(path: str, method: str) -> bool:
     if method in _ITEM_WRITES:
         return True
     return method == "post" and "}" in path and path.rsplit("}", 1)[1] in {
-        "/ban", ":activate", ":taint", ":revoke", ":lift",
+        "/ban", ":activate", ":taint", ":revoke", ":lift", ":rollback",
     }  # fmt: skip
 
 

@@ -12,9 +12,10 @@ from attestation.spiffe_id import SpiffeId
 from sds.store.changes import Changes
 from sds.store.codec import parse_selectors_text, selectors_text
 from sds.store.errors import Banned, NotFound
+from sds.store.filters import AgentFilter
 from sds.store.inventory.parts import at_or_below, within
 from sds.store.paging import both_ways, page
-from sds.store.records import AgentFilter, AgentRecord, ChangeKind, Page, Part
+from sds.store.records import AgentRecord, ChangeKind, Page, Part
 from sds.store.tables import agents
 from sds.store.times import from_micros, from_micros_or_none, to_micros, to_micros_or_none
 from sds.store.tx import Tx

@@ -81,20 +81,6 @@ class AgentRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentFilter:
-    """Filters are and-ed; one that is not given matches all. `silent_since`: not heard of from then on."""
-
-    banned: bool | None = None
-    attestation_type: str | None = None
-    below: SpiffeId | None = None
-    version: str | None = None
-    downstream: bool | None = None
-    silent_since: datetime | None = None
-    scopes: tuple[Part, ...] = ()  # parts of the trust domain, or-ed; empty is everything. Agents have no labels.
-    order: str = "spiffe_id"  # or attested, expires; with a minus the other way round
-
-
-@dataclass(frozen=True, slots=True)
 class TokenRecord:
     """A join token by its hash (hex SHA-256). `used_at` None: still good until `expires_at`."""
 
@@ -233,24 +219,6 @@ class StreamRecord:
         if self.protocol == NEVER_ACKNOWLEDGED:
             return None
         return min((one.sent_at for one in self.resources if one.waiting and one.sent_at is not None), default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamFilter:
-    """Filters are and-ed; one that is not given matches all. `resource`: a name that it has asked for. `serial`: it was
-    sent this certificate, or has acknowledged it.
-    """
-
-    agent_id: SpiffeId | None = None
-    spiffe_id: SpiffeId | None = None
-    node_id: str | None = None
-    protocol: str | None = None
-    resource: str | None = None
-    rejected: bool | None = None
-    waiting: bool | None = None
-    serial: str | None = None
-    scopes: tuple[Part, ...] = ()  # parts of the trust domain, or-ed; empty is everything
-    order: str = "agent"  # or opened, lag (the shortest first); with a minus the other way round
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, literal, 
 
 from attestation.spiffe_id import SpiffeId
 from sds.store.codec import chunks, texts, to_json
+from sds.store.filters import StreamFilter
 from sds.store.inventory.parts import within
 from sds.store.paging import Order, both_ways, page
 from sds.store.records import (
@@ -21,7 +22,6 @@ from sds.store.records import (
     ProcessRecord,
     ReportPosition,
     ResourceRecord,
-    StreamFilter,
     StreamRecord,
 )
 from sds.store.tables import entries, reports, streams

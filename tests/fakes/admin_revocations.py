@@ -91,7 +91,7 @@ class FakeRevocations:
     async def blocks(self, query: BlockQuery) -> Page[BlockRecord]:
         found = [
             block
-            for block in reversed(self.standing.values())
+            for block in list(self.standing.values())[:: 1 if query.order == "created" else -1]
             if query.kind in (None, block.kind) and query.standing in (None, block.standing)
         ]
         return _page(found, query.limit, query.cursor)

@@ -102,7 +102,7 @@ class FakeSecrets:
             and query.labels.items() <= secret.spec.labels.items()
             and query.problem in (None, bool(self._state(name).problem))
         ]
-        return _page(found, query.limit, query.cursor)
+        return _page(found[:: -1 if query.order == "-name" else 1], query.limit, query.cursor)
 
     async def get(self, name: str) -> SecretDetail:
         secret = self.named(name)

@@ -44,7 +44,8 @@ class RevokedExport(Chosen, exports.Format):
 
 class BlockFilter(Paging):
     kind: KindField | None = None
-    standing: bool | None = None
+    standing: Literal["true", "false"] | None = None
+    sort: Literal["-created", "created"] = "-created"
 
 
 class RevocationRoutes:
@@ -93,7 +94,9 @@ class RevocationRoutes:
 
     async def blocks(self, query: Annotated[BlockFilter, Query()]) -> revocations.BlockPage:
         """Decisions to revoke, newest first."""
-        page = await self._service.blocks(BlockQuery(query.kind, query.standing, query.limit, query.cursor))
+        page = await self._service.blocks(
+            BlockQuery(query.kind, common.yes_or_no(query.standing), query.sort, query.limit, query.cursor)
+        )
         return revocations.BlockPage(
             blocks=[revocations.block_out(each) for each in page.items], next_cursor=page.next_cursor
         )

@@ -32,6 +32,7 @@ class Filter(Paging):
     owner: Annotated[str | None, Query(max_length=255)] = None
     label: Annotated[list[str] | None, Query(max_length=64)] = None  # each key=value
     problem: Literal["true", "false"] | None = None
+    sort: Literal["name", "-name"] = "name"
 
     def query(self) -> SecretQuery:
         return SecretQuery(
@@ -41,6 +42,7 @@ class Filter(Paging):
             owner=self.owner,
             labels=common.labels(self.label),
             problem=None if self.problem is None else self.problem == "true",
+            order=self.sort,
             limit=self.limit,
             cursor=self.cursor,
         )
@@ -133,6 +135,7 @@ class SecretRoutes:
         """Writes a new version of the value of an embedded secret."""
         name = secret_name(name)
         common.about(request, name)
+        await self._check(request, name)
         body = await common.bounded_body(request, self._secrets.most_bytes * 4 // 3 + _ROOM)
         order = secret_values.read_value(body)
         return wire.version_out(await self._secrets.put(call, name, order))
@@ -157,7 +160,16 @@ class SecretRoutes:
         name = secret_name(name)
         common.about(request, name)
         wanted = read(wire.RollbackIn, body)
+        await self._check(request, name)
         return wire.secret_out(await self._secrets.rollback(call, name, wanted.version))
+
+    async def _check(self, request: Request, name: str) -> None:
+        """For what does not change the definition: whether it stands as If-Match wants it. Raises Conflict."""
+        allowed = common.if_match(request)
+        if allowed is not None:
+            current = (await self._secrets.get(name)).info.secret.revision
+            if current not in allowed:
+                raise Conflict(f"secret {name}", current)
 
     async def _expected(self, name: str, allowed: frozenset[int] | None) -> int | None:
         """The one revision to compare with. If several are allowed, the current one if it is among them."""

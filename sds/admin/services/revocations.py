@@ -112,6 +112,7 @@ class Lifted:
 class BlockQuery:
     kind: BlockKind | None = None
     standing: bool | None = None
+    order: str = "-created"  # or created
     limit: int = 100
     cursor: str | None = None
 

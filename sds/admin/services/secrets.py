@@ -30,6 +30,7 @@ class SecretQuery:
     owner: str | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  # the secret has all of these
     problem: bool | None = None  # whether something is wrong with it
+    order: str = "name"  # or -name
     limit: int = 100
     cursor: str | None = None
 

@@ -133,7 +133,11 @@ class RevocationService:
     async def blocks(self, query: BlockQuery) -> Page[BlockRecord]:
         found = await self._desk.store.read(
             lambda uow: uow.blocks.list(
-                kind=query.kind, standing=query.standing, cursor=query.cursor, limit=query.limit
+                kind=query.kind,
+                standing=query.standing,
+                oldest_first=query.order == "created",
+                cursor=query.cursor,
+                limit=query.limit,
             )
         )
         return Page(found.items, found.next_cursor)

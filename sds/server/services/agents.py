@@ -17,7 +17,8 @@ from sds.admin.services import (
 )
 from sds.audit.event import Json, Target
 from sds.server.services.common import Desk
-from sds.store.records import AgentFilter, AgentRecord, StreamFilter
+from sds.store.filters import AgentFilter, StreamFilter
+from sds.store.records import AgentRecord
 from sds.store.unit_of_work import UnitOfWork
 
 

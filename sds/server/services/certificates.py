@@ -23,7 +23,8 @@ from sds.admin.services.certificates import (
 )
 from sds.server.services.common import Desk
 from sds.store.errors import NotFound
-from sds.store.records import CertificateRecord, StreamFilter
+from sds.store.filters import StreamFilter
+from sds.store.records import CertificateRecord
 from sds.store.unit_of_work import UnitOfWork
 
 _MAX_FOUND = 1000

@@ -125,6 +125,7 @@ class SecretService:
             owner=query.owner,
             labels=query.labels,
             problem=query.problem,
+            last_first=query.order == "-name",
         )
 
         def work(uow: UnitOfWork) -> Page[SecretInfo]:

@@ -103,17 +103,21 @@ class Blocks:
         *,
         kind: BlockKind | None = None,
         standing: bool | None = None,
+        oldest_first: bool = False,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[BlockRecord]:
-        """Newest first. Raises InvalidCursor."""
-        statement = select(blocks).order_by(blocks.c.created_at.desc(), blocks.c.id.desc()).limit(limit + 1)
+        """Newest first unless it is said otherwise. Raises InvalidCursor."""
+        order = (blocks.c.created_at, blocks.c.id)
+        by = [column.asc() if oldest_first else column.desc() for column in order]
+        statement = select(blocks).order_by(*by).limit(limit + 1)
         if kind is not None:
             statement = statement.where(blocks.c.kind == kind.value)
         if standing is not None:
             statement = statement.where(blocks.c.lifted_at.is_(None) if standing else blocks.c.lifted_at.is_not(None))
         if cursor is not None:
-            statement = statement.where(tuple_(blocks.c.created_at, blocks.c.id) < read_cursor(cursor, int, str))
+            place, after = tuple_(*order), read_cursor(cursor, int, str)
+            statement = statement.where(place > after if oldest_first else place < after)
         rows = self._tx.rows(statement)
         found = tuple(map(_from_row, rows[:limit]))
         return Page(found, make_cursor(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else None)

@@ -66,6 +66,7 @@ class SecretFilter:
     labels: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  # the secret has all of these
     problem: bool | None = None  # whether something is wrong with it
     problem_code: str | None = None
+    last_first: bool = False  # in the order of names, turned round
 
 
 @dataclass(frozen=True, slots=True)

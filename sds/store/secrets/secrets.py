@@ -60,10 +60,12 @@ class Secrets(Versions):
         self, *, cursor: str | None = None, limit: int = 100, filters: SecretFilter = NO_FILTER
     ) -> Page[tuple[Secret, SecretState]]:
         """In order of names, each with how it stands at its source. Raises InvalidCursor."""
-        statement = select(secrets).where(*self._conditions(filters)).order_by(secrets.c.name).limit(limit + 1)
+        name, down = secrets.c.name, filters.last_first
+        statement = select(secrets).where(*self._conditions(filters)).order_by(name.desc() if down else name.asc())
+        statement = statement.limit(limit + 1)
         if cursor is not None:
             (after,) = read_cursor(cursor, str)
-            statement = statement.where(secrets.c.name > after)
+            statement = statement.where(name < after if down else name > after)
         found = self._tx.rows(statement)
         items = tuple((rows.secret(row), rows.state(row)) for row in found[:limit])
         return Page(items, make_cursor(found[limit - 1].name) if len(found) > limit else None)

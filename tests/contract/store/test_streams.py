@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from sds.store.errors import InvalidCursor
-from sds.store.records import ReportPosition, ResourceRecord, StreamFilter
+from sds.store.filters import StreamFilter
+from sds.store.records import ReportPosition, ResourceRecord
 from sds.store.store import Store
 from tests.contract.store.samples import AGENT, OTHER_AGENT, later, spiffe, stream
 from tests.fakes.clock import EPOCH

@@ -76,3 +76,24 @@ async def test_lifting_a_block_that_was_lifted_meanwhile(http: httpx.AsyncClient
     assert (await http.post(f"/v1/blocks/{block}:lift", headers={"If-Match": tag})).status_code == 412
     assert (await http.get("/v1/revocations?sort=revoked&reason=unspecified")).json()["revocations"] == []
     assert (await http.get("/v1/revocations:export?format=csv")).text.startswith('"serial",')
+
+
+async def test_lists_of_secrets_and_blocks_are_sorted_and_filtered(http: httpx.AsyncClient) -> None:
+    for name in ("a", "b"):
+        await http.post("/v1/secrets", json={"name": name, "kind": "generic", "source": {"backend": "embedded"}})
+    named = (await http.get("/v1/secrets?sort=-name")).json()["secrets"]
+    assert [each["name"] for each in named] == ["b", "a"]
+    for value in ("/sds/agent/a", "/sds/agent/b"):
+        await http.post("/v1/revocations", json={"kind": "agent", "value": str(spiffe(value)), "dry_run": False})
+    oldest = (await http.get("/v1/blocks?sort=created&standing=true")).json()["blocks"]
+    assert [each["value"] for each in oldest] == [str(spiffe("/sds/agent/a")), str(spiffe("/sds/agent/b"))]
+    assert (await http.get("/v1/blocks?standing=false")).json()["blocks"] == []
+
+
+async def test_a_value_is_written_to_the_definition_that_was_seen(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/secrets", json={"name": "a", "kind": "generic", "source": {"backend": "embedded"}})
+    value = {"fields": {"": "dmFsdWU="}}
+    assert (await http.put("/v1/secrets/a:value", json=value, headers={"If-Match": '"7"'})).status_code == 412
+    assert (
+        await http.post("/v1/secrets/a:rollback", json={"version": None}, headers={"If-Match": '"7"'})
+    ).status_code == 412
