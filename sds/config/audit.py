@@ -13,7 +13,7 @@ from pydantic import model_validator
 
 from sds.config.common import cross_check
 from sds.config.problems import Problem
-from sds.config.types import Count, Duration, FilePath, RemoteAddress, Section, key
+from sds.config.types import Count, Duration, FilePath, RemoteAddress, Section, VariableName, key
 
 MAX_SINKS = 16
 _SECOND = timedelta(seconds=1)
@@ -96,14 +96,14 @@ class AuditSinkSection(Section):
         default=None,
         shown="none",
     )
-    signing_key_env: str | None = key(
-        "`webhook`: environment variable with that key, instead of a file.", default=None, min_length=1, shown="none"
+    signing_key_env: VariableName | None = key(
+        "`webhook`: environment variable with that key, instead of a file.", default=None, shown="none"
     )
     bearer_file: FilePath | None = key(
         "`webhook`, `otlp`: file with a token for `Authorization: Bearer`. Read at start.", default=None, shown="none"
     )
-    bearer_env: str | None = key(
-        "`webhook`, `otlp`: environment variable with that token.", default=None, min_length=1, shown="none"
+    bearer_env: VariableName | None = key(
+        "`webhook`, `otlp`: environment variable with that token.", default=None, shown="none"
     )
 
     @model_validator(mode="after")

@@ -106,7 +106,7 @@ def _plain(dotted: str, value: object) -> Plain:
     if dotted.endswith("_mode") and isinstance(value, int):
         return f"{value:04o}"
     if isinstance(value, tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(str(_plain(dotted, each)) for each in value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)

@@ -114,6 +114,12 @@ def _mode(value: object) -> int:
     return mode
 
 
+def _variable(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", value, re.ASCII):
+        raise ValueError("is not the name of an environment variable")
+    return value
+
+
 _DATABASE_SCHEMES = {"sqlite": "sqlite", "postgresql": "postgresql", "postgresql+psycopg": "postgresql"}
 
 
@@ -152,6 +158,7 @@ FileMode = Annotated[int, PlainValidator(_mode)]
 KeyTypeName = Literal["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]
 AuthorityKeyTypeName = Literal[KeyTypeName, "mldsa-44", "mldsa-65", "mldsa-87"]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+VariableName = Annotated[str, BeforeValidator(_variable)]
 DatabaseUrl = Annotated[Masked[str], PlainValidator(_database_url), PlainSerializer(str)]
 
 

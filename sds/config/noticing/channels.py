@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from sds.config.problems import Problem
-from sds.config.types import Count, Duration, FilePath, Section, key
+from sds.config.types import Count, Duration, FilePath, Section, VariableName, key
 
 _SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*", re.ASCII)
@@ -32,15 +32,19 @@ class SmtpSection(Section):
         default=None,
         shown="none",
     )
-    user: str = key("User name, if it wants one.", default="", max_length=255)
+    user: str = key("User name, if it wants one.", default="", max_length=255, pattern="^[ -~]*$")
     password_file: FilePath | None = key(
         "File with the password; read for each connection.", default=None, shown="none"
     )
-    password_env: str | None = key(
-        "Environment variable with the password, instead of a file.", default=None, min_length=1, shown="none"
+    password_env: VariableName | None = key(
+        "Environment variable with the password, instead of a file.", default=None, shown="none"
     )
     sender: str | None = key(
-        "Address that messages come from. Needed with `host`.", default=None, shown="none", max_length=254
+        "Address that messages come from. Needed with `host`.",
+        default=None,
+        shown="none",
+        max_length=254,
+        pattern="^[!-~]+$",
     )
     timeout: Duration = key("Time to hand over one message.", default=30 * _SECOND, ge=_SECOND, le=5 * _MINUTE)
 
@@ -62,8 +66,6 @@ class SmtpSection(Section):
             yield Problem("password_env", "and password_file are two ways to say one thing", "give one of them")
         if bool(self.user) != (self.password_file is not None or self.password_env is not None):
             yield Problem("password_file", "or password_env and user need each other")
-        if not self.user.isprintable() or not self.user.isascii():
-            yield Problem("user", "is not of printable ASCII characters")
 
 
 class NoticeWebhook(Section):
@@ -78,8 +80,8 @@ class NoticeWebhook(Section):
         default=None,
         shown="none",
     )
-    signing_key_env: str | None = key(
-        "Environment variable with that key, instead of a file.", default=None, min_length=1, shown="none"
+    signing_key_env: VariableName | None = key(
+        "Environment variable with that key, instead of a file.", default=None, shown="none"
     )
     ca_file: FilePath | None = key(
         "Authorities (PEM) that its certificate must lead to, in place of those of the operating system.",
