@@ -136,22 +136,9 @@ def open_core(
     witness.load()
     upstream.on_checkpoint(witness.see)
     return Core(
-        config,
-        clock,
-        log,
-        folder,
-        registry,
-        metrics,
-        cache,
-        shelf,
-        interests,
-        upstream,
-        streams,
-        reporter,
-        backlog,
-        witness,
-        _executors(config),
-    )
+        config, clock, log, folder, registry, metrics, cache, shelf, interests, upstream, streams, reporter, backlog,
+        witness, _executors(config),
+    )  # fmt: skip
 
 
 def _backlog(
