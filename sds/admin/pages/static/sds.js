@@ -71,6 +71,25 @@
     if (window.htmx) { window.htmx.trigger(document.body, "sds:" + topic); }
   }
 
+  // However much happens, a part is asked for anew every three seconds at most.
+  var last = {};
+  var waiting = {};
+
+  function soon(topic) {
+    if (waiting[topic]) { return; }
+    var rest = Math.max(200, 3000 - (Date.now() - (last[topic] || 0)));
+    waiting[topic] = setTimeout(function () {
+      waiting[topic] = null;
+      last[topic] = Date.now();
+      tell(topic);
+    }, rest);
+  }
+
+  function say(text) {
+    var said = document.querySelector("[data-said]");
+    if (said && said.textContent !== text) { said.textContent = text; }
+  }
+
   function typing() {
     var at = document.activeElement;
     return at && at.closest && at.closest("[hx-get]") && at.matches("input, select, textarea, button, a");
@@ -98,11 +117,16 @@
         polling = setInterval(function () { Object.keys(topics).forEach(tell); }, 15000);
         shown.classList.add("polling");
         text.textContent = "Every 15 s";
+        say("Changes are asked for every 15 seconds.");
       }
     }
 
     function streaming() {
-      if (polling !== null) { clearInterval(polling); polling = null; }
+      if (polling !== null) {
+        clearInterval(polling);
+        polling = null;
+        say("Changes are shown as they happen.");
+      }
       shown.classList.remove("polling");
       text.textContent = "Live";
     }
@@ -114,7 +138,7 @@
     function connect() {
       source = new EventSource("/changes");
       source.addEventListener("open", streaming);
-      source.addEventListener("changed", function (event) { if (topics[event.data]) { tell(event.data); } });
+      source.addEventListener("changed", function (event) { if (topics[event.data]) { soon(event.data); } });
       source.addEventListener("error", function () {
         poll();
         // A refusal closes the source for good; a cut is mended by the browser itself.
