@@ -63,16 +63,21 @@ def verify(
     if export is not None:
         _feed(verifier, _lines(export))
     else:
-        with admin.client() as client:
-            _feed(verifier, client.audit.export())
-            _prove_early(client, verifier)
-            said = client.audit.verify(notes)
+        said = _live(admin, verifier, notes)
     verdict = _verdict(verifier)
-    if verdict.ok and remembered is not None and verdict.checkpoint is not None:
+    if verdict.ok and (said is None or said.ok) and remembered is not None and verdict.checkpoint is not None:
         _remember(remembered, verdict, client_note=verifier.note)
     _print(verdict, said, first_use=not trusted, output=output)
     if not verdict.ok or (said is not None and not said.ok):
         raise CliError(ExitCode.UNPROVED, "the audit log is not what was signed")
+
+
+def _live(admin: Admin, verifier: ExportVerifier, notes: list[str]) -> Said:
+    """The log as it comes, and then what the server finds in its own rows, which no export can show."""
+    with admin.client() as client:
+        _feed(verifier, client.audit.export())
+        _prove_early(client, verifier)
+        return client.audit.verify(notes)
 
 
 def _keys(texts: Iterable[str], remembered: State | None) -> list[Any]:
