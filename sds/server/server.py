@@ -16,7 +16,7 @@ from sds.config import Address, ServerConfig
 from sds.http.unix import HttpServer
 from sds.logs import get_logger
 from sds.rotation.scheduler import Scheduler
-from sds.server.audit.log_keys import LogKeyUnusable
+from sds.server.audit.log_keys import LedgerUnusable
 from sds.server.audit.pruner import INTERVAL as RETENTION_INTERVAL
 from sds.server.audit.pruner import Pruner
 from sds.server.audit.sequencer import Sequencer
@@ -214,7 +214,7 @@ class Server:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        with suppress(StoreError, LogKeyUnusable, CaError, TimeoutError):
+        with suppress(StoreError, LedgerUnusable, CaError, TimeoutError):
             await asyncio.wait_for(parts.sequencer.drain(), SEQUENCING_TIMEOUT)
         await parts.sinks.close()
         await parts.secrets.close()

@@ -31,7 +31,11 @@ PURPOSE = "audit"
 _EPOCH_DIGITS = 8
 
 
-class LogKeyUnusable(Exception):
+class LedgerUnusable(Exception):
+    """Events cannot come under a checkpoint now. They are still recorded."""
+
+
+class LogKeyUnusable(LedgerUnusable):
     """The audit log's key does not open, or is not the one that verifiers know. Events are still recorded."""
 
 

@@ -11,12 +11,12 @@ from functools import cache
 
 from ca.errors import CaError
 from sds.audit.checkpoint import Checkpoint, signed
-from sds.audit.merkle import leaf_hash
+from sds.audit.merkle import DamagedTree, leaf_hash
 from sds.audit.tiles import GrowingTree
 from sds.clock import Clock
 from sds.logs import get_logger
 from sds.metrics.ledger import LedgerMetrics
-from sds.server.audit.log_keys import LogKey, LogKeys, LogKeyUnusable
+from sds.server.audit.log_keys import LedgerUnusable, LogKey, LogKeys
 from sds.server.transactions import Transactions
 from sds.store.errors import StoreError
 from sds.store.ledger.tree import Addition, Head, SignedHead
@@ -54,7 +54,7 @@ class Sequencer:
             started = self._clock.monotonic()
             try:
                 more = await self.tick()
-            except (StoreError, LogKeyUnusable, CaError) as error:
+            except (StoreError, LedgerUnusable, CaError) as error:
                 pause = min(_MAX_PAUSE, pause * 2)
                 self._failed(error)
             else:
@@ -65,7 +65,7 @@ class Sequencer:
             await asyncio.sleep(pause * (0.75 + self._clock.jitter() / 2))
 
     async def tick(self) -> bool:
-        """Place what waits, at most a batch; whether there may be more. Raises StoreError, LogKeyUnusable, CaError."""
+        """Place what waits, at most a batch; whether there may be more. Raises StoreError, LedgerUnusable, CaError."""
         if self._head is None:
             self._head = await self._store.read(lambda uow: uow.audit_tree.head())
         head = self._head
@@ -75,7 +75,10 @@ class Sequencer:
         if self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
         key = await self._keys.current()
-        found, newest_key, addition = await self._store.read(lambda uow: self._looked(uow, head, key))
+        try:
+            found, newest_key, addition = await self._store.read(lambda uow: self._looked(uow, head, key))
+        except DamagedTree as error:
+            raise LedgerUnusable(f"{error}; restore the audit log's tables from a backup") from error
         self._keys.overtaken(newest_key)
         if found != head or newest_key != key.number:
             self._head = found  # another process has been here

@@ -13,7 +13,7 @@ from ca.masked import Masked
 from sds.audit.checkpoint import chain_of_keys, parse_checkpoint
 from sds.audit.merkle import leaf_hash, root_of
 from sds.audit.note import parse_vkey
-from sds.server.audit.log_keys import LogKeyUnusable
+from sds.server.audit.log_keys import LedgerUnusable, LogKeyUnusable
 from sds.server.events import system_actor
 from sds.store.errors import Reason, StoreUnavailable
 from sds.store.ledger.tree import Head
@@ -262,3 +262,18 @@ async def test_a_key_that_cannot_sign_is_said_and_replaced(store: Store, clock: 
     keys = await log.keys.all()
     assert keys[1].endorsement == "", "nothing could vouch for it"
     await check(store)
+
+
+async def test_a_tree_that_lost_its_end_is_said_and_stops_nobody(log: Log) -> None:
+    await log.grow(5)
+    await log.store.write(lambda uow: uow._tx._connection.exec_driver_sql("DELETE FROM audit_tiles"))
+    await log.append()
+    with pytest.raises(LedgerUnusable, match="backup"):
+        await log.sequencer.tick()
+    running = asyncio.create_task(log.sequencer.run())
+    while not log.registry.get_sample_value("sds_server_audit_sequencing_failures_total"):
+        await asyncio.sleep(0.01)
+    assert not running.done()
+    running.cancel()
+    log.clock.advance(60)
+    assert "backup" in str(await log.sequencer.readiness())
