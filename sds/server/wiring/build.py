@@ -95,9 +95,9 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     notices = await open_notices(core)
     reconfigure = Reconfiguration(issuer, workers, entries, rates)
     reconfigure.look()
-    http, admin = http_servers(core, health, collectors, entries, poller, secrets, notices, Network(data_dir, own_svid))
     revocation, given = public_revocation(core), public_secrets(core, secrets)
     public = public_listeners(core, data_dir, own_svid, revocation, given, secrets.hook)
+    http, admin = http_servers(core, health, collectors, entries, poller, secrets, notices, Network(data_dir, own_svid))
     parts = Parts(
         data_dir=data_dir,
         store=store,
