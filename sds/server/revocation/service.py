@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from hashlib import sha256
 from typing import Protocol
 
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.authority import Authority
 from ca.bundle import TrustBundle
 from ca.errors import CaError
-from ca.revocation import MAX_REVOKED, Reason
+from ca.revocation import Reason
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services.common import AdminCall, Page
 from sds.admin.services.revocations import (
@@ -30,14 +28,12 @@ from sds.logs import get_logger
 from sds.rotation.steps import Call
 from sds.server.revocation.blast import survey
 from sds.server.revocation.reach import check_target
+from sds.server.revocation.records import check_room, records, serials
 from sds.server.revocation.target import value_of
 from sds.server.services.common import SETTLE_SECONDS, Desk, actor_of
 from sds.store.errors import NotFound, StoreError
-from sds.store.revocation.records import BlockKind, BlockRecord, Concerned, RevocationRecord
+from sds.store.revocation.records import BlockKind, BlockRecord, RevocationRecord
 from sds.store.unit_of_work import UnitOfWork
-
-MAX_NAMED = 100
-"""Serials that the audit event names; their number and a digest over all of them are always there."""
 
 _TARGETS = {
     BlockKind.SERIAL: "certificate",
@@ -176,16 +172,16 @@ class RevocationService:
                 created_by=actor_of(call).id,
             )
             uow.blocks.add(block)
-        records = _records(uow, order, block)
-        _check_room(uow, records)
-        uow.revocations.add(records)
-        if not (added or records):
+        taken_back = records(uow, order, block)
+        check_room(uow, taken_back)
+        uow.revocations.add(taken_back)
+        if not (added or taken_back):
             return block, 0
-        details: dict[str, Json] = {"certificates": len(records), **_serials(records)}
+        details: dict[str, Json] = {"certificates": len(taken_back), **serials(taken_back)}
         if order.kind is BlockKind.AGENT:
             details["banned"] = _ban(uow, order)
         uow.audit.append(self._event(uow.now, call, "revocation.create", block, details))
-        return block, len(records)
+        return block, len(taken_back)
 
     async def _carry_out(self) -> str:
         """Tell the world. The decision stands whatever happens here, and the next tick tries again."""
@@ -229,47 +225,6 @@ def _check_exists(uow: UnitOfWork, order: RevocationOrder) -> None:
             uow.authorities.get(order.value)
         case BlockKind.SPIFFE_ID | BlockKind.KEY:
             pass  # what does not exist yet can be blocked, too
-
-
-def _records(uow: UnitOfWork, order: RevocationOrder, block: BlockRecord) -> list[RevocationRecord]:
-    """What is revoked by this. An authority's certificates are not: it leaves the bundle, and they with it."""
-    if order.kind is BlockKind.AUTHORITY:
-        return []
-    certificates = uow.revocations.concerned(order.kind, order.value, limit=MAX_REVOKED + 1)
-    if len(certificates) > MAX_REVOKED:
-        problem = f"more than {MAX_REVOKED} certificates are concerned: revoke their authority instead"
-        raise InvalidInput([FieldProblem("value", problem)])
-    standing = uow.revocations.find(one.serial for one in certificates)
-    fresh = [
-        one
-        for one in certificates
-        if (before := standing.get(one.serial)) is None
-        or (before.reason is Reason.CERTIFICATE_HOLD and order.reason is not Reason.CERTIFICATE_HOLD)
-    ]
-    if order.issuer and not certificates:
-        authority = uow.authorities.get(order.issuer)
-        return [RevocationRecord(order.value, authority.id, authority.not_after, order.reason, uow.now, block.id)]
-    return [_record(one, order, block, uow.now) for one in fresh]
-
-
-def _record(one: Concerned, order: RevocationOrder, block: BlockRecord, now: datetime) -> RevocationRecord:
-    return RevocationRecord(one.serial, one.authority_id, one.not_after, order.reason, now, block.id)
-
-
-def _check_room(uow: UnitOfWork, records: Sequence[RevocationRecord]) -> None:
-    """Raises InvalidInput if a list would grow beyond what one may hold."""
-    for authority_id, more in Counter(one.authority_id for one in records).items():
-        if uow.revocations.count(authority_id) + more > MAX_REVOKED:
-            problem = (
-                f"the CRL of authority {authority_id} would have more than {MAX_REVOKED} entries: revoke it instead"
-            )
-            raise InvalidInput([FieldProblem("value", problem)])
-
-
-def _serials(records: Sequence[RevocationRecord]) -> dict[str, Json]:
-    serials = sorted(one.serial for one in records)
-    digest = sha256("\n".join(serials).encode()).hexdigest()
-    return {"serials": tuple(serials[:MAX_NAMED]), "serials_sha256": digest}
 
 
 def _ban(uow: UnitOfWork, order: RevocationOrder) -> bool:
