@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache
-from typing import Any
 
+from google.protobuf.message import DecodeError
+
+from sds._pb.sds.otlp.v1 import logs_pb2
 from sds.audit.sinks.items import Item, Leaf, Seen, Signed, line, seen
 
 SCOPE = "sds.audit"
@@ -28,23 +29,20 @@ class NotAnAnswer(ValueError):
 
 def request(items: Sequence[Item], version: str, host: str, now: datetime) -> bytes:
     """ExportLogsServiceRequest: one record an item. `now` is when they are told; `host` names this process's host."""
-    messages = _messages()
-    records = [_record(messages, item, host, _nanoseconds(now)) for item in items]
-    resource = messages.Resource(
-        attributes=_attributes(messages, {"service.name": "sds-server", "service.version": version, "host.name": host})
+    records = [_record(item, host, _nanoseconds(now)) for item in items]
+    resource = logs_pb2.Resource(
+        attributes=_attributes({"service.name": "sds-server", "service.version": version, "host.name": host})
     )
-    scope = messages.ScopeLogs(scope=messages.InstrumentationScope(name=SCOPE, version=version), log_records=records)
-    found: bytes = messages.Request(
-        resource_logs=[messages.ResourceLogs(resource=resource, scope_logs=[scope])]
+    scope = logs_pb2.ScopeLogs(scope=logs_pb2.InstrumentationScope(name=SCOPE, version=version), log_records=records)
+    found: bytes = logs_pb2.ExportLogsServiceRequest(
+        resource_logs=[logs_pb2.ResourceLogs(resource=resource, scope_logs=[scope])]
     ).SerializeToString()
     return found
 
 
 def check_answer(unverified_body: bytes) -> None:
     """Raises Rejected, NotAnAnswer."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415  # with the messages
-
-    answer = _messages().Answer()
+    answer = logs_pb2.ExportLogsServiceResponse()
     try:
         answer.ParseFromString(unverified_body)
     except DecodeError:
@@ -53,27 +51,27 @@ def check_answer(unverified_body: bytes) -> None:
         raise Rejected(int(answer.partial_success.rejected_log_records))
 
 
-def _record(messages: Any, item: Item, host: str, told: int) -> Any:
+def _record(item: Item, host: str, told: int) -> logs_pb2.LogRecord:
     if isinstance(item, Signed):
-        return messages.LogRecord(
+        return logs_pb2.LogRecord(
             time_unix_nano=told,
             observed_time_unix_nano=told,
             severity_number=9,
             severity_text="INFO",
             event_name="audit.checkpoint",
-            body=messages.AnyValue(string_value=item.note),
-            attributes=_attributes(messages, {"audit.checkpoint.size": item.size}),
+            body=logs_pb2.AnyValue(string_value=item.note),
+            attributes=_attributes({"audit.checkpoint.size": item.size}),
         )
     event = seen(item)
     number, text = _SEVERITIES.get(event.outcome, (17, "ERROR"))
-    return messages.LogRecord(
+    return logs_pb2.LogRecord(
         time_unix_nano=_time(event.time),
         observed_time_unix_nano=told,
         severity_number=number,
         severity_text=text,
         event_name=event.action,
-        body=messages.AnyValue(string_value=line(item).decode("utf-8", "replace")),
-        attributes=_attributes(messages, _facts(item, event, host)),
+        body=logs_pb2.AnyValue(string_value=line(item).decode("utf-8", "replace")),
+        attributes=_attributes(_facts(item, event, host)),
     )
 
 
@@ -95,14 +93,14 @@ def _facts(item: Leaf, event: Seen, host: str) -> dict[str, str | int]:
     }
 
 
-def _attributes(messages: Any, facts: Mapping[str, str | int]) -> list[Any]:
+def _attributes(facts: Mapping[str, str | int]) -> list[logs_pb2.KeyValue]:
     """What is empty is left out. Text that is no UTF-8 (half a surrogate pair) is made so."""
     return [
-        messages.KeyValue(
+        logs_pb2.KeyValue(
             key=name,
-            value=messages.AnyValue(int_value=value)
+            value=logs_pb2.AnyValue(int_value=value)
             if isinstance(value, int)
-            else messages.AnyValue(string_value=value.encode("utf-8", "replace").decode()),
+            else logs_pb2.AnyValue(string_value=value.encode("utf-8", "replace").decode()),
         )
         for name, value in facts.items()
         if value or isinstance(value, int)
@@ -118,25 +116,3 @@ def _time(text: str) -> int:
 
 def _nanoseconds(moment: datetime) -> int:
     return max(0, (moment - _EPOCH) // timedelta(microseconds=1) * 1000)
-
-
-class _Messages:
-    """OpenTelemetry's messages, imported when a sink first needs them."""
-
-    def __init__(self) -> None:
-        from opentelemetry.proto.collector.logs.v1 import logs_service_pb2  # noqa: PLC0415
-        from opentelemetry.proto.common.v1 import common_pb2  # noqa: PLC0415
-        from opentelemetry.proto.logs.v1 import logs_pb2  # noqa: PLC0415
-        from opentelemetry.proto.resource.v1 import resource_pb2  # noqa: PLC0415
-
-        self.Request = logs_service_pb2.ExportLogsServiceRequest
-        self.Answer = logs_service_pb2.ExportLogsServiceResponse
-        self.KeyValue, self.AnyValue = common_pb2.KeyValue, common_pb2.AnyValue
-        self.InstrumentationScope = common_pb2.InstrumentationScope
-        self.LogRecord, self.ScopeLogs = logs_pb2.LogRecord, logs_pb2.ScopeLogs
-        self.ResourceLogs, self.Resource = logs_pb2.ResourceLogs, resource_pb2.Resource
-
-
-@cache
-def _messages() -> Any:
-    return _Messages()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+
+from ca.masked import Masked
+from sds._pb.sds.otlp.v1.logs_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
-
-from ca.masked import Masked
 from sds.audit.sinks.items import Signed, line
 from sds.server.audit_sinks.http import HttpOutlet, HttpPlace, Otlp, Webhook
 from sds.server.audit_sinks.outlet import SinkFailed, TooLarge

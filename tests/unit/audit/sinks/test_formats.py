@@ -8,17 +8,18 @@ import hmac
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+
+from ca.masked import Masked
+from sds._pb.sds.otlp.v1.logs_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
-
-from ca.masked import Masked
 from sds.audit.canonical import canonical_bytes
 from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
 from sds.audit.sinks import otlp, webhook
@@ -171,6 +172,14 @@ def test_otlp_records() -> None:
     assert found["audit.reason"].string_value == NASTY
     assert second.event_name == "audit.checkpoint"
     assert second.body.string_value == "n\n"
+
+
+def test_otlp_is_as_opentelemetrys_own_messages_write_it() -> None:
+    """The vector: opentelemetry-proto 1.45.2 read these bytes, knew all of their fields, and wrote them the same again."""
+    vector = bytes.fromhex((Path(__file__).parent / "otlp_request.hex").read_text())
+    assert otlp.request([leaf(), Signed(8, "n\n")], "1.2", "host-1", NOW) == vector
+    with pytest.raises(otlp.Rejected, match="3 log records"):
+        otlp.check_answer(bytes.fromhex("0a06080312026e6f"))  # by the same: three rejected, "no"
 
 
 def test_the_answer_of_an_otlp_receiver_is_read() -> None:
