@@ -56,7 +56,7 @@ from sds.server.services.trust import BundleService, KekService, TokenPolicy, To
 from sds.store.federations import FederationRecord
 from sds.store.records import ProcessRecord, ResourceRecord, StreamRecord
 from sds.store.store import Store, open_store
-from tests.contract.conftest import QUICK
+from tests.contract.conftest import BACKENDS, QUICK
 from tests.contract.store import samples
 from tests.fakes.admin_notices import FakeNotices
 from tests.fakes.admin_server import AUTHORITY
@@ -296,7 +296,11 @@ async def real(store: Store, clock: FakeClock, folder: Path) -> Real:
     return Real(store, services, authorities)
 
 
-@pytest.fixture(params=["fake", "sqlite", "postgresql"])
+on_databases = pytest.mark.parametrize("subject", BACKENDS, indirect=True)
+"""Of a test about what the fakes don't have: rows, time, and what is known across nouns."""
+
+
+@pytest.fixture(params=["fake", *BACKENDS])
 async def subject(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> AsyncIterator[Subject]:
     if request.param == "fake":
         yield Faked(FakeServices(clock.now, (AUTHORITY,)))

@@ -13,7 +13,7 @@ from sds.admin.errors import KeyReused, OutcomeUnknown, StillInProgress
 from sds.admin.services import AdminCall, local_caller
 from sds.admin.services.idempotency import GivenAnswer
 from sds.server.services.idempotency import ABANDONED, KEPT
-from tests.contract.admin.conftest import Real, Subject
+from tests.contract.admin.conftest import Subject, on_databases
 from tests.fakes.clock import FakeClock
 
 CALL = AdminCall(local_caller(1000, 42, "alice"), "request-0001", ALL_RIGHTS)
@@ -61,9 +61,8 @@ async def test_of_two_at_once_one_does_it(subject: Subject) -> None:
     assert sum(isinstance(each, StillInProgress) for each in found) == 4
 
 
+@on_databases
 async def test_what_its_server_did_not_survive(subject: Subject, clock: FakeClock) -> None:
-    if not isinstance(subject, Real):
-        pytest.skip("the fake has no time")
     keys = subject.services.idempotency
     await keys.claim(CALL, "k", "d")
     clock.advance((ABANDONED + timedelta(seconds=1)).total_seconds())
@@ -71,9 +70,8 @@ async def test_what_its_server_did_not_survive(subject: Subject, clock: FakeCloc
         await keys.claim(CALL, "k", "d")
 
 
+@on_databases
 async def test_keys_expire(subject: Subject, clock: FakeClock) -> None:
-    if not isinstance(subject, Real):
-        pytest.skip("the fake has no time")
     keys = subject.services.idempotency
     await keys.claim(CALL, "k", "d")
     await keys.keep(CALL, "k", ANSWER)
@@ -87,8 +85,7 @@ async def test_keys_expire(subject: Subject, clock: FakeClock) -> None:
         await keys.claim(CALL, "new", "d")
 
 
+@on_databases
 async def test_keys_do_not_lie_there_in_clear(subject: Subject) -> None:
-    if not isinstance(subject, Real):
-        pytest.skip("the fake has no database")
     await subject.services.idempotency.claim(CALL, "canary-key", "d")
     assert await subject.store.write(lambda uow: uow.idempotency.claim(CALL.caller.id, "canary-key", "d")) is None

@@ -15,7 +15,7 @@ from sds.audit.event import Outcome
 from sds.secrets.grant import Below
 from sds.secrets.secret import EmbeddedSource, SecretKind, SecretSpec
 from sds.store.records import ResourceRecord
-from tests.contract.admin.conftest import Faked, Real, Subject
+from tests.contract.admin.conftest import Subject, on_databases
 from tests.contract.store import samples
 from tests.contract.store.samples import AGENT, OTHER_AGENT, later, spec, spiffe
 from tests.fakes.clock import EPOCH, FakeClock
@@ -42,9 +42,8 @@ async def test_who_would_get_what(services: AdminServices) -> None:
     assert (await services.explain.explain(CALL, None, parse_selectors(("x:y",)))).matching == ()
 
 
+@on_databases
 async def test_explanations_name_the_secrets(subject: Subject) -> None:
-    if isinstance(subject, Faked):
-        pytest.skip("the fake is told")
     services = subject.services
     web = (await services.entries.create(CALL, spec("/a/web", "unix:uid:1"))).entry
     db = (await services.entries.create(CALL, spec("/b/db", "unix:uid:1"))).entry
@@ -74,9 +73,8 @@ async def test_the_numbers_of_nothing(subject: Subject) -> None:
     assert found.audit.checkpoint_at is None
 
 
+@on_databases
 async def test_numbers(subject: Subject, clock: FakeClock) -> None:
-    if not isinstance(subject, Real):
-        pytest.skip("the fake has no numbers")
     now = clock.now()
 
     def work(uow: samples.UnitOfWork) -> None:
@@ -115,9 +113,8 @@ async def test_numbers(subject: Subject, clock: FakeClock) -> None:
     assert found.audit.events_waiting == 2
 
 
+@on_databases
 async def test_numbers_are_remembered_for_some_seconds(subject: Subject, clock: FakeClock) -> None:
-    if not isinstance(subject, Real):
-        pytest.skip("the fake remembers nothing")
     assert (await subject.services.statistics.overview(CALL)).entries == 0
     await subject.services.entries.create(CALL, spec("/web"))
     assert (await subject.services.statistics.overview(CALL)).entries == 0
