@@ -16,7 +16,7 @@ from sds.store.errors import ConstraintViolated, Reason, StoreError, StoreUnavai
 from sds.store.store import Store, open_store
 from sds.store.unit_of_work import UnitOfWork
 from tests.contract.conftest import QUICK
-from tests.contract.store import secret_methods
+from tests.contract.store import access_methods, secret_methods
 from tests.contract.store.samples import (
     AGENT,
     agent,
@@ -66,6 +66,7 @@ AUDITED = {
     ),
     "federations.delete": lambda unit: unit.federations.delete(OTHER),
     **secret_methods.AUDITED,
+    **access_methods.AUDITED,
 }
 UNAUDITED = {
     "agents.seen": lambda unit: unit.agents.seen([(AGENT, EPOCH)]),
@@ -96,11 +97,12 @@ UNAUDITED = {
     "settings.put": lambda unit: unit.settings.put("a", "b"),
     "settings.count_up": lambda unit: unit.settings.count_up("c"),
     **secret_methods.UNAUDITED,
+    **access_methods.UNAUDITED,
 }
 READING = {"get", "find", "list", "all", "all_for", "search", "latest_not_after", "expiry", "position", "tail", "count"}
 READING |= {"standing", "among", "standing_against", "wanted", "concerned", "missed", "under", "of_profile", "polls"}
 READING |= {"counts", "holding", "outcomes", "state", "since", "epoch", "bundle_sequence", "journal", "expect"}
-READING |= secret_methods.READING
+READING |= secret_methods.READING | access_methods.READING
 
 
 def fill(unit: UnitOfWork) -> None:
@@ -115,6 +117,7 @@ def fill(unit: UnitOfWork) -> None:
     unit.crls.put(crl(1), over=None)
     unit.federations.create(OTHER, WEB)
     secret_methods.fill(unit)
+    access_methods.fill(unit)
 
 
 def everything(unit: UnitOfWork) -> object:
@@ -131,6 +134,7 @@ def everything(unit: UnitOfWork) -> object:
         unit.federations.all(),
         unit.authorities.bundle_sequence,
         secret_methods.everything(unit),
+        access_methods.everything(unit),
     )
 
 
