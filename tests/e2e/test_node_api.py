@@ -6,7 +6,6 @@ import asyncio
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import grpc
 import pytest
@@ -18,6 +17,7 @@ from sds._pb.sds.node.v1 import node_pb2
 from sds.demo.errors import DemoError
 from tests.e2e.harness import sds_client
 from tests.e2e.harness.cli import sds
+from tests.e2e.harness.files import contents
 from tests.e2e.harness.node import Credentials, join, new_csr, node_api
 from tests.e2e.harness.world import World
 from tests.e2e.harness.world import world as new_world
@@ -148,14 +148,14 @@ async def test_no_workload_key_is_ever_in_a_file(world: World) -> None:
         str(scalar).encode(),
         key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     ]
-    files = [path for path in world.folder.rglob("*") if path.is_file() and "bin" not in path.parts]
+    files = [
+        (path, re.sub(rb"\s", b"", content))
+        for path, content in contents(world.folder, lambda path: "bin" not in path.parts)
+    ]
     assert len(files) > 5
-    assert any(holds(path, svid.chain[0].serial_number.to_bytes(20).lstrip(b"\0").hex().encode()) for path in files)
-    assert [str(path) for path in files if any(holds(path, form) for form in forms)] == []
-
-
-def holds(path: Path, what: bytes) -> bool:
-    return what in re.sub(rb"\s", b"", content) if (content := path.read_bytes()) else False
+    serial = svid.chain[0].serial_number.to_bytes(20).lstrip(b"\0").hex().encode()
+    assert any(serial in content for _, content in files)
+    assert [str(path) for path, content in files if any(form in content for form in forms)] == []
 
 
 async def test_garbage_harms_nobody(world: World) -> None:

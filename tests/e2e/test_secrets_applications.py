@@ -20,6 +20,7 @@ import pytest
 
 from sds.demo.ports import LOOPBACK, free_ports
 from tests.contract.public.pki import WebPki
+from tests.e2e.harness.files import contents
 from tests.e2e.harness.wait import eventually
 from tests.e2e.harness.world import World
 
@@ -268,7 +269,7 @@ async def in_no_place(world: World, heard: list[str]) -> None:
         (await world.stack.call("GET", "/metrics")).content,
         (await world.agent_call("/metrics")).content,
         (await world.agent_call("/v1/status")).content,
-        *(file.read_bytes() for file in world.folder.rglob("*") if file.is_file() and file.suffix != ".sock"),
+        *(content for _, content in contents(world.folder, lambda file: file.suffix != ".sock")),
     ]
     assert len(said) > 8, "the logs and the database are among them"
     for content in said:
