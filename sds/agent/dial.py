@@ -209,6 +209,11 @@ async def _answer(call: Awaitable[bytes], kind: type[M]) -> M:
         raw = await call
     except grpc.aio.AioRpcError as error:
         raise translate(error.code(), error.details() or "") from None
+    except asyncio.CancelledError:  # what gRPC raises, too, for calls that are under way when their channel is closed
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ServerUnreachable("the connection was closed") from None
     return _parse(kind, raw)
 
 

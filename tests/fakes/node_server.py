@@ -48,6 +48,7 @@ class Mishaps:
     impostor: Holder | None = None  # answers with this certificate instead of the server's
     clock_offset: timedelta = timedelta(0)
     resync: bool = False
+    report_waits: asyncio.Event | None = None  # for this, before a report is answered
 
 
 @dataclass
@@ -252,6 +253,8 @@ class FakeNodeServer:
     async def _report(self, request: node_pb2.ReportDeliveryRequest, context: Any) -> node_pb2.ReportDeliveryResponse:
         await _mishap(self.mishaps.report, context)
         self.seen.reports.append(request)
+        if self.mishaps.report_waits is not None:
+            await self.mishaps.report_waits.wait()
         resync, self.mishaps.resync = self.mishaps.resync, False
         return node_pb2.ReportDeliveryResponse(resync=resync)
 

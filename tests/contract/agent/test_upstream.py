@@ -205,6 +205,26 @@ async def test_a_connection_that_was_closed_meanwhile_is_an_unreachable_server(n
         await link.sign(node_pb2.SignX509SvidsRequest())
 
 
+async def test_a_connection_that_is_closed_under_a_call_is_an_unreachable_server(node: Node) -> None:
+    """gRPC calls that a cancellation; taken for one of our own it would end the agent."""
+    node.server.mishaps.report_waits = asyncio.Event()
+    identity = await node.identity()
+    ends = []
+    for number, end in enumerate(("closed", "cancelled"), start=1):
+        link = NodeLink(node.server.address, identity, OPTIONS)
+        report = node_pb2.ReportDeliveryRequest(run_id="run", sequence=number)
+        call = asyncio.create_task(link.report(report))
+        await until(lambda: len(node.server.seen.reports) == number)  # noqa: B023 - awaited here
+        if end == "cancelled":
+            call.cancel()
+        else:
+            await link.close()
+        (ended,) = await asyncio.gather(call, return_exceptions=True)
+        ends.append((type(ended), call.cancelled()))
+        await link.close()
+    assert ends == [(ServerUnreachable, False), (asyncio.CancelledError, True)]
+
+
 async def test_a_new_bundle_moves_the_connection_only_if_it_was_verified_by_what_is_gone(
     node: Node, upstream: Upstream
 ) -> None:

@@ -185,7 +185,9 @@ async def test_rubbish_instead_of_tls_hurts_nobody(node: Node) -> None:
 async def test_ready_live_and_metrics(node: Node) -> None:
     ready = await node.admin.get("/ready")
     assert ready.status_code == 200, ready.text
-    assert set(ready.json()["checks"]) == {"serving", "store", "authority", "certificate", "key_manager"}
+    assert set(ready.json()["checks"]) == {
+        *("serving", "store", "authority", "certificate", "key_manager", "audit"),
+    }
     assert (await node.admin.get("/live")).status_code == 200
     metrics = (await node.admin.get("/metrics")).text
     assert "sds_server_authority_expiry_timestamp_seconds{" in metrics
