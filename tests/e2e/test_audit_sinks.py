@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc.aio
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from sds._pb.sds.otlp.v1.logs_pb2 import ExportLogsServiceRequest
 from sds.demo.errors import DemoError
 from tests.e2e.harness.sds_client import fetch
 from tests.e2e.harness.wait import eventually
