@@ -11,6 +11,7 @@ from itertools import count
 from sqlalchemy import Engine, event
 
 from sds.audit.event import Target
+from sds.logs import configure_logging
 from sds.store import store as store_module
 from sds.store.errors import StoreUnavailable
 from sds.store.store import open_store
@@ -84,4 +85,5 @@ async def main(url: str, phase: str) -> None:
         sequencer.cancel()
 
 
+configure_logging(level="warning", style="json")  # to stderr: stdout has what was acknowledged, and nothing else
 asyncio.run(main(*sys.argv[1:]))
