@@ -137,8 +137,8 @@ class AgentRoutes:
         """The whole listing as a file."""
         chosen = query.chosen(permitted(call, "agent.export"))
 
-        async def fetch(cursor: str | None) -> Page[AgentInfo]:
-            return await self._agents.find(replace(chosen, limit=exports.ROWS, cursor=cursor))
+        async def fetch(cursor: str | None, limit: int) -> Page[AgentInfo]:
+            return await self._agents.find(replace(chosen, limit=limit, cursor=cursor))
 
         return await exports.export(_AGENTS, query.format, fetch)
 
@@ -152,8 +152,8 @@ class AgentRoutes:
         """The fleet view as a file, with a row for each resource of each stream."""
         chosen = query.chosen(permitted(call, "stream.export"))
 
-        async def fetch(cursor: str | None) -> Page[Sequence[object]]:
-            page = await self._streams.find(replace(chosen, limit=exports.ROWS, cursor=cursor))
+        async def fetch(cursor: str | None, limit: int) -> Page[Sequence[object]]:
+            page = await self._streams.find(replace(chosen, limit=limit, cursor=cursor))
             return Page(tuple(row for each in page.items for row in tables.stream_rows(each)), page.next_cursor)
 
         return await exports.export(_STREAMS, query.format, fetch)

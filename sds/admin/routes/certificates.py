@@ -114,8 +114,8 @@ class CertificateRoutes:
         return await exports.export(_TABLE, query.format, self._pages(call, query.chosen()))
 
     def _pages(self, call: AdminCall, chosen: CertificateQuery) -> exports.Fetch[CertificateInfo]:
-        async def fetch(cursor: str | None) -> Page[CertificateInfo]:
-            return await self._certificates.find(call, replace(chosen, limit=exports.ROWS, cursor=cursor))
+        async def fetch(cursor: str | None, limit: int) -> Page[CertificateInfo]:
+            return await self._certificates.find(call, replace(chosen, limit=limit, cursor=cursor))
 
         return fetch
 

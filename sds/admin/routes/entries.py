@@ -128,8 +128,8 @@ class EntryRoutes:
         """The whole listing as a file."""
         chosen = query.chosen(permitted(call, "entry.export"))
 
-        async def fetch(cursor: str | None) -> Page[RegistrationEntry]:
-            return await self._entries.find(replace(chosen, limit=exports.ROWS, cursor=cursor))
+        async def fetch(cursor: str | None, limit: int) -> Page[RegistrationEntry]:
+            return await self._entries.find(replace(chosen, limit=limit, cursor=cursor))
 
         return await exports.export(_CELLS if query.format == "csv" else _ROWS, query.format, fetch)
 

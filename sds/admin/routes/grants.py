@@ -83,8 +83,8 @@ class GrantRoutes:
         """The whole listing as a file."""
         chosen = query.chosen()
 
-        async def fetch(cursor: str | None) -> Page[GrantInfo]:
-            return await self._grants.find(replace(chosen, limit=exports.ROWS, cursor=cursor))
+        async def fetch(cursor: str | None, limit: int) -> Page[GrantInfo]:
+            return await self._grants.find(replace(chosen, limit=limit, cursor=cursor))
 
         return await exports.export(_TABLE, query.format, fetch)
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from sds.admin.routes.common import MAX_PAGE, Body, Call, NoQuery, OptionalBody, about, documented
-from sds.admin.routes.exports import CSV_TYPE, DOCUMENTED, JSONL_TYPE
+from sds.admin.routes.exports import CSV_TYPE, DOCUMENTED, JSONL_TYPE, one_ahead
 from sds.admin.services.ledger import ExportFormat, ExportQuery, LedgerAdmin
 from sds.admin.wire import ledger as wire
 from sds.admin.wire.common import Input, TimeField, read
@@ -113,7 +113,7 @@ class LedgerRoutes:
         """The log up to the newest checkpoint. JSON Lines without filters verify by themselves (sds audit verify)."""
         pieces: AsyncIterator[bytes] = await self._ledger.export(query.query())
         return StreamingResponse(
-            pieces,
+            one_ahead(pieces),
             media_type=CSV_TYPE if query.format == "csv" else JSONL_TYPE,
             headers={"Content-Disposition": f'attachment; filename="audit.{query.format}"'},
         )

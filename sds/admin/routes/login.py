@@ -14,12 +14,14 @@ from sds.admin.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
 from sds.admin.login.flow import HOME, own_path
 from sds.admin.login.limits import DoorLimits
 from sds.admin.login.network import cookies_of
-from sds.admin.login.ports import LOGIN_COOKIE, SESSION_COOKIE, Arrival, Begun, LoginAdmin, LoginRefused
+from sds.admin.login.ports import LOGIN_COOKIE, SESSION_COOKIE, Arrival, Begun, LoginAdmin, LoginRefused, NoRole
 from sds.admin.routes.common import Call
 from sds.admin.wire.common import Input
 
 MAX_FORM = 256 * 1024
 MAX_FIELDS = 500
+PROVIDER, ROLE = "provider", "role"
+"""What the login's page is told in `why`: the login at the provider did not end well; who logged in has no role."""
 _FORM = "application/x-www-form-urlencoded"
 Text = Annotated[str, Query(max_length=4096)]
 
@@ -70,7 +72,7 @@ class LoginRoutes:
         try:
             departure = await self._login.depart(call, own_path(query.next))
         except LoginRefused:
-            return self._failed(call.caller.address, own_path(query.next))
+            return self._failed(call.caller.address, own_path(query.next), PROVIDER)
         answer = _to(departure.location)
         _set(answer, LOGIN_COOKIE, departure.cookie.reveal(), int(departure.lifetime.total_seconds()))
         return answer
@@ -81,8 +83,8 @@ class LoginRoutes:
         arrival = Arrival(cookie, query.state, query.code, query.iss, query.error)
         try:
             begun, then = await self._login.arrive(call, arrival, _session(request))
-        except LoginRefused:
-            answer = self._failed(call.caller.address, HOME)
+        except LoginRefused as error:
+            answer = self._failed(call.caller.address, HOME, ROLE if isinstance(error, NoRole) else PROVIDER)
         else:
             answer = _started(begun, then)
         _clear(answer, LOGIN_COOKIE)
@@ -99,9 +101,9 @@ class LoginRoutes:
         answer.headers["Clear-Site-Data"] = '"cache", "storage"'
         return answer
 
-    def _failed(self, address: str, then: str) -> Response:
+    def _failed(self, address: str, then: str, why: str = "") -> Response:
         self._limits.failed(address)
-        return _to(f"/login?failed=1&next={quote(then, safe='')}")
+        return _to(f"/login?failed=1{why and f'&why={why}'}&next={quote(then, safe='')}")
 
 
 async def read_form(request: Request) -> dict[str, str]:

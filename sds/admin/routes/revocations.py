@@ -87,8 +87,8 @@ class RevocationRoutes:
         """The whole listing as a file."""
         chosen = query.chosen()
 
-        async def fetch(cursor: str | None) -> Page[RevocationRecord]:
-            return await self._service.revocations(replace(chosen, limit=exports.ROWS, cursor=cursor))
+        async def fetch(cursor: str | None, limit: int) -> Page[RevocationRecord]:
+            return await self._service.revocations(replace(chosen, limit=limit, cursor=cursor))
 
         return await exports.export(_TABLE, query.format, fetch)
 
