@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message
 
 from sds.admin import strict_json
-from sds.admin.access.four_eyes import concerned, needed
+from sds.admin.access.four_eyes import DRY_BY_QUERY, concerned, needed
 from sds.admin.errors import MalformedBody
 from sds.admin.services import AdminCall
 from sds.admin.services.approvals import ApprovalAdmin, Approved
@@ -38,7 +38,7 @@ class FourEyes:
         if not concerned(operation, self._chosen):
             return await handler()
         body = await request.body()
-        if not needed(operation, _asked(request, body), self._chosen):
+        if not needed(operation, _asked(request, operation, body), self._chosen):
             return await handler()
         what = _canonical(request, call, operation, body)
         approved: str = getattr(request.state, APPROVED, "")
@@ -98,16 +98,22 @@ class _Heard:
         return json.loads(self._body) if self._body else None
 
 
-def _asked(request: Request, body: bytes) -> Mapping[str, object]:
-    """What matters of it. A body that cannot be read is the handler's to refuse, which it then does before all else."""
-    asked: dict[str, object] = {}
-    if request.query_params.get("dry_run") == "true":
-        asked["dry_run"] = True
+def _asked(request: Request, operation: str, body: bytes) -> Mapping[str, object]:
+    """What matters of it. A body that cannot be read is the handler's to refuse, which it then does before all else.
+
+    Whether it is a dry run stands where the operation itself looks for it, and nowhere else: a word that the handler
+    does not hear must not speak for the request here.
+    """
     try:
         value = strict_json.parse(body) if body else {}
     except MalformedBody:
         return {"dry_run": True}
-    return {**value, **asked} if isinstance(value, dict) else {"dry_run": True}
+    if not isinstance(value, dict):
+        return {"dry_run": True}
+    if operation not in DRY_BY_QUERY:
+        return value
+    said = request.query_params.getlist("dry_run")
+    return {**value, "dry_run": bool(said) and all(each == "true" for each in said)}
 
 
 def _canonical(request: Request, call: AdminCall, operation: str, body: bytes) -> bytes:

@@ -16,6 +16,8 @@ _OPERATIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 _DRY_UNLESS_SAID = frozenset({"revocation.create", "audit.prune"})
+DRY_BY_QUERY = frozenset({"authority.revoke"})
+"""Operations that are asked by a query parameter to only say what would happen; the others by their body alone."""
 
 
 def concerned(operation: str, chosen: Collection[str]) -> bool:

@@ -104,7 +104,7 @@ class LedgerRoutes:
         last = len(found) - 1
         return wire.AuditKeyList(keys=[wire.key_out(each, current=place == last) for place, each in enumerate(found)])
 
-    async def rotate_key(self, call: Call, body: OptionalBody) -> wire.AuditKeyOut:
+    async def rotate_key(self, call: Call, body: OptionalBody, _query: Annotated[NoQuery, Query()]) -> wire.AuditKeyOut:
         """Sign checkpoints with a new key, which the old one vouches for before it is destroyed."""
         read(_Nothing, body)
         return wire.key_out(await self._ledger.rotate_key(call), current=True)
@@ -118,12 +118,14 @@ class LedgerRoutes:
             headers={"Content-Disposition": f'attachment; filename="audit.{query.format}"'},
         )
 
-    async def verify(self, call: Call, body: OptionalBody) -> wire.AuditVerdictOut:
+    async def verify(self, call: Call, body: OptionalBody, _query: Annotated[NoQuery, Query()]) -> wire.AuditVerdictOut:
         """Recompute every hash from the events as they are stored, and hold all of it against what was signed."""
         asked = read(wire.AuditVerifyIn, body)
         return wire.verdict_out(await self._ledger.verify(call, asked.checkpoints))
 
-    async def prune(self, request: Request, call: Call, body: Body) -> wire.AuditPruneOut:
+    async def prune(
+        self, request: Request, call: Call, body: Body, _query: Annotated[NoQuery, Query()]
+    ) -> wire.AuditPruneOut:
         """Take events older than `before`; what is left still verifies. Without `dry_run: false`: only say which."""
         asked = read(wire.AuditPruneIn, body)
         about(request, asked.before.isoformat())

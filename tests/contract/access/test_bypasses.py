@@ -1,0 +1,51 @@
+"""Ways round: a word in the wrong place, a key too many, an agent under another's name. Each was thought of once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.access.world import World, serving
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with serving(tmp_path, admin__four_eyes="revocation.mass,authority.revoke,audit.retention") as made:
+        yield made
+
+
+OLD = "2001-01-01T00:00:00Z"
+
+
+async def _signing(world: World) -> str:
+    found = (await world.node.admin.get("/v1/authorities")).json()["authorities"]
+    return str(next(each["id"] for each in found if each["state"] == "active"))
+
+
+async def test_no_dry_run_that_the_operation_does_not_hear_goes_past_four_eyes(world: World) -> None:
+    admin, authority = world.client(await world.token()), await _signing(world)
+    prune: dict[str, Any] = {"before": OLD, "dry_run": False}
+    revoke: dict[str, Any] = {"kind": "authority", "value": authority, "dry_run": False}
+    for path, body in (
+        ("/v1/audit:prune?dry_run=true", prune),
+        ("/v1/audit:prune?dry_run=false&dry_run=true", prune),
+        ("/v1/revocations?dry_run=true", revoke),
+        (f"/v1/authorities/{authority}:revoke", {"dry_run": True}),
+        (f"/v1/authorities/{authority}:revoke", []),
+        (f"/v1/authorities/{authority}:revoke?dry_run=true&dry_run=false", {}),
+        (f"/v1/authorities/{authority}:revoke?dry_run=false&dry_run=true", {}),
+        (f"/v1/authorities/{authority}:revoke?DRY_RUN=true", {}),
+        (f"/v1/authorities/{authority}:revoke?dry_run=false", {"force": True}),
+        (f"/v1/authorities/{authority}:revoke", None),
+    ):
+        answer = await admin.post(path, json=body)
+        assert answer.status_code in {202, 422}, (path, answer.text)
+    assert (await admin.post("/v1/audit:prune", json={**prune, "dry_run": True})).status_code == 200
+    dry = await admin.post(f"/v1/authorities/{authority}:revoke?dry_run=true", json={})
+    assert dry.status_code == 200
+    assert not [each for each in await world.node.events("audit.prune") if each["outcome"] == "success"]
+    assert not [each for each in await world.node.events("authority.revoke") if each["outcome"] == "success"]
+    assert (await world.node.admin.get(f"/v1/authorities/{authority}")).json()["revoked"] is False
