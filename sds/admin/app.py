@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Scope
 
-from sds.admin.door import Bound, Door, LocalDoor, no_bindings
+from sds.admin.door import Bound, CallerLimits, Door, LocalDoor, no_bindings
 from sds.admin.four_eyes import FourEyes
 from sds.admin.gate import Gate, Limits, Observer
 from sds.admin.guard import Guard
@@ -114,7 +114,7 @@ Shown = Callable[[Scope, Problem], Response | None]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may use it, and how they log in. `limits`: the network door's. `four_eyes`: what others have to approve."""
+    """Who may use it, and how they log in. `limits`: the doors'. `four_eyes`: what others have to approve."""
 
     access: AccessAdmin
     login: LoginAdmin
@@ -127,6 +127,7 @@ def create_app(
     services: AdminServices,
     *,
     allowed_uids: Iterable[int],
+    callers: CallerLimits,
     observer: Observer | None = None,
     ops: Sequence[BaseRoute] = (),
     limits: Limits | None = None,
@@ -137,11 +138,11 @@ def create_app(
     """The ASGI application of the local socket: /v1 and the routes of `ops` (/live, /ready, /metrics).
 
     `allowed_uids` are the users who may do anything: root (0), the server's own, and who is configured beside; `bound`
-    knows the rights of others. Their credentials must stand in ``scope["state"]["peer"]`` (`sds.http.unix`); a request
-    without them is refused.
+    knows the rights of others, and `callers` how often they may ask. Their credentials must stand in
+    ``scope["state"]["peer"]`` (`sds.http.unix`); a request without them is refused.
     """
     api = create_api(services, ops=ops, limits=limits, clock=clock)
-    return api.behind(LocalDoor(frozenset(allowed_uids), bound), observer=observer, new_id=new_id)
+    return api.behind(LocalDoor(frozenset(allowed_uids), callers, bound), observer=observer, new_id=new_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class AdminSessionSection(Section):
 
 
 class AdminLimitsSection(Section):
-    """How often callers of the network may ask. Those of the local socket are not limited."""
+    """How often callers may ask. On the local socket root and the server's own user are not limited."""
 
     caller_rate: Number = key("Requests a second of one caller, on average.", default=50.0, gt=0)
     caller_burst: Count = key("Requests of one caller at once.", default=200, ge=1)

@@ -20,8 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sds.admin.app import create_app
 from sds.admin.gate import Limits
+from sds.admin.login.limits import DoorLimits, DoorRates
 from sds.clock import Clock
 from sds.http.unix import HttpServer, serve_unix
+from sds.net.limits import Rate
 from tests.fakes.admin_services import FakeServices
 from tests.fakes.clock import FakeClock
 
@@ -39,6 +41,12 @@ def _authority() -> bytes:
 
 
 AUTHORITY = _authority()
+
+
+def plenty(clock: Clock) -> DoorLimits:
+    """Limits that no test meets by accident."""
+    rate = Rate(1000.0, 1000)
+    return DoorLimits(DoorRates(rate, rate, rate), clock.monotonic)
 
 
 class Running:
@@ -62,7 +70,9 @@ class Running:
 
         async def make() -> None:
             self.fakes = FakeServices(clock.now, (AUTHORITY,))
-            self._app = create_app(self.fakes.services, allowed_uids=uids, limits=limits, clock=clock)
+            self._app = create_app(
+                self.fakes.services, allowed_uids=uids, callers=plenty(clock), limits=limits, clock=clock
+            )
 
         self.do(make)
 

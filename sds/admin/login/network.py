@@ -6,28 +6,23 @@ import hmac
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from sds.admin.errors import LoginNeeded, NotAdmitted, NotAuthenticated, TooManyRequests, WrongHost
+from sds.admin.door import DoorObserver, reason_of
+from sds.admin.errors import LoginNeeded, NotAdmitted, NotAuthenticated, TooManyRequests
+from sds.admin.hosts import SAFE, check_host, check_origin
 from sds.admin.login.limits import DoorLimits
 from sds.admin.login.ports import SESSION_COOKIE, Credentials, Known
 from sds.admin.services import AdminCall, Caller, CallerKind
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER = "X-CSRF-Token"
 _COOKIE_VALUE = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_BEARER = 16 * 1024
 _UNKNOWN = "these credentials are not known here, or hold no more"
-
-
-class DoorObserver(Protocol):
-    """Counts what the door refused."""
-
-    def admin_turned_away(self, reason: str) -> None: ...
+_UNKNOWN_HOST = "this server is not known by that host name"
 
 
 class NetworkDoor:
@@ -66,28 +61,22 @@ class NetworkDoor:
     async def enter(self, scope: Scope, call: AdminCall) -> AdminCall:
         headers, address = Headers(scope=scope), call.caller.address
         try:
-            host = self._check_host(headers)  # 1
+            host = check_host(headers, self._hosts.__contains__, _UNKNOWN_HOST)  # 1
             self._limits.request_from(address)  # 2
             if scope["method"] not in SAFE:
-                _check_origin(headers, host)  # 3
+                check_origin(headers, host, ("https",))  # 3
             known = await self._known(scope, headers, address)  # 4
             if known.csrf and scope["method"] not in SAFE:
                 scope["state"]["csrf_due"] = not _has_csrf(headers, known.csrf)  # 5
             self._limits.request_of(known.caller.id)  # 6
         except (NotAdmitted, TooManyRequests) as error:
-            self._observer.admin_turned_away(_reason(error))
+            self._observer.admin_turned_away(reason_of(error))
             raise
         caller = replace(known.caller, address=address)
         if not known.rights:
             self._observer.admin_turned_away("role")
             raise NotAdmitted("you have no role here; ask an administrator", told="has no role", caller=caller)
         return replace(call, caller=caller, rights=known.rights, subjects=known.subjects, csrf=known.csrf)
-
-    def _check_host(self, headers: Headers) -> str:
-        given = headers.getlist("host")
-        if len(given) != 1 or given[0].lower() not in self._hosts:
-            raise WrongHost("this server is not known by that host name", told="", final=True)
-        return given[0].lower()
 
     async def _known(self, scope: Scope, headers: Headers, address: str) -> Known:
         bearer, cookies = headers.getlist("authorization"), _session_cookies(headers)
@@ -143,34 +132,6 @@ def cookies_of(headers: Headers, name: str) -> list[str]:
     return found
 
 
-def _check_origin(headers: Headers, host: str) -> None:
-    """Fetch Metadata and RFC 6454 section 7: what a browser says of where a request comes from. Raises NotAdmitted."""
-    site = headers.getlist("sec-fetch-site")
-    if any(each != "same-origin" for each in site):
-        raise _ForeignSite
-    for origin in headers.getlist("origin"):
-        parts = urlsplit(origin)
-        if parts.scheme != "https" or parts.netloc.lower() != host:
-            raise _ForeignSite
-
-
 def _has_csrf(headers: Headers, csrf: str) -> bool:
     given = headers.getlist(CSRF_HEADER)
     return len(given) == 1 and hmac.compare_digest(given[0].encode(), csrf.encode())
-
-
-class _ForeignSite(NotAdmitted):
-    def __init__(self) -> None:
-        super().__init__("the request was sent by a page of another site", told="sent by another site", final=True)
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case WrongHost():
-            return "host"
-        case _ForeignSite():
-            return "origin"
-        case TooManyRequests():
-            return "rate"
-        case _:
-            return "credentials"

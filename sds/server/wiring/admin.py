@@ -81,7 +81,9 @@ def http_servers(
         clock=core.clock,
         access=opened.app,
     )
-    app = api.behind(LocalDoor(local_admins(), opened.rights.bound), observer=core.telemetry)
+    api.guard.noting.missed = core.telemetry.admin_read_unnoted
+    door = LocalDoor(local_admins(), opened.app.limits, opened.rights.bound, core.telemetry)
+    app = api.behind(door, observer=core.telemetry)
     listener = admin_listener(core, network.data_dir, network.own_svid, api, opened)
     servers = []
     if config.health.listen is not None:  # first, because it may fail and leaves nothing in the file system

@@ -16,11 +16,12 @@ from sds.admin.app import create_api, create_app
 from sds.admin.door import user_name
 from sds.admin.gate import Limits
 from sds.store.errors import Reason, StoreUnavailable
-from tests.fakes.admin_server import Running
+from tests.fakes.admin_server import Running, plenty
 from tests.fakes.admin_services import FakeServices
 from tests.fakes.clock import FakeClock
 from tests.fakes.wait import until
 
+CALLERS = plenty(FakeClock())
 ENTRY: dict[str, Any] = {
     "spiffe_id": "spiffe://example.org/web",
     "parent_id": "spiffe://example.org/sds/agent/one",
@@ -66,7 +67,7 @@ async def test_the_kernels_word_is_the_actor(http: httpx.AsyncClient, running: R
 
 @pytest.mark.parametrize("uid", [1, 999, 65534])
 async def test_other_users_are_refused_and_audited(fakes: FakeServices, uid: int) -> None:
-    app = create_app(fakes.services, allowed_uids=[0, 1000])
+    app = create_app(fakes.services, allowed_uids=[0, 1000], callers=CALLERS)
     async with client(app, uid) as http:
         for method, path in (("GET", "/v1/entries"), ("POST", "/v1/tokens"), ("GET", "/nothing")):
             answer = await http.request(method, path)
@@ -80,13 +81,13 @@ async def test_other_users_are_refused_and_audited(fakes: FakeServices, uid: int
 
 @pytest.mark.parametrize("uid", [0, 1000])
 async def test_allowed_users(fakes: FakeServices, uid: int) -> None:
-    async with client(create_app(fakes.services, allowed_uids=[0, 1000]), uid) as http:
+    async with client(create_app(fakes.services, allowed_uids=[0, 1000], callers=CALLERS), uid) as http:
         assert (await http.get("/v1/entries")).status_code == 200
 
 
 async def test_without_kernel_credentials_nobody_gets_in(fakes: FakeServices) -> None:
     for allowed in ([0], [0, -1], []):
-        async with client(create_app(fakes.services, allowed_uids=allowed), None) as http:
+        async with client(create_app(fakes.services, allowed_uids=allowed, callers=CALLERS), None) as http:
             assert (await http.get("/v1/entries")).status_code == 403
 
 
@@ -140,7 +141,7 @@ async def test_what_is_unmapped_is_a_500_without_detail(http: httpx.AsyncClient,
 
 async def test_requests_are_counted_and_logged_by_route_not_by_path(fakes: FakeServices) -> None:
     counting = Counting()
-    app = create_app(fakes.services, allowed_uids=[0], observer=counting)
+    app = create_app(fakes.services, allowed_uids=[0], callers=CALLERS, observer=counting)
     async with client(app) as http:
         with capture_logs() as logs:
             await http.get("/v1/entries/CANARY")
@@ -161,7 +162,7 @@ async def test_requests_are_counted_and_logged_by_route_not_by_path(fakes: FakeS
 
 
 async def test_too_many_at_once(fakes: FakeServices) -> None:
-    app = create_app(fakes.services, allowed_uids=[0], limits=Limits(concurrent=3, waiting=2))
+    app = create_app(fakes.services, allowed_uids=[0], callers=CALLERS, limits=Limits(concurrent=3, waiting=2))
     async with client(app) as http:
         waiting = [asyncio.ensure_future(http.get("/v1/audit", params={"wait": "30"})) for _ in range(2)]
         await asyncio.sleep(0.05)
@@ -173,7 +174,7 @@ async def test_too_many_at_once(fakes: FakeServices) -> None:
         assert [each.json()["events"][0]["action"] for each in done] == ["entry.create"] * 2
         assert (await http.get("/v1/audit", params={"wait": "1"})).status_code == 200
 
-    app = create_app(fakes.services, allowed_uids=[0], limits=Limits(concurrent=1))
+    app = create_app(fakes.services, allowed_uids=[0], callers=CALLERS, limits=Limits(concurrent=1))
     async with client(app) as http:
         slow = asyncio.ensure_future(http.get("/v1/audit", params={"wait": "1", "after": "99"}))
         await asyncio.sleep(0.05)
@@ -183,7 +184,7 @@ async def test_too_many_at_once(fakes: FakeServices) -> None:
 
 
 async def test_other_kinds_of_connections_are_closed(fakes: FakeServices) -> None:
-    app = create_app(fakes.services, allowed_uids=[0])
+    app = create_app(fakes.services, allowed_uids=[0], callers=CALLERS)
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
