@@ -16,6 +16,7 @@ from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, IssuedToken, KekRotation
 from sds.audit.event import Json, Target
 from sds.durations import format_duration
+from sds.server.access.naming import check_agent
 from sds.server.authority.custody import Custody
 from sds.server.events import rfc3339
 from sds.server.services.common import Desk, actor_of
@@ -51,6 +52,7 @@ class TokenService:
         token_hash = hash_token(token.reveal())
 
         def work(uow: UnitOfWork) -> IssuedToken:
+            check_agent(uow, call, agent_id)
             _refuse_banned(uow, agent_id)
             record = uow.tokens.create(token_hash, agent_id, uow.now + lifetime, downstream=downstream)
             details: dict[str, Json] = {"token_hash": token_hash[:16], "expires_at": rfc3339(record.expires_at)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.access.world import World, serving
+from tests.contract.access.world import AGENT, World, serving
 
 
 @pytest.fixture
@@ -49,3 +49,25 @@ async def test_no_dry_run_that_the_operation_does_not_hear_goes_past_four_eyes(w
     assert not [each for each in await world.node.events("audit.prune") if each["outcome"] == "success"]
     assert not [each for each in await world.node.events("authority.revoke") if each["outcome"] == "success"]
     assert (await world.node.admin.get(f"/v1/authorities/{authority}")).json()["revoked"] is False
+
+
+async def test_a_join_token_for_an_administrators_agent_is_for_administrators(world: World) -> None:
+    """Whoever attests as that agent gets the identity of each entry below it."""
+    await world.node.entry("/web")
+    client = world.client(await world.token("operator"))
+    agent = {"spiffe_id": AGENT}
+    assert (await client.post("/v1/tokens", json=agent)).status_code == 201
+    await world.node.entry("/admin/ci")
+    await world.bind("spiffe://example.org/admin/ci", "admin")
+    refused = await client.post("/v1/tokens", json=agent)
+    assert (refused.status_code, refused.json()["type"]) == (403, "urn:sds:problem:forbidden"), refused.text
+    assert [each["outcome"] for each in await world.node.events("token.create")] == ["success", "refused"]
+    assert (await client.post("/v1/tokens", json={})).status_code == 201
+    assert (await world.client(await world.token()).post("/v1/tokens", json=agent)).status_code == 201
+
+
+async def test_nor_for_an_agent_that_is_one_itself(world: World) -> None:
+    node = "spiffe://example.org/sds/agent/test/9"
+    await world.bind(node, "auditor")
+    client = world.client(await world.token("operator"))
+    assert (await client.post("/v1/tokens", json={"spiffe_id": node})).status_code == 403
