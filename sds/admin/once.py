@@ -23,7 +23,7 @@ from sds.logs import get_logger
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
-SECRET_ANSWERS = frozenset({"token.create", "token.issue", "access.token.create"})
+SECRET_ANSWERS = frozenset({"token.create", "token.issue", "access.token.create", "access.token.bootstrap"})
 """Operations whose answer is the only time that a secret is shown."""
 MAX_KEPT = 1024 * 1024
 """Bytes of an answer that is kept."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sds.admin.once import SECRET_ANSWERS
 from tests.contract.access.world import AGENT, World, serving
 
 
@@ -71,3 +72,35 @@ async def test_nor_for_an_agent_that_is_one_itself(world: World) -> None:
     await world.bind(node, "auditor")
     client = world.client(await world.token("operator"))
     assert (await client.post("/v1/tokens", json={"spiffe_id": node})).status_code == 403
+
+
+async def test_no_token_is_kept_with_the_answer_that_shows_it(world: World) -> None:
+    """Not in the database, and not for a second time: whichever operation makes it."""
+    admin = world.node.admin
+    for path, body in (
+        ("/v1/access/tokens:bootstrap", None),
+        ("/v1/access/tokens", {"name": "t", "role": "viewer"}),
+        ("/v1/tokens", {}),
+        ("/v1/jwt:mint", {"audience": ["a"], "spiffe_id": "spiffe://example.org/web"}),
+    ):
+        headers = {"Idempotency-Key": path}
+        made = await admin.post(path, json=body, headers=headers)
+        assert made.status_code == 201, made.text
+        again = await admin.post(path, json=body, headers=headers)
+        assert (again.status_code, again.json()["type"]) == (409, "urn:sds:problem:idempotency-spent"), path
+        secret = made.json()["token"]
+        assert len(secret) > 20
+        written = [file for file in world.node.folder.rglob("*") if file.is_file()]
+        assert not [file for file in written if secret.encode() in file.read_bytes()]
+
+
+async def test_whatever_answers_with_a_token_is_among_those_that_are_not_kept(world: World) -> None:
+    described = (await world.node.admin.get("/v1/openapi.json")).json()
+    schemas = described["components"]["schemas"]
+    showing = set[str]()
+    for operation in (each["post"] for each in described["paths"].values() if "post" in each):
+        for answer in operation["responses"].values():
+            named = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+            if "token" in schemas.get(named.rpartition("/")[2], {}).get("properties", {}):
+                showing.add(operation["operationId"])
+    assert showing == SECRET_ANSWERS
