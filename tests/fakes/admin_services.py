@@ -2,274 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from ipaddress import ip_network
-from typing import TypeVar
 
-from attestation.entry import EntrySpec, RegistrationEntry
-from attestation.rules import diff, normalise
-from attestation.spiffe_id import SpiffeId, TrustDomain
+from attestation.spiffe_id import SpiffeId
 from ca.bundle import TrustBundle
 from ca.jwt_verify import JwtSvid
 from ca.jwt_verify import validate as validate_jwt
-from ca.limits.names import NameLimits
-from ca.limits.subject import SubjectLimits
 from ca.masked import Masked
-from ca.profile import Profile, default_profiles
 from sds.admin.access.decide import in_scopes
-from sds.admin.apply import Step, key_of, plan
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import (
     AdminCall,
     AdminServices,
     AgentInfo,
     AgentQuery,
-    ApplyAction,
-    ApplyChange,
-    ApplyItem,
-    AuditQuery,
-    AuditRow,
-    CreatedEntry,
-    DeletedEntry,
-    EntryQuery,
     IssuedToken,
     KekRotation,
     MintedToken,
     MintOrder,
     Page,
-    PruneScope,
     StreamInfo,
     StreamQuery,
 )
-from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
-from sds.server.services.entry_policy import EntryPolicy
-from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
+from sds.admin.services.conditions import ANY, Condition
+from sds.admin.services.versions import agent_version
+from sds.audit.event import Outcome
+from sds.store.errors import NotFound
+from tests.fakes.admin_audit import FakeAudit
 from tests.fakes.admin_authorities import FakeAuthorities
 from tests.fakes.admin_certificates import FakeCertificates
+from tests.fakes.admin_entries import TD, FakeEntries
 from tests.fakes.admin_federations import FakeFederations
 from tests.fakes.admin_idempotency import FakeIdempotency
 from tests.fakes.admin_insight import FakeExplain, FakeStatistics
 from tests.fakes.admin_ledger import FakeLedger
 from tests.fakes.admin_notices import FakeNotices
+from tests.fakes.admin_pages import page
 from tests.fakes.admin_revocations import FakeRevocations
 from tests.fakes.admin_secrets import FakeGrants, FakeSecrets
 from tests.fakes.admin_sinks import FakeSinks
 from tests.fakes.jwt import bundles_of, issue_jwt, make_jwt_authority
-
-T = TypeVar("T")
-
-TD = TrustDomain("example.org")
-GATEWAY = Profile(
-    "gateway",
-    max_ttl=timedelta(hours=2),
-    names=NameLimits(
-        dns=(".example.org",), wildcards=False, max_dns=2, ip=(ip_network("10.0.0.0/8"),), email=("example.org",)
-    ),
-    subject=SubjectLimits(allowed={"CN": 20}),
-)
-WORKLOAD = Profile("workload", min_ttl=timedelta(seconds=5), max_ttl=timedelta(days=1))
-PROFILES = {**default_profiles(), "workload": WORKLOAD, "gateway": GATEWAY}
-
-
-def page(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
-    start = 0
-    if cursor is not None:
-        if not cursor.isdigit():
-            raise InvalidCursor
-        start = int(cursor)
-    end = start + limit
-    return Page(tuple(items[start:end]), str(end) if end < len(items) else None)
-
-
-def _matches(row: AuditRow, query: AuditQuery) -> bool:
-    event = row.event
-    wanted = query.action or event.action
-    return (
-        row.sequence > (query.after or 0)
-        and (event.action.startswith(wanted) if wanted.endswith(".") else event.action == wanted)
-        and query.outcome in (None, event.outcome.value)
-        and query.actor in (None, event.actor.id)
-        and query.target in (None, event.target.id)
-        and query.request_id in (None, event.request_id)
-        and (query.since is None or event.time >= query.since)
-        and (query.until is None or event.time < query.until)
-        and (query.before is None or row.sequence < query.before)
-    )
-
-
-class FakeAudit:
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
-        self._arrived = asyncio.Condition()
-        self.rows: list[AuditRow] = []
-        self.reads: list[tuple[str, str, str]] = []  # caller, operation, filter: beside the rows, which tests count
-        self.fail: Exception | None = None  # raised by the next append
-
-    async def append(self, call: AdminCall, action: str, target: str, outcome: Outcome, reason: str = "") -> None:
-        if self.fail is not None:
-            raise self.fail
-        number = len(self.rows) + 1
-        event = AuditEvent(
-            id=f"{number:032x}",
-            time=self._now(),
-            action=action,
-            outcome=outcome,
-            actor=Actor(ActorKind.ADMIN, call.caller.id, call.caller.address),
-            target=Target(action.split(".", maxsplit=1)[0], target),
-            reason=reason,
-            request_id=call.request_id,
-            node="fake",
-        )
-        self.rows.append(AuditRow(number, event))
-        async with self._arrived:
-            self._arrived.notify_all()
-
-    async def refused(self, call: AdminCall, action: str, target: str, reason: str) -> None:
-        await self.append(call, action, target, Outcome.REFUSED, reason)
-
-    async def noted(self, call: AdminCall, operation: str, asked: str) -> None:
-        if self.fail is not None:
-            raise self.fail
-        self.reads.append((call.caller.id, operation, asked))
-
-    def _matching(self, query: AuditQuery) -> tuple[AuditRow, ...]:
-        rows = [row for row in self.rows if _matches(row, query)]
-        return tuple(rows[-query.limit :] if query.after is None else rows[: query.limit])
-
-    async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
-        async with self._arrived:
-            try:
-                async with asyncio.timeout(wait.total_seconds()):
-                    await self._arrived.wait_for(lambda: bool(self._matching(query)))
-            except TimeoutError:
-                return self._matching(query)
-        return self._matching(query)
-
-
-class FakeEntries:
-    def __init__(self, now: Callable[[], datetime], audit: FakeAudit, trust_domain: TrustDomain = TD) -> None:
-        self._now = now
-        self._audit = audit
-        self._trust_domain = trust_domain
-        self._numbers = itertools.count(1)
-        self.rows: dict[str, RegistrationEntry] = {}
-        self.expires: dict[str, datetime] = {}  # by entry: when its last certificate does
-        self.fail: Exception | None = None
-
-    def problems(self, spec: EntrySpec) -> list[FieldProblem]:
-        return list(EntryPolicy(self._trust_domain, PROFILES).problems(spec))
-
-    def _check(self, spec: EntrySpec) -> None:
-        if self.fail is not None:
-            raise self.fail
-        if problems := self.problems(spec):
-            raise InvalidInput(problems)
-
-    def _same_key(self, spec: EntrySpec, but: str = "") -> RegistrationEntry | None:
-        return next((e for e in self.rows.values() if key_of(e.spec) == key_of(spec) and e.id != but), None)
-
-    async def create(self, call: AdminCall, spec: EntrySpec) -> CreatedEntry:
-        self._check(spec)
-        spec = normalise(spec)
-        if standing := self._same_key(spec):
-            if diff(standing.spec, spec):
-                raise AlreadyExists(standing)
-            return CreatedEntry(standing, created=False)
-        entry = await self._insert(call, spec)
-        return CreatedEntry(entry, created=True)
-
-    async def _insert(self, call: AdminCall, spec: EntrySpec) -> RegistrationEntry:
-        entry = RegistrationEntry(f"e{next(self._numbers):08}", 1, self._now(), self._now(), spec)
-        await self._audit.append(call, "entry.create", entry.id, Outcome.SUCCESS)
-        self.rows[entry.id] = entry
-        return entry
-
-    async def get(self, entry_id: str) -> RegistrationEntry:
-        if self.fail is not None:
-            raise self.fail
-        if entry_id not in self.rows:
-            raise NotFound("entry", entry_id)
-        return self.rows[entry_id]
-
-    async def find(self, query: EntryQuery) -> Page[RegistrationEntry]:
-        if self.fail is not None:
-            raise self.fail
-        found = [
-            e
-            for e in self.rows.values()
-            if query.spiffe_id in (None, e.spiffe_id)
-            and query.parent_id in (None, e.parent_id)
-            and (query.selector is None or query.selector in e.selectors)
-            and query.owner in (None, e.spec.owner)
-            and query.hint in (None, e.spec.hint)
-            and query.profile in (None, e.spec.profile)
-            and query.labels.items() <= e.spec.labels.items()
-            and (query.below is None or e.spiffe_id.below(query.below.path))
-            and query.expired in (None, not e.live(self._now()))
-            and (not query.scopes or in_scopes(query.scopes, e.spiffe_id, e.spec.labels))
-        ]
-        keys = {
-            "created": lambda e: (e.created_at, e.id),
-            "updated": lambda e: e.updated_at,
-            "spiffe_id": lambda e: str(e.spiffe_id),
-        }
-        found.sort(key=keys[query.order.removeprefix("-")], reverse=query.order.startswith("-"))
-        return page(found, query.limit, query.cursor)
-
-    async def update(
-        self, call: AdminCall, entry_id: str, spec: EntrySpec, expected_revision: int | None
-    ) -> RegistrationEntry:
-        self._check(spec)
-        spec = normalise(spec)
-        entry = await self.get(entry_id)
-        if expected_revision not in (None, entry.revision):
-            raise Conflict(f"entry {entry_id}", entry.revision)
-        if twin := self._same_key(spec, but=entry_id):
-            raise AlreadyExists(twin)
-        if not diff(entry.spec, spec):
-            return entry
-        await self._audit.append(call, "entry.update", entry.id, Outcome.SUCCESS)
-        self.rows[entry_id] = replace(entry, spec=spec, revision=entry.revision + 1, updated_at=self._now())
-        return self.rows[entry_id]
-
-    async def delete(self, call: AdminCall, entry_id: str, expected_revision: int | None) -> DeletedEntry:
-        entry = await self.get(entry_id)
-        if expected_revision not in (None, entry.revision):
-            raise Conflict(f"entry {entry_id}", entry.revision)
-        await self._audit.append(call, "entry.delete", entry.id, Outcome.SUCCESS)
-        del self.rows[entry_id]
-        return DeletedEntry(entry, self.expires.get(entry_id))
-
-    async def apply(
-        self, call: AdminCall, items: Sequence[ApplyItem], *, prune: PruneScope | None, dry_run: bool
-    ) -> tuple[ApplyChange, ...]:
-        problems = [
-            FieldProblem(f"entries[{number}].{each.field}", each.problem)
-            for number, item in enumerate(items)
-            for each in self.problems(item.spec)
-        ]
-        if problems:
-            raise InvalidInput(problems)
-        wanted = [replace(item, spec=normalise(item.spec)) for item in items]
-        steps = plan(self.rows.values(), wanted, prune, diff)
-        return tuple([await self._do(call, step, dry_run=dry_run) for step in steps])
-
-    async def _do(self, call: AdminCall, step: Step, *, dry_run: bool) -> ApplyChange:
-        entry, expires = step.entry, None
-        if step.action is ApplyAction.DELETE and step.entry is not None:
-            expires = self.expires.get(step.entry.id)
-        if not dry_run:
-            if step.action is ApplyAction.CREATE:
-                entry = await self._insert(call, step.spec)
-            elif step.action is ApplyAction.UPDATE and step.entry is not None:
-                entry = await self.update(call, step.entry.id, step.spec, None)
-            elif step.action is ApplyAction.DELETE and step.entry is not None:
-                await self.delete(call, step.entry.id, None)
-        return ApplyChange(step.action, step.spec, entry, step.changes, expires)
 
 
 class FakeAgents:
@@ -303,14 +78,15 @@ class FakeAgents:
             raise NotFound("agent", str(spiffe_id))
         return self.rows[spiffe_id]
 
-    async def ban(self, call: AdminCall, spiffe_id: SpiffeId, reason: str) -> AgentInfo:
+    async def ban(self, call: AdminCall, spiffe_id: SpiffeId, reason: str, condition: Condition = ANY) -> AgentInfo:
         agent = await self.get(spiffe_id)
+        condition.check(f"agent {spiffe_id}", agent_version(agent))
         await self._audit.append(call, "agent.ban", str(spiffe_id), Outcome.SUCCESS, reason)
         self.rows[spiffe_id] = replace(agent, banned_at=self._now(), banned_reason=reason, connected=False)
         return self.rows[spiffe_id]
 
-    async def delete(self, call: AdminCall, spiffe_id: SpiffeId) -> AgentInfo:
-        await self.get(spiffe_id)
+    async def delete(self, call: AdminCall, spiffe_id: SpiffeId, condition: Condition = ANY) -> AgentInfo:
+        condition.check(f"agent {spiffe_id}", agent_version(await self.get(spiffe_id)))
         await self._audit.append(call, "agent.delete", str(spiffe_id), Outcome.SUCCESS)
         return self.rows.pop(spiffe_id)
 

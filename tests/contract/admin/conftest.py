@@ -58,9 +58,10 @@ from sds.store.records import ProcessRecord, ResourceRecord, StreamRecord
 from sds.store.store import Store, open_store
 from tests.contract.conftest import BACKENDS, QUICK
 from tests.contract.store import samples
+from tests.fakes.admin_entries import PROFILES, TD
 from tests.fakes.admin_notices import FakeNotices
 from tests.fakes.admin_server import AUTHORITY
-from tests.fakes.admin_services import PROFILES, TD, FakeServices
+from tests.fakes.admin_services import FakeServices
 from tests.fakes.admin_sinks import FakeSinks
 from tests.fakes.clock import EPOCH, FakeClock
 from tests.fakes.jwt import bundles_of, counted_ids, make_jwt_authority

@@ -11,7 +11,7 @@ from sds.admin.services import AdminServices
 from sds.store.errors import NotFound
 from sds.store.federations import BundleSource, EndpointProfile
 from tests.contract.admin.test_services import CALL, audited
-from tests.fakes.admin_services import TD
+from tests.fakes.admin_entries import TD
 from tests.fakes.ca import make_authority
 from tests.fakes.clock import EPOCH
 

@@ -21,7 +21,7 @@ from sds.secrets.secret import EmbeddedSource, KvSource, RotationPolicy, SecretK
 from sds.store.errors import Conflict, InvalidCursor, NameTaken, NotFound
 from tests.contract.admin.test_services import CALL, audited
 from tests.contract.store import samples
-from tests.fakes.admin_services import TD
+from tests.fakes.admin_entries import TD
 
 WEB = SpiffeId(TD, "/web")
 TOKEN = SecretSpec("orders/token", SecretKind.GENERIC, EmbeddedSource(), "team", MappingProxyType({"env": "prod"}))

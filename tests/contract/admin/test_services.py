@@ -33,8 +33,8 @@ from sds.admin.services import (
 from sds.store.errors import AlreadyExists, Conflict, InvalidCursor, NotFound
 from tests.contract.admin.conftest import Subject
 from tests.contract.store.samples import AGENT, OTHER_AGENT, spec, spiffe
+from tests.fakes.admin_entries import TD
 from tests.fakes.admin_server import AUTHORITY
-from tests.fakes.admin_services import TD
 from tests.fakes.clock import EPOCH, FakeClock
 
 CALL = AdminCall(local_caller(1000, 42, "alice"), "request-0001")

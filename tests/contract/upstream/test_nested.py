@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +13,27 @@ import pytest
 from cryptography import x509
 from google.protobuf.duration_pb2 import Duration
 
-from ca.bundle import parse_pem, to_pem
+from ca.bundle import parse_pem
 from ca.errors import AuthorityUnavailable
-from ca.svid import X509Svid, parse_svid
+from ca.svid import parse_svid
 from ca.verify import verify_svid
 from sds._pb.sds.node.v1 import node_pb2
 from sds.clock import SystemClock
-from tests.contract.node.harness import AGENT, DEADLINE, SERVER_DNS, TD, Node, agent_path, csr, running, status_of
-
-BELOW = "spiffe://example.org/sds/agent/below"
-SOON = {"ca.upstream.sds.backoff_min": "50ms", "ca.upstream.sds.backoff_max": "200ms"}
-
-
-async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = DEADLINE) -> Any:
-    async with asyncio.timeout(seconds):
-        while not (found := await condition()):
-            await asyncio.sleep(0.05)
-        return found
+from tests.contract.node.harness import AGENT, DEADLINE, TD, Node, agent_path, csr, running, status_of
+from tests.contract.upstream.nested_kit import (
+    BELOW,
+    below,
+    down,
+    downstream_token,
+    eventually,
+    gate_open,
+    issued,
+    lower_pem,
+    prepared,
+    roots_of,
+    up,
+    vouched,
+)
 
 
 @pytest.fixture
@@ -41,71 +42,10 @@ def folder() -> Any:
         yield Path(made)
 
 
-async def downstream_token(upstream: Node, spiffe_id: str = BELOW, *, downstream: bool = True) -> str:
-    body = {"ttl_seconds": 60, "spiffe_id": spiffe_id, "downstream": downstream}
-    return str((await upstream.api("POST", "/v1/tokens", body))["token"])
-
-
-@asynccontextmanager
-async def below(upstream: Node, folder: Path, token: str = "", **settings: Any) -> AsyncIterator[Node]:
-    """A server below `upstream`; without a token it is one that has enrolled before."""
-    bundle, token_file = folder / "upstream.pem", folder / "token"
-    bundle.write_bytes(upstream.roots)
-    if token:
-        token_file.touch(mode=0o600)
-        token_file.write_text(token)
-    ours = folder / "below"
-    ours.mkdir(exist_ok=True)
-    async with running(
-        ours,
-        **{
-            "ca.upstream.plugin": "sds",
-            "ca.upstream.sds.server": upstream.target("main"),
-            "ca.upstream.sds.attest_server": upstream.target("attest"),
-            "ca.upstream.sds.trust_bundle": str(bundle),
-            "ca.upstream.sds.join_token_file": str(token_file),
-            **SOON,
-            **settings,
-        },
-    ) as started:
-        yield started
-
-
 @pytest.fixture
 async def upstream() -> AsyncIterator[Node]:
     async with running() as started:
         yield started
-
-
-async def issued(node: Node) -> X509Svid:
-    """A workload's certificate from `node`, for an agent that has its bundle of now."""
-    node.roots = (await node.admin.get("/v1/bundle", params={"format": "pem"})).content
-    agent = await node.attest(AGENT)
-    entry = await node.entry()
-    item = node_pb2.SignItem(entry_id=entry["id"], csr=csr())
-    answer = await node.node(agent).SignX509Svids(node_pb2.SignX509SvidsRequest(items=[item]), timeout=DEADLINE)
-    return parse_svid(tuple(answer.results[0].svid.certificate_chain))
-
-
-async def vouched(node: Node) -> bool:
-    """Whether the certificate that it shows leads to its bundle."""
-    pem = (await node.admin.get("/v1/bundle", params={"format": "pem"})).text
-
-    def shake() -> bool:
-        context = ssl.create_default_context(cadata=pem)
-        host, _, port = node.target("attest").rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=DEADLINE) as raw:
-            try:
-                context.wrap_socket(raw, server_hostname=SERVER_DNS).close()
-            except ssl.SSLCertVerificationError:
-                return False
-            return True
-
-    return await asyncio.to_thread(shake)
-
-
-async def up(node: Node) -> bool:
-    return await node.metric("sds_server_upstream_up", upstream="sds") == 1
 
 
 async def test_workloads_of_both_servers_verify_by_either_bundle(upstream: Node, folder: Path) -> None:
@@ -219,20 +159,6 @@ async def test_a_banned_server_gets_nothing_more_and_says_so(upstream: Node, fol
         await issued(lower)
 
 
-async def prepared(node: Node) -> dict[str, Any]:
-    return await node.api("POST", "/v1/authorities:prepare", {"kind": "x509"})
-
-
-async def gate_open(node: Node, authority_id: str) -> bool:
-    gate = (await node.api("GET", f"/v1/authorities/{authority_id}"))["gate"]
-    return bool(gate["open"])
-
-
-async def roots_of(node: Node) -> tuple[bytes, ...]:
-    pem = (await node.admin.get("/v1/bundle", params={"format": "pem"})).content
-    return parse_pem(TD, pem).x509_authorities
-
-
 async def test_a_new_root_is_in_every_bundle_before_the_upstream_signs_with_it(upstream: Node, folder: Path) -> None:
     """The upstream's gate waits for the server below, and that one for its own fleet."""
     async with below(upstream, folder, await downstream_token(upstream)) as lower:
@@ -325,10 +251,6 @@ async def test_what_the_upstream_taints_is_tainted_below(upstream: Node, folder:
         await eventually(replaced, 20)
 
 
-def lower_pem(roots: tuple[bytes, ...]) -> bytes:
-    return b"".join(map(to_pem, roots))
-
-
 async def test_no_keys_are_made_while_there_is_nobody_to_certify_them(folder: Path) -> None:
     above = folder / "above"
     above.mkdir()
@@ -407,7 +329,3 @@ async def test_a_level_too_many_is_refused(upstream: Node, folder: Path) -> None
         with pytest.raises(AuthorityUnavailable, match="path length"):
             async with below(middle, folder / "bottom", await downstream_token(middle)):
                 pass
-
-
-async def down(node: Node) -> bool:
-    return not await up(node)

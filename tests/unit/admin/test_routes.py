@@ -15,8 +15,8 @@ from attestation.spiffe_id import SpiffeId
 from ca.bundle import parse_pem, parse_spiffe_json
 from sds.admin.services import AgentInfo, ProcessInfo, StreamInfo
 from sds.store.records import ResourceRecord
+from tests.fakes.admin_entries import TD
 from tests.fakes.admin_server import AUTHORITY, Running
-from tests.fakes.admin_services import TD
 from tests.fakes.clock import EPOCH
 from tests.fakes.wait import PATIENCE
 

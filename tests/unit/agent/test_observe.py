@@ -19,7 +19,7 @@ from sds.net.limits import Caps
 from sds.net.process import LocalProcess
 from tests.fakes.clock import FakeClock
 from tests.unit.agent.entries import entry, selectors
-from tests.unit.agent.test_peer import FakeMemory
+from tests.unit.agent.peer_kit import FakeMemory
 
 
 class FakeReporter:

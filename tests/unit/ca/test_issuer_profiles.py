@@ -21,7 +21,7 @@ from ca.limits.usage import Usage
 from ca.profile import SERVER_DNS, SERVER_PATH, IssuancePolicy, Profile, default_profiles
 from tests.fakes.ca import CLASSICAL, issue_one, make_authority, make_issuer
 from tests.fakes.clock import EPOCH
-from tests.unit.ca.test_issuer import names_of, prepare_one
+from tests.unit.ca.issuing.kit import names_of, prepare_one
 
 TD = TrustDomain("example.org")
 WEB = SpiffeId(TD, "/web")

@@ -102,3 +102,9 @@ def make(sds: Sds) -> Callable[..., Any]:
         )  # fmt: skip
 
     return make_entry
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a short name: that of a socket in it is bounded."""
+    return tmp_path_factory.mktemp("s")

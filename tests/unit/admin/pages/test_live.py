@@ -13,7 +13,7 @@ from sds.admin.errors import TooManyRequests
 from sds.admin.pages.live import Live, LiveLimits
 from sds.audit.event import Outcome
 from sds.store.errors import Reason, StoreUnavailable
-from tests.fakes.admin_services import FakeAudit
+from tests.fakes.admin_audit import FakeAudit
 from tests.fakes.clock import FakeClock
 from tests.fakes.pages import CALL
 from tests.fakes.wait import until
