@@ -296,5 +296,6 @@ def every_page(fakes: FakeServices) -> dict[str, str]:
         "access": "/access",
         "notices": "/notices",
         "login": "/login?failed=1&next=%2Fentries",
+        "login-no-role": "/login?failed=1&why=role",
         "nothing": "/entries/there-is-none",
     }

@@ -67,6 +67,10 @@ class LoginRefused(Exception):
         self.why = why
 
 
+class NoRole(LoginRefused):
+    """Who it is has been proved to us, so they may be told that they have no role here."""
+
+
 class Credentials(Protocol):
     """Each answers None for credentials that do not hold, and never says why."""
 
@@ -98,7 +102,7 @@ class LoginAdmin(Protocol):
         ...
 
     async def arrive(self, call: AdminCall, arrival: Arrival, former_cookie: str) -> tuple[Begun, str]:
-        """End it: a new session, and the page to go on with. Raises LoginRefused."""
+        """End it: a new session, and the page to go on with. Raises LoginRefused, NoRole."""
         ...
 
     async def logout(self, call: AdminCall, cookie: str, *, everywhere: bool) -> None:

@@ -19,6 +19,5 @@ class LoginPage:
         site.open("/login", self.show)
 
     async def show(self, visit: Visit) -> Response:
-        return visit.page(
-            "login.html", failed=visit.arg("failed") == "1", then=visit.arg("next"), provider=self._provider()
-        )
+        failed = (visit.arg("why") or "token") if visit.arg("failed") == "1" else ""
+        return visit.page("login.html", failed=failed, then=visit.arg("next"), provider=self._provider())

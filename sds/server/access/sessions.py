@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from ca.masked import Masked
 from sds.admin.login.flow import Flow, authorization_url, own_path
 from sds.admin.login.id_token import Identity, TokenRefused
-from sds.admin.login.ports import Arrival, Begun, Credentials, Departure, Known, LoginRefused
+from sds.admin.login.ports import Arrival, Begun, Credentials, Departure, Known, LoginRefused, NoRole
 from sds.admin.services import AdminCall, Caller, CallerKind
 from sds.audit.event import Json, Outcome, Target
 from sds.server.access.callers import caller_text, cookie_hash
@@ -90,7 +90,7 @@ class LoginService:
             identity.subjects,
         )
         if not known.rights:  # 4
-            raise await self._refused(call, "has no role", caller=known.caller)
+            raise NoRole((await self._refused(call, "has no role", caller=known.caller)).why)
         return await self._begin(call, known, former_cookie), flow.then
 
     async def _identify(self, call: AdminCall, arrival: Arrival, flow: Flow) -> Identity:

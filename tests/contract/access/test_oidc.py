@@ -119,7 +119,7 @@ async def test_somebody_of_a_group_logs_in(scene: Scene) -> None:
 async def test_who_has_no_role_gets_no_session(scene: Scene) -> None:
     browser, asked = await scene.depart()
     answer = await browser.get("/login/callback", params=await scene.consent(asked))
-    assert answer.headers["location"].startswith("/login?failed=1")
+    assert answer.headers["location"] == "/login?failed=1&why=role&next=%2F"
     assert SESSION not in answer.cookies
     (event,) = await scene.world.node.events("admin.login")
     assert (event["outcome"], event["reason"]) == ("refused", "has no role")
@@ -142,10 +142,10 @@ async def test_an_answer_that_is_not_of_this_login(scene: Scene) -> None:
         browser = scene.world.client()
         browser.cookies = httpx.Cookies(victim.cookies)
         refused = await browser.get("/login/callback", params=answer)
-        assert refused.headers["location"].startswith("/login?failed=1"), answer
+        assert refused.headers["location"] == "/login?failed=1&why=provider&next=%2F", answer
         assert SESSION not in refused.cookies
     nobody = await scene.world.client().get("/login/callback", params=given)  # a browser that began no login
-    assert nobody.headers["location"].startswith("/login?failed=1")
+    assert nobody.headers["location"] == "/login?failed=1&why=provider&next=%2F"
     done = await victim.get("/login/callback", params=given)
     assert SESSION in done.cookies
     outcomes = [each["outcome"] for each in await scene.world.node.events("admin.login")]

@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
 from tests.contract.access.world import World, serving, svid
-from tests.e2e.pages.browser import ARGS, AXE, CHROMIUM
+from tests.e2e.pages.browser import AXE
+from tests.e2e.pages.conftest import LONG, Visit
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed (apt-get install chromium)"),
-]
-LONG = 60_000
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with serving(tmp_path, admin__four_eyes=("authority.revoke",)) as running:
         yield running
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGS), timeout=90_000)
-        try:
-            yield found
-        finally:
-            await found.close()
-
-
-async def visit(browser: Browser, world: World, path: str) -> Page:
-    """A fresh profile. The test's own authority is none that the browser knows."""
-    context = await browser.new_context(base_url=world.url, ignore_https_errors=True)
-    context.set_default_timeout(LONG)
-    page = await context.new_page()
-    page.on("console", lambda message: complaints.append(message.text) if "Policy" in message.text else None)
-    await page.goto(path)
-    return page
 
 
 async def log_in(page: Page, token: str) -> None:
@@ -58,18 +35,8 @@ async def another_persons_token(world: World) -> str:
     return str(made.json()["token"])
 
 
-complaints: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_complaints() -> Iterator[None]:
-    complaints.clear()
-    yield
-    assert complaints == []
-
-
-async def test_from_the_login_to_the_logout(world: World, browser: Browser) -> None:
-    page = await visit(browser, world, "/entries?owner=team-web")
+async def test_from_the_login_to_the_logout(world: World, visit: Visit) -> None:
+    page = await visit(world.url, "/entries?owner=team-web")
     await expect(page.locator("h1")).to_have_text("Log in", timeout=LONG)
     assert await page.locator("#nav").count() == 0
     await page.evaluate(AXE.read_text())
@@ -98,9 +65,9 @@ async def test_from_the_login_to_the_logout(world: World, browser: Browser) -> N
     await expect(page.locator("h1")).to_have_text("Log in", timeout=LONG)
 
 
-async def test_an_event_is_proved_and_a_chosen_deed_needs_two(world: World, browser: Browser) -> None:
+async def test_an_event_is_proved_and_a_chosen_deed_needs_two(world: World, visit: Visit) -> None:
     """What one asks for another one approves; both are in the log, and the log proves it."""
-    ada = await visit(browser, world, "/authorities")
+    ada = await visit(world.url, "/authorities")
     await log_in(ada, await world.token("admin", name="ada"))
     await ada.click("text=Prepare the next X.509 authority")
     await expect(ada.locator(".done")).to_contain_text("published", timeout=LONG)
@@ -109,7 +76,7 @@ async def test_an_event_is_proved_and_a_chosen_deed_needs_two(world: World, brow
     await ada.click("button.destroy")
     await expect(ada.locator(".done")).to_contain_text("somebody else has to approve", timeout=LONG)
 
-    bob = await visit(browser, world, "/access")
+    bob = await visit(world.url, "/access")
     await log_in(bob, await another_persons_token(world))
     await bob.click("button:text-is('Approve')")
     await expect(bob.locator(".done")).to_have_text("Approved and done.", timeout=LONG)
