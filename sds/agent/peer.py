@@ -95,7 +95,10 @@ class LocalCallers:
         clock: Clock,
         executor: Executor,
         options: PeerOptions = PeerOptions(),
+        container_of: Callable[[Process], str] = lambda _process: "",
     ) -> None:
+        """`container_of` names a process's container; it may block, and is asked where the attestor is."""
+        self._container_of = container_of
         self._lookup = lookup
         self._attestor = attestor
         self._cache = cache
@@ -147,8 +150,7 @@ class LocalCallers:
 
     async def attest(self, process: Process) -> Selectors:
         """What `process` proves now, for an operator who asks; nothing is kept. Raises AttestationRefused."""
-        async with self._slots:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._attestor.attest, process)
+        return (await self._proved(process))[0]
 
     def workload(self, pid: int) -> Workload | None:
         """The process with `pid` if it holds a connection."""
@@ -226,7 +228,7 @@ class LocalCallers:
         process = tracked.process.identity
         started = self._clock.monotonic()
         try:
-            selectors = await self.attest(process)
+            selectors, tracked.workload.container = await self._proved(process)
         except AttestationRefused as refusal:
             self._refuse(tracked, str(refusal))
             return
@@ -245,6 +247,14 @@ class LocalCallers:
         self._observer.attested(tracked.workload)
         if not news:  # an entry may have come or gone since
             self._tell(tracked)
+
+    async def _proved(self, process: Process) -> tuple[Selectors, str]:
+        """What it proves, and its container, which it does not prove. Raises AttestationRefused."""
+        async with self._slots:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._look, process)
+
+    def _look(self, process: Process) -> tuple[Selectors, str]:
+        return self._attestor.attest(process), self._container_of(process)
 
     def _join(self, workload: Workload, selectors: Selectors) -> None:
         former = workload.group

@@ -264,4 +264,4 @@ def event_message(number: int, event: SeenEvent) -> node_pb2.DeliveryEvent:
 
 
 def _process(caller: CallerInfo) -> node_pb2.ProcessInfo:
-    return node_pb2.ProcessInfo(pid=caller.pid, uid=caller.uid, path=caller.path)
+    return node_pb2.ProcessInfo(pid=caller.pid, uid=caller.uid, path=caller.path, container=caller.container)

@@ -114,4 +114,5 @@ def sign_item(request: Request) -> node_pb2.SignItem:
 def process_info(member: Member | None) -> node_pb2.ProcessInfo:
     if member is None:
         return node_pb2.ProcessInfo()
-    return node_pb2.ProcessInfo(pid=member.process.pid, uid=member.process.uid, path=member.path)
+    process = member.process
+    return node_pb2.ProcessInfo(pid=process.pid, uid=process.uid, path=member.path, container=member.container)

@@ -50,6 +50,7 @@ class Workload:
         "_streams",
         "_wants",
         "_watchers",
+        "container",
         "group",
         "process",
         "refusal",
@@ -59,6 +60,7 @@ class Workload:
         self.process = process
         self.group = Group(frozenset())
         self.refusal: str | None = None
+        self.container = ""  # set before anybody asks for a description
         self._memory = memory
         self._streams = streams
         self._wants = wants
@@ -99,6 +101,7 @@ class Workload:
             gid=process.gid,
             start_time=process.start_time,
             path=binary_path(self.selectors),
+            container=self.container,
             selectors=tuple(sorted(str(selector) for selector in self.selectors)),
             spiffe_ids=tuple(dict.fromkeys(str(entry.spiffe_id) for entry in self.entries)),
         )

@@ -19,6 +19,7 @@ class CallerInfo:
     gid: int = 0
     start_time: int = 0
     path: str = ""  # of the binary
+    container: str = ""  # its ID, by the names of its control groups; not proved
     selectors: tuple[str, ...] = ()
     spiffe_ids: tuple[str, ...] = ()
     address: str = ""  # of a caller that is no local process

@@ -18,6 +18,7 @@ from sds.server.watch import Update
 from sds.store.records import ProcessRecord
 
 MAX_PATH = 4096  # PATH_MAX
+MAX_CONTAINER = 128
 
 _CODES = {
     SignCode.NOT_AUTHORIZED: node_pb2.SignError.CODE_NOT_AUTHORIZED,
@@ -125,7 +126,8 @@ def sign_result(entry_id: str, answer: CertificateAnswer) -> node_pb2.SignResult
 
 
 def process(message: node_pb2.ProcessInfo) -> ProcessRecord:
-    return ProcessRecord(message.pid, message.uid, text(message.path, MAX_PATH))
+    path, container = text(message.path, MAX_PATH), text(message.container, MAX_CONTAINER)
+    return ProcessRecord(message.pid, message.uid, path, container)
 
 
 def text(unverified: str, limit: int) -> str:

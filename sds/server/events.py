@@ -83,7 +83,7 @@ class Events:
         if entry is not None:
             details["entry_id"], details["entry_revision"] = entry
         if process is not None:
-            details["process"] = {"pid": process.pid, "uid": process.uid, "path": process.path}
+            details["process"] = process_details(process)
         return self.make(
             time,
             "certificate.issue",
@@ -107,6 +107,14 @@ class Events:
             request_id=request_id,
             details={"spiffe_id": str(intent.spiffe_id), "profile": str(intent.profile)},
         )
+
+
+def process_details(process: ProcessRecord) -> dict[str, Json]:
+    """As events name it: by its agent's word."""
+    details: dict[str, Json] = {"pid": process.pid, "uid": process.uid, "path": process.path}
+    if process.container:
+        details["container"] = process.container
+    return details
 
 
 def rfc3339(moment: datetime) -> str:

@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from attestation.selector import Selector, Selectors
 from attestation.spiffe_id import SpiffeId
+from sds.audit.canonical import NotCanonical
 from sds.audit.event import AuditEvent
 
 T = TypeVar("T")
@@ -95,11 +96,12 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """A local process as its agent reported it."""
+    """A local process as its agent reported it. `container` stands in the audit log, and in no other table."""
 
     pid: int
     uid: int
     path: str
+    container: str = ""
 
 
 NO_PROCESS = ProcessRecord(0, 0, "")
@@ -231,11 +233,21 @@ class ReportPosition:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An audit event and its place in the log; `canonical` is the bytes that count."""
+    """An audit event and its place in the log; `canonical` is the bytes that count.
+
+    `read`: what they say, or why nobody can tell: somebody has altered them by hand.
+    """
 
     seq: int
-    event: AuditEvent
+    read: AuditEvent | NotCanonical
     canonical: bytes
+
+    @property
+    def event(self) -> AuditEvent:
+        """Raises NotCanonical."""
+        if isinstance(self.read, NotCanonical):
+            raise self.read
+        return self.read
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,11 @@ class Member(Protocol):
         ...
 
     @property
+    def container(self) -> str:
+        """Its ID; empty outside of one."""
+        ...
+
+    @property
     def watchers(self) -> Collection[Callable[[], None]]:
         """Called when the view may be another one."""
         ...

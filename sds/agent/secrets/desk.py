@@ -93,11 +93,11 @@ class Interest:
 class StandIn:
     """A member of the cache that is no process: who acts for workloads with these selectors, as a file sink does."""
 
-    __slots__ = ("_cache", "group", "path", "process", "watchers")
+    __slots__ = ("_cache", "container", "group", "path", "process", "watchers")
 
     def __init__(self, cache: Cache, selectors: Selectors, process: Process, wake: Callable[[], None]) -> None:
         self.process = process
-        self.path = ""
+        self.path = self.container = ""
         self.watchers = (wake,)
         self._cache = cache
         self.group = Group(selectors)

@@ -11,6 +11,7 @@ import grpc
 from starlette.applications import Starlette
 
 from attestation.catalog import WorkloadParts, workload_attestor
+from attestation.workload.container import Containers
 from sds import __version__
 from sds.agent import options
 from sds.agent.health import checks
@@ -91,6 +92,7 @@ def local_callers(core: Core, relays: Sequence[Relay[LocalProcess]], subscriptio
         core.clock,
         core.executors[1],
         options.peers(core.config),
+        Containers().id_of,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from sds.audit.event import AuditEvent, Json, Outcome, Target
 from sds.server.agent_reports.holes import Hole, named
 from sds.server.agent_reports.report import Report
-from sds.server.events import Events, agent_actor, rfc3339
+from sds.server.events import Events, agent_actor, process_details, rfc3339
 from sds.server.identity import AgentCaller
 
 
@@ -72,7 +72,7 @@ class ReportEvents:
                 "seen_at": rfc3339(event.seen_at),
                 "run": report.run_of_events,
                 "number": str(event.number),  # 64 bits, more than JSON's readers agree on
-                "process": {"pid": event.process.pid, "uid": event.process.uid, "path": event.process.path},
+                "process": process_details(event.process),
                 "stream": event.stream_id,
                 "version": event.version,
                 "selectors": event.selectors,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ca.jwt_svid import JwtIntent
 from sds.audit.event import Actor, AuditEvent, Json, Outcome, Target
-from sds.server.events import Events, rfc3339
+from sds.server.events import Events, process_details, rfc3339
 from sds.store.records import ProcessRecord
 
 ACTION = "token.issue"
@@ -37,7 +37,7 @@ def token_issue(
     if entry is not None:
         details["entry_id"], details["entry_revision"] = entry
     if process is not None:
-        details["process"] = {"pid": process.pid, "uid": process.uid, "path": process.path}
+        details["process"] = process_details(process)
     target = Target("jwt_svid", intent.token_id)
     return events.make(time, ACTION, actor, target, request_id=request_id, details=details)
 

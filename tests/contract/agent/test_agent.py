@@ -33,6 +33,7 @@ from sds.agent.wiring.build import build
 from sds.clock import SystemClock
 from sds.config import load_agent_config
 from sds.net.errors import AddressUnusable
+from tests.fakes.containers import in_container
 from tests.fakes.node_server import AGENT_ID, TOKEN, FakeNodeServer
 from tests.fakes.wait import PATIENCE
 
@@ -217,6 +218,23 @@ async def test_the_server_hears_what_the_sidecar_holds(world: World) -> None:
         assert ("workload.attested", "success") in [(event.action, event.outcome) for event in events]
         assert ("secret.refused", "nobody-has-this") in [(event.action, event.resource) for event in events]
         await sidecar.close()
+
+
+async def test_the_server_hears_of_the_container_that_a_process_is_in(world: World) -> None:
+    container = "c0ff" * 16
+    with in_container(container):
+        async with world.running():
+            sidecar = Sidecar(world.socket)
+            await sidecar.ask("default")
+            await sidecar.get("default")
+            signed = [item.process for request in world.server.seen.signs for item in request.items]
+            assert [process.container for process in signed if process.pid == os.getpid()] == [container]
+            async with asyncio.timeout(PATIENCE):
+                while not any(report.events for report in world.server.seen.reports):
+                    await asyncio.sleep(0.01)
+            events = [event for report in world.server.seen.reports for event in report.events]
+            assert {event.process.container for event in events if event.action == "workload.attested"} == {container}
+            await sidecar.close()
 
 
 async def test_operators_see_what_is_going_on(world: World) -> None:

@@ -25,10 +25,11 @@ from sds.store.store import open_store
 from tests.contract.node.harness import AGENT, DEADLINE, OTHER_AGENT, Identity, Node, csr, running, status_of
 
 E = node_pb2.SignError
+CONTAINER = "5ca1" * 16
 
 
 async def sign(node: Node, agent: Identity, *items: tuple[str, bytes], stub: Any = None) -> list[Any]:
-    process = node_pb2.ProcessInfo(pid=4711, uid=1000, path="/usr/bin/web")
+    process = node_pb2.ProcessInfo(pid=4711, uid=1000, path="/usr/bin/web", container=CONTAINER)
     request = node_pb2.SignX509SvidsRequest(
         items=[node_pb2.SignItem(entry_id=entry, csr=der, process=process) for entry, der in items]
     )
@@ -79,7 +80,8 @@ async def test_each_certificate_is_recorded_and_audited(node: Node) -> None:
         assert event["details"]["spiffe_id"] == entry["spiffe_id"]
         assert event["details"]["key_hash"] == key_hash(key.public_key())
         assert (event["details"]["entry_id"], event["details"]["entry_revision"]) == (entry["id"], 1)
-        assert event["details"]["process"] == {"pid": 4711, "uid": 1000, "path": "/usr/bin/web"}
+        process = {"pid": 4711, "uid": 1000, "path": "/usr/bin/web", "container": CONTAINER}
+        assert event["details"]["process"] == process
         assert event["details"]["not_after"] == svid.not_after.isoformat().replace("+00:00", "Z")
         record = await store.read(lambda uow, serial=svid.serial: uow.certificates.get(serial))
         assert record.der == svid.chain[0]
@@ -270,14 +272,17 @@ async def test_bounds() -> None:
 async def test_what_an_agent_says_of_a_process_cannot_break_the_log(node: Node) -> None:
     agent = await node.attest()
     entry = await node.entry()
-    process = node_pb2.ProcessInfo(pid=2**32 - 1, uid=2**32 - 1, path="/a\0b\x1b[31m\n" + "x" * 100_000)
+    hostile = "/a\0b\x1b[31m\n" + "x" * 100_000
+    process = node_pb2.ProcessInfo(pid=2**32 - 1, uid=2**32 - 1, path=hostile, container=hostile)
     item = node_pb2.SignItem(entry_id=entry["id"], csr=csr(), process=process)
     answer = await node.node(agent).SignX509Svids(node_pb2.SignX509SvidsRequest(items=[item]))
     assert codes(list(answer.results)) == [0]
     (event_,) = [e for e in await node.events("certificate.issue") if e["details"]["profile"] == "workload"]
-    path = event_["details"]["process"]["path"]
+    path, container = (event_["details"]["process"][name] for name in ("path", "container"))
     assert path.isprintable()
+    assert container.isprintable()
     assert len(path) <= 4096
+    assert len(container) <= 128
 
 
 async def test_a_lifetime_is_cut_to_the_authoritys() -> None:

@@ -170,14 +170,16 @@ class SignItem(_message.Message):
     def __init__(self, entry_id: _Optional[str] = ..., csr: _Optional[bytes] = ..., process: _Optional[_Union[ProcessInfo, _Mapping]] = ...) -> None: ...
 
 class ProcessInfo(_message.Message):
-    __slots__ = ("pid", "uid", "path")
+    __slots__ = ("pid", "uid", "path", "container")
     PID_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
     pid: int
     uid: int
     path: str
-    def __init__(self, pid: _Optional[int] = ..., uid: _Optional[int] = ..., path: _Optional[str] = ...) -> None: ...
+    container: str
+    def __init__(self, pid: _Optional[int] = ..., uid: _Optional[int] = ..., path: _Optional[str] = ..., container: _Optional[str] = ...) -> None: ...
 
 class SignX509SvidsResponse(_message.Message):
     __slots__ = ("results",)
