@@ -140,9 +140,10 @@ class Provider:
                 found = await self._discover()
                 self._keys, self._found = keys_of(await self._ask("GET", found.jwks_uri)), found
             except (ProviderUnavailable, TokenRefused) as error:
+                # From its end on: whoever waits for this answer has one, too, and does not wait for another.
+                self._asked = self._clock.monotonic()
                 self._log.warning("the OpenID provider cannot be asked", reason=str(error))
                 if missing:
-                    self._asked = None
                     raise ProviderUnavailable(str(error)) from None
 
     async def _discover(self) -> Discovered:
