@@ -16,6 +16,7 @@ Line = sa.Text
 
 def upgrade() -> None:
     _secrets()
+    _secret_versions()
     _grants()
     _leases()
     op.create_table(
@@ -58,6 +59,9 @@ def _secrets() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_secrets"),
         sa.UniqueConstraint("name", name="uq_secrets_name"),
     )
+
+
+def _secret_versions() -> None:
     op.create_table(
         "secret_versions",
         sa.Column("secret_id", Name, nullable=False),

@@ -24,14 +24,36 @@ _BACKFILL_SQLITE = """
 
 
 def upgrade() -> None:
+    _searched()
     _ledger()
-    _access()
+    _audit_readers()
+    _rights()
+    _sessions()
+    _requests()
     _notices()
+    _last_seen()
     _inventory()
 
 
+def _searched() -> None:
+    """Events are found by their request, time and action; those that stand already, too."""
+    op.add_column("audit_events", sa.Column("request_id", Name, nullable=False, server_default=sa.text("''")))
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(_BACKFILL_POSTGRESQL)
+    else:
+        op.execute(_BACKFILL_SQLITE)
+    op.create_index("ix_audit_events_action_seq", "audit_events", ["action", "seq"])
+    op.create_index("ix_audit_events_time_seq", "audit_events", ["time", "seq"])
+    op.create_index(
+        "ix_audit_events_request_id",
+        "audit_events",
+        ["request_id"],
+        sqlite_where=sa.text("request_id != ''"),
+        postgresql_where=sa.text("request_id != ''"),
+    )
+
+
 def _ledger() -> None:
-    _searched()
     op.create_table(
         "audit_leaves",
         sa.Column("leaf", sa.BigInteger, nullable=False, autoincrement=False),
@@ -70,6 +92,10 @@ def _ledger() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_audit_keys"),
     )
+
+
+def _audit_readers() -> None:
+    """How far each sink has come, and which events of agents have been heard."""
     op.create_table(
         "audit_cursors",
         sa.Column("sink", Name, nullable=False),
@@ -93,25 +119,7 @@ def _ledger() -> None:
     )
 
 
-def _searched() -> None:
-    """Events are found by their request, time and action; those that stand already, too."""
-    op.add_column("audit_events", sa.Column("request_id", Name, nullable=False, server_default=sa.text("''")))
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute(_BACKFILL_POSTGRESQL)
-    else:
-        op.execute(_BACKFILL_SQLITE)
-    op.create_index("ix_audit_events_action_seq", "audit_events", ["action", "seq"])
-    op.create_index("ix_audit_events_time_seq", "audit_events", ["time", "seq"])
-    op.create_index(
-        "ix_audit_events_request_id",
-        "audit_events",
-        ["request_id"],
-        sqlite_where=sa.text("request_id != ''"),
-        postgresql_where=sa.text("request_id != ''"),
-    )
-
-
-def _access() -> None:
+def _rights() -> None:
     op.create_table(
         "role_bindings",
         sa.Column("id", Name, nullable=False),
@@ -143,6 +151,9 @@ def _access() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_api_tokens"),
     )
     op.create_index("ix_api_tokens_created_at_id", "api_tokens", ["created_at", "id"])
+
+
+def _sessions() -> None:
     op.create_table(
         "admin_sessions",
         sa.Column("hash", Name, nullable=False),
@@ -156,6 +167,10 @@ def _access() -> None:
     )
     op.create_index("ix_admin_sessions_caller_id", "admin_sessions", ["caller_id"])
     op.create_index("ix_admin_sessions_expires_at", "admin_sessions", ["expires_at"])
+
+
+def _requests() -> None:
+    """Requests that wait for a second person, and those that have been answered."""
     op.create_table(
         "approvals",
         sa.Column("id", Name, nullable=False),
@@ -220,6 +235,10 @@ def _notices() -> None:
         sqlite_where=sa.text("closed = 0"),
         postgresql_where=sa.text("closed = 0"),
     )
+
+
+def _last_seen() -> None:
+    """When a thing was used last, and whose an entry was that is gone."""
     op.create_table(
         "last_uses",
         sa.Column("kind", Name, nullable=False),
