@@ -27,7 +27,23 @@ class AgentMetrics:
     """What `sds agent` tells Prometheus. Hot paths call the bound methods kept here."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        r = registry
+        self._callers(registry)
+        self._identities(registry)
+        self._secrets(registry)
+        self._upstream(registry)
+        self._audit(registry)
+        self._earliest_expiry = gauge(
+            "sds_agent_earliest_expiry_timestamp_seconds",
+            "When the first certificate expires if nothing renews; 0: none.",
+            registry,
+        )
+        self._outage_budget = gauge(
+            "sds_agent_outage_budget_seconds",
+            "Time until the first certificate expires if nothing renews from now.",
+            registry,
+        )
+
+    def _callers(self, r: CollectorRegistry) -> None:
         streams = Gauge("sds_agent_streams", "SDS, ADS and Workload API streams open now.", ("protocol",), registry=r)
         self.streams = {protocol: streams.labels(protocol) for protocol in PROTOCOLS[:-1]}
         self.pushes = HotCounter("sds_agent_pushes", "Resources sent to sidecars.", r).inc
@@ -49,6 +65,8 @@ class AgentMetrics:
             r,
             reason=REFUSED_CONNECTIONS,
         )
+
+    def _identities(self, r: CollectorRegistry) -> None:
         self.svids = gauge("sds_agent_svids", "X.509-SVIDs held in memory.", r)
         self.svids_distrusted = gauge(
             "sds_agent_svids_distrusted",
@@ -65,33 +83,8 @@ class AgentMetrics:
         self.tokens_validated = Counters(
             "sds_agent_token_validations", "JWT-SVIDs that workloads had validated.", r, outcome=("success", "refused")
         )
-        self._secrets(r)
         self.renewals = Counters(
             "sds_agent_renewals", "Renewals of SVIDs.", r, whose=("workload", "agent"), outcome=OUTCOMES
-        )
-        self.upstream_connected = gauge("sds_agent_upstream_connected", "1 while the server can be reached.", r)
-        self.clock_skew = gauge("sds_agent_clock_skew_seconds", "The server's clock minus this host's.", r)
-        self.reports_dropped = counter(
-            "sds_agent_report_events_dropped", "Events dropped because the queue was full.", r
-        )
-        self.spool_events = gauge("sds_agent_spool_events", "Events on disk that the server has not taken in.", r)
-        self.spool_bytes = gauge("sds_agent_spool_bytes", "Size of the spool of events.", r)
-        self.spool_failing = gauge("sds_agent_spool_failing", "1 while the spool cannot be written.", r)
-        self.checkpoint_size = gauge(
-            "sds_agent_audit_checkpoint_size", "Events under the newest checkpoint of the server's audit log.", r
-        )
-        self.checkpoint_alarms = counter(
-            "sds_agent_audit_checkpoint_alarms",
-            "Times that the server's audit log contradicted what it was before.",
-            r,
-        )
-        self._earliest_expiry = gauge(
-            "sds_agent_earliest_expiry_timestamp_seconds",
-            "When the first certificate expires if nothing renews; 0: none.",
-            r,
-        )
-        self._outage_budget = gauge(
-            "sds_agent_outage_budget_seconds", "Time until the first certificate expires if nothing renews from now.", r
         )
 
     def _secrets(self, r: CollectorRegistry) -> None:
@@ -127,6 +120,26 @@ class AgentMetrics:
         self.secrets_connected = gauge(
             "sds_agent_secrets_connected",
             "1 while the server tells changes of secrets; 0 also if none is wanted.",
+            r,
+        )
+
+    def _upstream(self, r: CollectorRegistry) -> None:
+        self.upstream_connected = gauge("sds_agent_upstream_connected", "1 while the server can be reached.", r)
+        self.clock_skew = gauge("sds_agent_clock_skew_seconds", "The server's clock minus this host's.", r)
+        self.reports_dropped = counter(
+            "sds_agent_report_events_dropped", "Events dropped because the queue was full.", r
+        )
+        self.spool_events = gauge("sds_agent_spool_events", "Events on disk that the server has not taken in.", r)
+        self.spool_bytes = gauge("sds_agent_spool_bytes", "Size of the spool of events.", r)
+        self.spool_failing = gauge("sds_agent_spool_failing", "1 while the spool cannot be written.", r)
+
+    def _audit(self, r: CollectorRegistry) -> None:
+        self.checkpoint_size = gauge(
+            "sds_agent_audit_checkpoint_size", "Events under the newest checkpoint of the server's audit log.", r
+        )
+        self.checkpoint_alarms = counter(
+            "sds_agent_audit_checkpoint_alarms",
+            "Times that the server's audit log contradicted what it was before.",
             r,
         )
 
