@@ -16,6 +16,7 @@ from hashlib import sha256
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from sds.admin.conditional import check_taken
 from sds.admin.errors import AnswerNotKept, BadPrecondition
 from sds.admin.services import AdminCall
 from sds.admin.services.idempotency import GivenAnswer, IdempotencyAdmin
@@ -34,7 +35,9 @@ log = get_logger(__name__)
 
 
 class Once:
-    """Steps in between the decision that a caller may do something and doing it."""
+    """Steps in between the decision that a caller may do something and doing it. A condition that the operation would
+    not look at is refused here, too.
+    """
 
     def __init__(self, keys: IdempotencyAdmin) -> None:
         self._keys = keys
@@ -43,6 +46,7 @@ class Once:
         self, request: Request, call: AdminCall, operation: str, handler: Callable[[], Awaitable[Response]]
     ) -> Response:
         """Raises KeyReused, StillInProgress, OutcomeUnknown, AnswerNotKept, BadPrecondition."""
+        check_taken(request, operation)  # before anything is claimed for what will not be done
         given = request.headers.getlist(HEADER)
         if request.method != "POST" or not given or not call.caller.id:
             return await handler()

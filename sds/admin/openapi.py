@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from sds.admin.conditional import CONDITIONAL
 from sds.admin.once import HEADER, REPLAYED, SECRET_ANSWERS
 
 _SCHEMAS = "#/components/schemas/{model}"
@@ -15,7 +16,6 @@ _PROBLEM = "application/problem+json"
 _TEXT = {"type": "string"}
 _MADE_OR_STANDS = frozenset({"entry.create", "secret.create", "grant.create", "federation.create"})
 _FOUR_EYES = frozenset({"authority.revoke", "revocation.create", "audit.prune"})
-_ITEM_WRITES = frozenset({"put", "delete"})
 _FILES: dict[str, dict[str, Any]] = {
     "bundle.show": {"application/json": {"schema": {"type": "object"}}, "application/x-pem-file": {"schema": _TEXT}},
 }
@@ -82,20 +82,19 @@ def complete(document: dict[str, Any], bodies: Sequence[type[BaseModel]]) -> dic
     document["servers"] = [{"url": "/", "description": "the Unix socket, or the HTTPS listener"}]
     # None at all: on the Unix socket the kernel says who asks.
     document["security"] = [{}, {"token": []}, {"svid": []}, {"session": [], "csrf": []}]
-    for path, method, operation in _operations(document):
-        _complete(path, method, operation)
-    names = sorted({operation["tags"][0] for _, _, operation in _operations(document)})
+    for method, operation in _operations(document):
+        _complete(method, operation)
+    names = sorted({operation["tags"][0] for _, operation in _operations(document)})
     document["tags"] = [{"name": name} for name in names]
     return document
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield path, method, operation
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for methods in document["paths"].values():
+        yield from methods.items()
 
 
-def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
+def _complete(method: str, operation: dict[str, Any]) -> None:
     name = operation["operationId"]
     operation["tags"] = [name.split(".")[0]]
     operation["summary"] = operation.get("description", operation["summary"]).split(". ")[0].split("\n")[0].rstrip(".")
@@ -111,31 +110,22 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     if method == "get":
         answers["304"] = {"description": "If-None-Match names what stands."}
     codes = [*_EVERYWHERE, *(_WITH_BODY if method != "get" else ())]
-    if _conditional(path, method):
+    if name in CONDITIONAL:
         codes.append("412")
     for code in codes:
         content = {_PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         answers[code] = {"description": _REFUSED[code], "content": content}
     operation["responses"] = dict(sorted(answers.items()))
-    _headers(path, method, operation)
+    _headers(method, operation)
 
 
-def _conditional(path: str, method: str) -> bool:
-    """Whether If-Match is looked at: writes to one thing that has a tag."""
-    if method in _ITEM_WRITES:
-        return True
-    return method == "post" and "}" in path and path.rsplit("}", 1)[1] in {
-        "/ban", ":activate", ":taint", ":revoke", ":lift", ":rollback",
-    }  # fmt: skip
-
-
-def _headers(path: str, method: str, operation: dict[str, Any]) -> None:
+def _headers(method: str, operation: dict[str, Any]) -> None:
     given = operation.setdefault("parameters", [])
     told = {"X-Request-Id": "The call in logs and in the audit log."}
     if method == "get":
         given.append(_header("If-None-Match", "Entity tags that the client has already: then 304."))
         told["ETag"] = "The version of what is told."
-    if _conditional(path, method):
+    if operation["operationId"] in CONDITIONAL:
         given.append(_header("If-Match", "Only if this is its version, as the ETag of a GET told it."))
     if method == "post":
         why = "A retry with the same key is answered as the first request was, for a day."

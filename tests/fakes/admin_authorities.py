@@ -12,6 +12,8 @@ from ca.errors import RotationRefused
 from ca.gate import Fleet, Gate, GateClosed, Holder, judge
 from ca.rotation import KindPolicy, RotationPolicy, plan, times
 from sds.admin.services import AdminCall, AuthorityInfo, AuthorityOverview
+from sds.admin.services.conditions import ANY, Condition
+from sds.admin.services.versions import authority_version
 from sds.audit.event import Outcome
 from sds.store.errors import NotFound
 from tests.fakes.slots import slot
@@ -73,9 +75,15 @@ class FakeAuthorities:
         return self._info(made)
 
     async def activate(
-        self, call: AdminCall, authority_id: str, *, force: bool = False, cross_sign: bool = False
+        self,
+        call: AdminCall,
+        authority_id: str,
+        *,
+        force: bool = False,
+        cross_sign: bool = False,
+        condition: Condition = ANY,
     ) -> AuthorityInfo:
-        one = self._find(authority_id)
+        one = self._as_wanted(authority_id, condition)
         if one.state is AuthorityState.ACTIVE:
             return self._info(one)
         if one.state is not AuthorityState.PREPARED:
@@ -94,13 +102,15 @@ class FakeAuthorities:
         await self._append(call, "authority.activate", one.id, Outcome.SUCCESS)  # type: ignore[misc]
         return self._info(activated)
 
-    async def taint(self, call: AdminCall, authority_id: str) -> AuthorityInfo:
-        tainted = self.change(self._find(authority_id), tainted=True)
+    async def taint(self, call: AdminCall, authority_id: str, *, condition: Condition = ANY) -> AuthorityInfo:
+        tainted = self.change(self._as_wanted(authority_id, condition), tainted=True)
         await self._append(call, "authority.taint", tainted.id, Outcome.SUCCESS)  # type: ignore[misc]
         return self._info(tainted)
 
-    async def revoke(self, call: AdminCall, authority_id: str, *, force: bool = False) -> AuthorityInfo:
-        one = self._find(authority_id)
+    async def revoke(
+        self, call: AdminCall, authority_id: str, *, force: bool = False, condition: Condition = ANY
+    ) -> AuthorityInfo:
+        one = self._as_wanted(authority_id, condition)
         if one.state is AuthorityState.ACTIVE and not force:
             raise RotationRefused(f"authority {one.id} is the active one: activate another one first, or force it")
         revoked = self.change(one, revoked=True)
@@ -119,6 +129,11 @@ class FakeAuthorities:
             sequence=self.sequence,
         )
         self.slots[one.id] = one
+        return one
+
+    def _as_wanted(self, authority_id: str, condition: Condition) -> Authority:
+        one = self._find(authority_id)
+        condition.check(f"authority {authority_id}", authority_version(one))
         return one
 
     def _find(self, authority_id: str) -> Authority:

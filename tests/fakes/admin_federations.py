@@ -13,6 +13,8 @@ from ca.bundle import TrustBundle, parse_pem, parse_spiffe_json
 from ca.errors import InvalidBundle
 from sds.admin.errors import AlreadyFederated, FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, CreatedFederation, FederationInfo
+from sds.admin.services.conditions import ANY, Condition
+from sds.admin.services.versions import federation_version
 from sds.audit.event import Outcome
 from sds.store.errors import NotFound
 from sds.store.federations import BundleSource, EndpointProfile, FederationRecord
@@ -60,13 +62,17 @@ class FakeFederations:
             raise NotFound("bundle of the trust domain", trust_domain.name)
         return bundle
 
-    async def update(self, call: AdminCall, trust_domain: TrustDomain, source: BundleSource) -> FederationInfo:
-        await self.get(trust_domain)
+    async def update(
+        self, call: AdminCall, trust_domain: TrustDomain, source: BundleSource, condition: Condition = ANY
+    ) -> FederationInfo:
+        await self._as_wanted(trust_domain, condition)
         await self._append(call, "federation.update", trust_domain.name, Outcome.SUCCESS)
         return await self._put(trust_domain, source=source, tried_at=None, problem="")
 
-    async def set_bundle(self, call: AdminCall, trust_domain: TrustDomain, unverified_bundle: bytes) -> FederationInfo:
-        await self.get(trust_domain)
+    async def set_bundle(
+        self, call: AdminCall, trust_domain: TrustDomain, unverified_bundle: bytes, condition: Condition = ANY
+    ) -> FederationInfo:
+        await self._as_wanted(trust_domain, condition)
         bundle = _read(trust_domain, unverified_bundle)
         await self._append(call, "federation.bundle", trust_domain.name, Outcome.SUCCESS)
         return await self._put(trust_domain, bundle=bundle, problem="")
@@ -82,11 +88,16 @@ class FakeFederations:
         await self._append(call, "federation.bundle", trust_domain.name, Outcome.SUCCESS)
         return await self._put(trust_domain, bundle=answer, tried_at=now, fetched_at=now, problem="")
 
-    async def delete(self, call: AdminCall, trust_domain: TrustDomain) -> FederationInfo:
-        gone = await self.get(trust_domain)
+    async def delete(self, call: AdminCall, trust_domain: TrustDomain, condition: Condition = ANY) -> FederationInfo:
+        gone = await self._as_wanted(trust_domain, condition)
         del self.rows[trust_domain]
         await self._append(call, "federation.delete", trust_domain.name, Outcome.SUCCESS)
         return gone
+
+    async def _as_wanted(self, trust_domain: TrustDomain, condition: Condition) -> FederationInfo:
+        info = await self.get(trust_domain)
+        condition.check(f"federation {trust_domain.name}", federation_version(info.record))
+        return info
 
     async def _put(self, trust_domain: TrustDomain, **changes: object) -> FederationInfo:
         self.rows[trust_domain] = replace(self.rows[trust_domain], **changes)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.revocation import Reason
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, Page
+from sds.admin.services.conditions import ANY, Condition
 from sds.admin.services.revocations import (
     BlastRadius,
     BlockQuery,
@@ -20,6 +21,7 @@ from sds.admin.services.revocations import (
     RevocationOrder,
     RevocationQuery,
 )
+from sds.admin.services.versions import block_version
 from sds.audit.event import Outcome
 from sds.server.revocation.target import value_of
 from sds.store.errors import InvalidCursor, NotFound
@@ -75,8 +77,9 @@ class FakeRevocations:
             self.revoked[serial] = RevocationRecord(serial, "aa", not_after, order.reason, self._now(), block.id)
         return Revocation(order, radius, block)
 
-    async def lift(self, call: AdminCall, block_id: str) -> Lifted:
+    async def lift(self, call: AdminCall, block_id: str, condition: Condition = ANY) -> Lifted:
         block = await self.block(block_id)
+        condition.check(f"block {block_id}", block_version(block))
         held = block.reason is Reason.CERTIFICATE_HOLD
         if block.kind is BlockKind.AUTHORITY or (block.kind is BlockKind.SERIAL and not held):
             raise InvalidInput([FieldProblem("block_id", "revoked for good")])

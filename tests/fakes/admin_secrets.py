@@ -13,6 +13,7 @@ from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.masked import Masked
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, Page
+from sds.admin.services.conditions import ANY, Condition
 from sds.admin.services.grants import (
     MAX_LOSING,
     Allowed,
@@ -32,6 +33,7 @@ from sds.admin.services.secrets import (
     SecretInfo,
     SecretQuery,
 )
+from sds.admin.services.versions import grant_version
 from sds.audit.event import Outcome
 from sds.secrets import rules
 from sds.secrets.backend import Fetched
@@ -133,8 +135,9 @@ class FakeSecrets:
             self.written.pop(name, None)
         return deleted
 
-    async def put(self, call: AdminCall, name: str, order: PutOrder) -> VersionInfo:
+    async def put(self, call: AdminCall, name: str, order: PutOrder, condition: Condition = ANY) -> VersionInfo:
         secret = self.named(name)
+        condition.check(f"secret {name}", str(secret.revision))
         if not isinstance(secret.spec.source, EmbeddedSource):
             raise InvalidInput([FieldProblem("source", "is Vault: write it there")])
         written = self.written.setdefault(name, [])
@@ -161,8 +164,9 @@ class FakeSecrets:
             return self.sources.get(name, ())
         return tuple(reversed(self.written.get(name, [])))
 
-    async def rollback(self, call: AdminCall, name: str, version: int | None) -> SecretInfo:
+    async def rollback(self, call: AdminCall, name: str, version: int | None, condition: Condition = ANY) -> SecretInfo:
         secret = self.named(name)
+        condition.check(f"secret {name}", str(secret.revision))
         if version is not None:
             known = {each.version: each.state for each in await self.versions(name)}
             if known.get(str(version)) is None:
@@ -259,9 +263,8 @@ class FakeGrants:
         ]
         return Losing(info, tuple(found[:MAX_LOSING]), len(found))
 
-    async def delete(self, call: AdminCall, grant_id: str) -> GrantInfo:
-        if grant_id not in self._secrets.grants:
-            raise NotFound("grant", grant_id)
+    async def delete(self, call: AdminCall, grant_id: str, condition: Condition = ANY) -> GrantInfo:
+        condition.check(f"grant {grant_id}", grant_version((await self.get(grant_id)).grant))
         await self._append(call, "grant.delete", grant_id, Outcome.SUCCESS)
         gone = self._secrets.grants.pop(grant_id)
         return GrantInfo(gone, self._name(gone))

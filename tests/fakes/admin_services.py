@@ -197,7 +197,7 @@ class FakeServices:
         self.idempotency = FakeIdempotency()
         self.statistics = FakeStatistics(now, lambda: len(self.entries.rows))
         self.notices = FakeNotices()
-        self.ledger = FakeLedger(now, lambda: self.audit.rows, self.audit.append)
+        self.ledger = FakeLedger(now, lambda: self.audit.rows, self.audit.append, self.audit.read)
         self.services = AdminServices(
             entries=self.entries,
             agents=self.agents,

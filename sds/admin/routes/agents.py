@@ -27,7 +27,8 @@ from sds.admin.services import (
     StreamAdmin,
     StreamQuery,
 )
-from sds.admin.services.revocations import BlastRadius
+from sds.admin.services.conditions import Condition
+from sds.admin.services.versions import agent_version
 from sds.admin.wire import tables, views
 from sds.admin.wire.common import MAX_TEXT, Input, TimeField, read
 from sds.store.revocation.records import BlockKind
@@ -165,7 +166,7 @@ class AgentRoutes:
         spiffe_id = common.agent_id(agent_id)
         check(call, "agent.show", spiffe_id)
         agent = await self._agents.get(spiffe_id)
-        conditional.show_tag(response, conditional.tag_of(*agent.parts))
+        conditional.show_tag(response, agent_version(agent))
         return views.agent_out(agent)
 
     async def ban(
@@ -176,10 +177,10 @@ class AgentRoutes:
         common.about(request, spiffe_id)
         check(call, "agent.ban", spiffe_id)
         reason = read(views.BanIn, body).reason
-        standing, radius = await self._look(request, call, spiffe_id, only_say=query.only_say)
-        if radius is not None:
-            return views.agent_gone_out(standing, radius)
-        return views.agent_gone_out(await self._agents.ban(call, spiffe_id, reason))
+        condition = conditional.condition_of(request)
+        if query.only_say:
+            return await self._would_go(call, spiffe_id, condition)
+        return views.agent_gone_out(await self._agents.ban(call, spiffe_id, reason, condition))
 
     async def delete(
         self, request: Request, call: Call, agent_id: str, query: Annotated[DryRun, Query()]
@@ -188,17 +189,14 @@ class AgentRoutes:
         spiffe_id = common.agent_id(agent_id)
         common.about(request, spiffe_id)
         check(call, "agent.delete", spiffe_id)
-        standing, radius = await self._look(request, call, spiffe_id, only_say=query.only_say)
-        if radius is not None:
-            return views.agent_gone_out(standing, radius)
-        return views.agent_gone_out(await self._agents.delete(call, spiffe_id))
+        condition = conditional.condition_of(request)
+        if query.only_say:
+            return await self._would_go(call, spiffe_id, condition)
+        return views.agent_gone_out(await self._agents.delete(call, spiffe_id, condition))
 
-    async def _look(
-        self, request: Request, call: AdminCall, spiffe_id: SpiffeId, *, only_say: bool
-    ) -> tuple[AgentInfo, BlastRadius | None]:
-        """The agent as If-Match wants it. Raises Conflict."""
+    async def _would_go(self, call: AdminCall, spiffe_id: SpiffeId, condition: Condition) -> views.AgentGoneOut:
+        """The agent as it stands, and what it asked for. Raises Conflict."""
         standing = await self._agents.get(spiffe_id)
-        conditional.check_tag(request, f"agent {spiffe_id}", conditional.tag_of(*standing.parts))
-        if not only_say:
-            return standing, None
-        return standing, await blast_radius(self._revocations, call, BlockKind.AGENT, str(spiffe_id))
+        condition.check(f"agent {spiffe_id}", agent_version(standing))
+        radius = await blast_radius(self._revocations, call, BlockKind.AGENT, str(spiffe_id))
+        return views.agent_gone_out(standing, radius)

@@ -14,8 +14,9 @@ from sds.admin import conditional
 from sds.admin.routes import common
 from sds.admin.routes.common import Call, DryRun, NoQuery, OptionalBody
 from sds.admin.routes.radius import blast_radius
-from sds.admin.services import AdminCall, AuthorityAdmin, AuthorityInfo, RevocationAdmin
-from sds.admin.services.revocations import BlastRadius
+from sds.admin.services import AdminCall, AuthorityAdmin, RevocationAdmin
+from sds.admin.services.conditions import Condition
+from sds.admin.services.versions import authority_version
 from sds.admin.wire import authorities as wire
 from sds.admin.wire.common import Input, read
 from sds.store.errors import NotFound
@@ -57,7 +58,7 @@ class AuthorityRoutes:
     ) -> wire.AuthorityOut:
         """One authority."""
         info = await self._authorities.get(_known(authority_id))
-        conditional.show_tag(response, _tag(info))
+        conditional.show_tag(response, authority_version(info.authority))
         return wire.authority_out(info)
 
     async def prepare(
@@ -74,10 +75,11 @@ class AuthorityRoutes:
         """409 `gate-closed`, with the gate, while somebody would not accept what the authority issues."""
         wanted, known = read(wire.ActivateIn, body), _known(authority_id)
         common.about(request, known)
-        await self._look(request, known)
-        return wire.authority_out(
-            await self._authorities.activate(call, known, force=wanted.force, cross_sign=wanted.cross_sign)
+        condition = conditional.condition_of(request)
+        activated = await self._authorities.activate(
+            call, known, force=wanted.force, cross_sign=wanted.cross_sign, condition=condition
         )
+        return wire.authority_out(activated)
 
     async def taint(
         self, request: Request, call: Call, authority_id: str, query: Annotated[DryRun, Query()]
@@ -85,10 +87,10 @@ class AuthorityRoutes:
         """It signs nothing more, and what it issued is replaced. A dry run says what that is."""
         known = _known(authority_id)
         common.about(request, known)
-        standing = await self._look(request, known)
+        condition = conditional.condition_of(request)
         if query.only_say:
-            return wire.gone_out(standing, await self._radius(call, known))
-        return wire.gone_out(await self._authorities.taint(call, known))
+            return await self._would_go(call, known, condition)
+        return wire.gone_out(await self._authorities.taint(call, known, condition=condition))
 
     async def revoke(
         self, request: Request, call: Call, authority_id: str, body: OptionalBody, query: Annotated[DryRun, Query()]
@@ -96,24 +98,16 @@ class AuthorityRoutes:
         """Out of the bundle at once. A dry run says what nobody would accept any more."""
         wanted, known = read(wire.RevokeIn, body), _known(authority_id)
         common.about(request, known)
-        standing = await self._look(request, known)
+        condition = conditional.condition_of(request)
         if query.only_say:
-            return wire.gone_out(standing, await self._radius(call, known))
-        return wire.gone_out(await self._authorities.revoke(call, known, force=wanted.force))
+            return await self._would_go(call, known, condition)
+        return wire.gone_out(await self._authorities.revoke(call, known, force=wanted.force, condition=condition))
 
-    async def _look(self, request: Request, authority_id: str) -> AuthorityInfo:
-        """The authority as If-Match wants it. Raises Conflict."""
+    async def _would_go(self, call: AdminCall, authority_id: str, condition: Condition) -> wire.AuthorityGoneOut:
+        """The authority as it stands, and what it issued. Raises Conflict."""
         info = await self._authorities.get(authority_id)
-        conditional.check_tag(request, f"authority {authority_id}", _tag(info))
-        return info
-
-    async def _radius(self, call: AdminCall, authority_id: str) -> BlastRadius:
-        return await blast_radius(self._revocations, call, BlockKind.AUTHORITY, authority_id)
-
-
-def _tag(info: AuthorityInfo) -> str:
-    one = info.authority
-    return conditional.tag_of(one.id, one.state.value, one.tainted, one.revoked, one.published_sequence)
+        condition.check(f"authority {authority_id}", authority_version(info.authority))
+        return wire.gone_out(info, await blast_radius(self._revocations, call, BlockKind.AUTHORITY, authority_id))
 
 
 def _known(text: str) -> str:

@@ -12,7 +12,8 @@ from attestation.spiffe_id import TrustDomain
 from sds.admin import conditional
 from sds.admin.routes import common
 from sds.admin.routes.common import Body, Call, DryRun, NoQuery
-from sds.admin.services import FederationAdmin, FederationInfo
+from sds.admin.services import FederationAdmin
+from sds.admin.services.versions import federation_version
 from sds.admin.wire import federations as wire
 from sds.admin.wire.common import Input, read
 
@@ -63,7 +64,7 @@ class FederationRoutes:
     ) -> wire.FederationOut:
         """One relationship, and how its bundle stands."""
         info = await self._federations.get(TrustDomain(trust_domain))
-        conditional.show_tag(response, _tag(info))
+        conditional.show_tag(response, federation_version(info.record))
         return wire.federation_out(info)
 
     async def bundle(self, trust_domain: str, query: Annotated[Format, Query()]) -> Response:
@@ -79,8 +80,8 @@ class FederationRoutes:
         """Another endpoint; the bundle stays until that one answers."""
         named, wanted = TrustDomain(trust_domain), read(wire.SourceIn, body)
         common.about(request, named)
-        await self._look(request, named)
-        return wire.federation_out(await self._federations.update(call, named, wanted.source()))
+        condition = conditional.condition_of(request)
+        return wire.federation_out(await self._federations.update(call, named, wanted.source(), condition))
 
     async def set_bundle(
         self, request: Request, call: Call, trust_domain: str, body: Body, _query: Annotated[NoQuery, Query()]
@@ -88,8 +89,8 @@ class FederationRoutes:
         """Replaces the bundle, whatever its sequence is."""
         named, wanted = TrustDomain(trust_domain), read(wire.BundleIn, body)
         common.about(request, named)
-        await self._look(request, named)
-        return wire.federation_out(await self._federations.set_bundle(call, named, wanted.bundle.encode()))
+        condition = conditional.condition_of(request)
+        return wire.federation_out(await self._federations.set_bundle(call, named, wanted.bundle.encode(), condition))
 
     async def refresh(
         self, request: Request, call: Call, trust_domain: str, _query: Annotated[NoQuery, Query()]
@@ -105,21 +106,9 @@ class FederationRoutes:
         """Ends the relationship; what stood, and how many entries still name the trust domain."""
         named = TrustDomain(trust_domain)
         common.about(request, named)
-        standing = await self._look(request, named)
-        info = standing if query.only_say else await self._federations.delete(call, named)
-        return wire.deleted_out(info, dry_run=query.only_say)
-
-    async def _look(self, request: Request, trust_domain: TrustDomain) -> FederationInfo:
-        """The relationship as If-Match wants it. Raises Conflict."""
-        info = await self._federations.get(trust_domain)
-        conditional.check_tag(request, f"federation {trust_domain.name}", _tag(info))
-        return info
-
-
-def _tag(info: FederationInfo) -> str:
-    """Another one with every change of it, and not with every poll."""
-    record, source = info.record, info.record.source
-    sequence = None if record.bundle is None else record.bundle.sequence
-    return conditional.tag_of(
-        record.trust_domain.name, source.profile.value, source.endpoint_url, source.endpoint_id, sequence
-    )
+        condition = conditional.condition_of(request)
+        if not query.only_say:
+            return wire.deleted_out(await self._federations.delete(call, named, condition), dry_run=False)
+        info = await self._federations.get(named)
+        condition.check(f"federation {named.name}", federation_version(info.record))
+        return wire.deleted_out(info, dry_run=True)

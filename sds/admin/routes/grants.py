@@ -16,6 +16,7 @@ from sds.admin.routes.common import Body, Call, DryRun, NoQuery, Paging
 from sds.admin.routes.secrets import secret_name
 from sds.admin.services import Page
 from sds.admin.services.grants import GrantAdmin, GrantInfo, GrantQuery
+from sds.admin.services.versions import grant_version
 from sds.admin.wire import grants as wire
 from sds.admin.wire import tables
 from sds.admin.wire.common import Input
@@ -91,7 +92,7 @@ class GrantRoutes:
     async def get(self, response: Response, grant_id: str, _query: Annotated[NoQuery, Query()]) -> wire.GrantOut:
         """One grant. It never changes."""
         info = await self._grants.get(common.grant_id(grant_id))
-        conditional.show_tag(response, conditional.tag_of(info.grant.id))
+        conditional.show_tag(response, grant_version(info.grant))
         return wire.info_out(info)
 
     async def check(self, body: Body, _query: Annotated[NoQuery, Query()]) -> wire.CheckedOut:
@@ -104,7 +105,9 @@ class GrantRoutes:
         """Takes it back; what stood. A dry run says who would lose the secret."""
         grant_id = common.grant_id(grant_id)
         common.about(request, grant_id)
-        conditional.check_tag(request, f"grant {grant_id}", conditional.tag_of(grant_id))
-        if query.only_say:
-            return wire.losing_out(await self._grants.losing(grant_id))
-        return wire.deleted_out(await self._grants.delete(call, grant_id))
+        condition = conditional.condition_of(request)
+        if not query.only_say:
+            return wire.deleted_out(await self._grants.delete(call, grant_id, condition))
+        losing = await self._grants.losing(grant_id)
+        condition.check(f"grant {grant_id}", grant_version(losing.info.grant))
+        return wire.losing_out(losing)

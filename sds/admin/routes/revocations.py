@@ -14,6 +14,7 @@ from sds.admin.routes import common, exports
 from sds.admin.routes.common import Body, Call, NoQuery, Paging
 from sds.admin.services import Page
 from sds.admin.services.revocations import BlockQuery, RevocationAdmin, RevocationQuery
+from sds.admin.services.versions import block_version
 from sds.admin.wire import revocations, tables
 from sds.admin.wire.common import Input, read
 from sds.admin.wire.revocations import KindField, ReasonField
@@ -104,7 +105,7 @@ class RevocationRoutes:
     async def get(self, response: Response, block_id: str, _query: Annotated[NoQuery, Query()]) -> revocations.BlockOut:
         """One decision to revoke."""
         block = await self._service.block(common.block_id(block_id))
-        conditional.show_tag(response, conditional.tag_of(block.id, block.lifted_at))
+        conditional.show_tag(response, block_version(block))
         return revocations.block_out(block)
 
     async def lift(
@@ -113,7 +114,4 @@ class RevocationRoutes:
         """Issue to it again; what was revoked for good stays so."""
         known = common.block_id(block_id)
         common.about(request, known)
-        if "if-match" in request.headers:
-            block = await self._service.block(known)
-            conditional.check_tag(request, f"block {known}", conditional.tag_of(block.id, block.lifted_at))
-        return revocations.lifted_out(await self._service.lift(call, known))
+        return revocations.lifted_out(await self._service.lift(call, known, conditional.condition_of(request)))

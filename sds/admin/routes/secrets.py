@@ -9,6 +9,7 @@ from fastapi import FastAPI, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sds.admin import conditional
 from sds.admin.errors import BadPrecondition, FieldProblem, InvalidInput
 from sds.admin.routes import common
 from sds.admin.routes.common import Body, Call, DryRun, NoQuery, Paging
@@ -135,10 +136,10 @@ class SecretRoutes:
         """Writes a new version of the value of an embedded secret."""
         name = secret_name(name)
         common.about(request, name)
-        await self._check(request, name)
+        condition = conditional.condition_of(request)
         body = await common.bounded_body(request, self._secrets.most_bytes * 4 // 3 + _ROOM)
         order = secret_values.read_value(body)
-        return wire.version_out(await self._secrets.put(call, name, order))
+        return wire.version_out(await self._secrets.put(call, name, order, condition))
 
     async def versions(self, name: str, _query: Annotated[NoQuery, Query()]) -> wire.VersionsOut:
         """All that the source still knows of, newest first, without values."""
@@ -160,16 +161,8 @@ class SecretRoutes:
         name = secret_name(name)
         common.about(request, name)
         wanted = read(wire.RollbackIn, body)
-        await self._check(request, name)
-        return wire.secret_out(await self._secrets.rollback(call, name, wanted.version))
-
-    async def _check(self, request: Request, name: str) -> None:
-        """For what does not change the definition: whether it stands as If-Match wants it. Raises Conflict."""
-        allowed = common.if_match(request)
-        if allowed is not None:
-            current = (await self._secrets.get(name)).info.secret.revision
-            if current not in allowed:
-                raise Conflict(f"secret {name}", current)
+        condition = conditional.condition_of(request)
+        return wire.secret_out(await self._secrets.rollback(call, name, wanted.version, condition))
 
     async def _expected(self, name: str, allowed: frozenset[int] | None) -> int | None:
         """The one revision to compare with. If several are allowed, the current one if it is among them."""

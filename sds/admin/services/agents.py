@@ -10,6 +10,7 @@ from attestation.selector import Selectors
 from attestation.spiffe_id import SpiffeId
 from sds.admin.access.roles import Scope
 from sds.admin.services.common import AdminCall, Page
+from sds.admin.services.conditions import ANY, Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,6 @@ class AgentInfo:
     entries: int = 0
     streams: int = 0
 
-    @property
-    def parts(self) -> tuple[object, ...]:
-        """What makes it another one for who decides about it; that it was heard of does not."""
-        return self.spiffe_id, self.serial, self.attested_at, self.banned_at, self.downstream
-
 
 @dataclass(frozen=True, slots=True)
 class AgentQuery:
@@ -59,16 +55,16 @@ class AgentQuery:
 
 
 class AgentAdmin(Protocol):
-    """Agents. All raise NotFound for an agent that never attested or was deleted."""
+    """Agents. All raise NotFound for an agent that never attested or was deleted, and Conflict if a condition fails."""
 
     async def find(self, query: AgentQuery) -> Page[AgentInfo]: ...
 
     async def get(self, spiffe_id: SpiffeId) -> AgentInfo: ...
 
-    async def ban(self, call: AdminCall, spiffe_id: SpiffeId, reason: str) -> AgentInfo:
+    async def ban(self, call: AdminCall, spiffe_id: SpiffeId, reason: str, condition: Condition = ANY) -> AgentInfo:
         """Ends its streams and calls, and refuses it (and any new attestation of its ID) from now on. Idempotent."""
         ...
 
-    async def delete(self, call: AdminCall, spiffe_id: SpiffeId) -> AgentInfo:
+    async def delete(self, call: AdminCall, spiffe_id: SpiffeId, condition: Condition = ANY) -> AgentInfo:
         """Forgets it, ban included: its SVID is refused from now on, but it may attest again. Returns what stood."""
         ...

@@ -10,6 +10,7 @@ from ca.authority import Authority, AuthorityKind
 from ca.gate import Gate
 from ca.rotation import Step, Times
 from sds.admin.services.common import AdminCall
+from sds.admin.services.conditions import ANY, Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class AuthorityOverview:
 class AuthorityAdmin(Protocol):
     """All raise AuthorityUnavailable where a key or an upstream is away.
 
-    Methods that name an authority raise NotFound, and RotationRefused if its state forbids what is asked.
+    Methods that name an authority raise NotFound, RotationRefused if its state forbids what is asked, and Conflict if
+    a condition fails.
     """
 
     async def overview(self, kind: AuthorityKind | None = None) -> AuthorityOverview:
@@ -49,7 +51,13 @@ class AuthorityAdmin(Protocol):
         ...
 
     async def activate(
-        self, call: AdminCall, authority_id: str, *, force: bool = False, cross_sign: bool = False
+        self,
+        call: AdminCall,
+        authority_id: str,
+        *,
+        force: bool = False,
+        cross_sign: bool = False,
+        condition: Condition = ANY,
     ) -> AuthorityInfo:
         """It signs from now on; idempotent. Raises GateClosed unless `force`.
 
@@ -58,11 +66,13 @@ class AuthorityAdmin(Protocol):
         """
         ...
 
-    async def taint(self, call: AdminCall, authority_id: str) -> AuthorityInfo:
+    async def taint(self, call: AdminCall, authority_id: str, *, condition: Condition = ANY) -> AuthorityInfo:
         """It signs nothing more, and agents replace what it issued. Idempotent, and cannot be undone."""
         ...
 
-    async def revoke(self, call: AdminCall, authority_id: str, *, force: bool = False) -> AuthorityInfo:
+    async def revoke(
+        self, call: AdminCall, authority_id: str, *, force: bool = False, condition: Condition = ANY
+    ) -> AuthorityInfo:
         """Out of the bundle at once: nobody accepts any more what it issued. Idempotent, and cannot be undone.
 
         The active one only with `force`, which activates another one first, whoever has that in its bundle.

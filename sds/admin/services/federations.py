@@ -8,6 +8,7 @@ from typing import Protocol
 from attestation.spiffe_id import TrustDomain
 from ca.bundle import TrustBundle
 from sds.admin.services.common import AdminCall
+from sds.admin.services.conditions import ANY, Condition
 from sds.store.federations import BundleSource, FederationRecord
 
 
@@ -28,7 +29,7 @@ class CreatedFederation:
 
 
 class FederationAdmin(Protocol):
-    """Methods that name a trust domain raise NotFound for one that is not federated with."""
+    """Methods that name a trust domain raise NotFound where there is no relationship, Conflict if a condition fails."""
 
     async def create(
         self, call: AdminCall, trust_domain: TrustDomain, source: BundleSource, unverified_bundle: bytes | None
@@ -50,11 +51,15 @@ class FederationAdmin(Protocol):
         """Raises NotFound, too, while there is none."""
         ...
 
-    async def update(self, call: AdminCall, trust_domain: TrustDomain, source: BundleSource) -> FederationInfo:
+    async def update(
+        self, call: AdminCall, trust_domain: TrustDomain, source: BundleSource, condition: Condition = ANY
+    ) -> FederationInfo:
         """Another endpoint from now on. Raises InvalidInput."""
         ...
 
-    async def set_bundle(self, call: AdminCall, trust_domain: TrustDomain, unverified_bundle: bytes) -> FederationInfo:
+    async def set_bundle(
+        self, call: AdminCall, trust_domain: TrustDomain, unverified_bundle: bytes, condition: Condition = ANY
+    ) -> FederationInfo:
         """Replaces the bundle whatever its sequence is. Raises InvalidInput (field bundle)."""
         ...
 
@@ -62,6 +67,6 @@ class FederationAdmin(Protocol):
         """Polls the endpoint now; `record.problem` says what came of it. Raises InvalidInput where there is none."""
         ...
 
-    async def delete(self, call: AdminCall, trust_domain: TrustDomain) -> FederationInfo:
+    async def delete(self, call: AdminCall, trust_domain: TrustDomain, condition: Condition = ANY) -> FederationInfo:
         """Ends the relationship; what stood. Workloads lose the bundle at once."""
         ...

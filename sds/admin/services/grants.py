@@ -8,6 +8,7 @@ from typing import Protocol
 from attestation.entry import RegistrationEntry
 from attestation.spiffe_id import SpiffeId
 from sds.admin.services.common import AdminCall, Page
+from sds.admin.services.conditions import ANY, Condition
 from sds.secrets.grant import Grant, Subject
 
 
@@ -101,8 +102,11 @@ class GrantAdmin(Protocol):
         """Who would have the secret no more without this grant, by what stands. Raises NotFound."""
         ...
 
-    async def delete(self, call: AdminCall, grant_id: str) -> GrantInfo:
-        """Takes it back; what stood. Whoever has the secret by no other grant loses it at once. Raises NotFound."""
+    async def delete(self, call: AdminCall, grant_id: str, condition: Condition = ANY) -> GrantInfo:
+        """Takes it back; what stood. Whoever has the secret by no other grant loses it at once.
+
+        Raises NotFound, Conflict.
+        """
         ...
 
     async def check(self, order: CheckOrder) -> Checked:

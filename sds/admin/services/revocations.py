@@ -10,6 +10,7 @@ from typing import Protocol
 from attestation.spiffe_id import SpiffeId
 from ca.revocation import Reason
 from sds.admin.services.common import AdminCall, Page
+from sds.admin.services.conditions import ANY, Condition
 from sds.store.records import StreamRecord
 from sds.store.revocation.records import BlockKind, BlockRecord, RevocationRecord
 
@@ -136,9 +137,9 @@ class RevocationAdmin(Protocol):
         """
         ...
 
-    async def lift(self, call: AdminCall, block_id: str) -> Lifted:
+    async def lift(self, call: AdminCall, block_id: str, condition: Condition = ANY) -> Lifted:
         """Issue to it again. What was revoked for good stays so. Idempotent. Raises InvalidInput for a certificate that
-        was revoked for good, and for an authority.
+        was revoked for good, and for an authority; Conflict if the condition fails.
         """
         ...
 

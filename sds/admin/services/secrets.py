@@ -11,6 +11,7 @@ from attestation.entry import RegistrationEntry
 from ca.masked import Masked
 from sds.admin.errors import FieldProblem
 from sds.admin.services.common import AdminCall, Page
+from sds.admin.services.conditions import ANY, Condition
 from sds.secrets.grant import Grant
 from sds.secrets.secret import Secret, SecretKind, SecretSpec, SecretState, VersionInfo
 
@@ -122,11 +123,11 @@ class SecretAdmin(Protocol):
         """Takes it from everybody, with its grants and values. A dry run says who that is. Raises Conflict."""
         ...
 
-    async def put(self, call: AdminCall, name: str, order: PutOrder) -> VersionInfo:
+    async def put(self, call: AdminCall, name: str, order: PutOrder, condition: Condition = ANY) -> VersionInfo:
         """Writes a new version of an embedded secret, which is delivered at once unless another one is pinned.
 
         Raises InvalidInput where values come from elsewhere (field source) or this one is not fit to be sent (field
-        fields), and Conflict if `if_version` is not the newest.
+        fields), and Conflict if `if_version` is not the newest, or for another revision than the condition's.
         """
         ...
 
@@ -138,9 +139,10 @@ class SecretAdmin(Protocol):
         """All that the source still knows of, newest first. Raises SecretError if it cannot be asked."""
         ...
 
-    async def rollback(self, call: AdminCall, name: str, version: int | None) -> SecretInfo:
+    async def rollback(self, call: AdminCall, name: str, version: int | None, condition: Condition = ANY) -> SecretInfo:
         """Delivers this version from now on, None: the newest again.
 
-        Raises InvalidInput (field version) for one that its source does not have, or has destroyed.
+        Raises InvalidInput (field version) for one that its source does not have, or has destroyed; Conflict for
+        another revision than the condition's.
         """
         ...

@@ -25,7 +25,7 @@ from sds.logs import get_logger
 from sds.rotation.acts import Acts
 from sds.rotation.executor import Executor
 from sds.rotation.look import Look
-from sds.rotation.orders import Orders
+from sds.rotation.orders import Judge, Orders, as_it_stands
 from sds.rotation.ports import RotationObserver, Rules
 from sds.rotation.steps import Call, Steps
 from sds.server.authority.maker import AuthorityMaker
@@ -146,20 +146,29 @@ class Authorities:
         return await self._obey(self._orders.prepare(kind, call))
 
     async def activate(
-        self, authority_id: str, call: Call, *, force: bool = False, cross_sign: bool = False
+        self,
+        authority_id: str,
+        call: Call,
+        *,
+        force: bool = False,
+        cross_sign: bool = False,
+        judge: Judge = as_it_stands,
     ) -> Authority:
-        """Sign with it from now on. Raises GateClosed unless `force`. `cross_sign`: see sds.rotation.orders."""
-        return await self._obey(self._orders.activate(authority_id, call, force=force, cross_sign=cross_sign))
+        """Sign with it from now on. Raises GateClosed unless `force`. `cross_sign` and `judge`: see Orders."""
+        order = self._orders.activate(authority_id, call, force=force, cross_sign=cross_sign, judge=judge)
+        return await self._obey(order)
 
-    async def taint(self, authority_id: str, call: Call) -> Authority:
+    async def taint(self, authority_id: str, call: Call, *, judge: Judge = as_it_stands) -> Authority:
         """It signs no more, and agents replace what it issued; if it was active, the next one is prepared at once and
         signs when its gate opens.
         """
-        return await self._obey(self._orders.taint(authority_id, call))
+        return await self._obey(self._orders.taint(authority_id, call, judge=judge))
 
-    async def revoke(self, authority_id: str, call: Call, *, force: bool = False) -> Authority:
+    async def revoke(
+        self, authority_id: str, call: Call, *, force: bool = False, judge: Judge = as_it_stands
+    ) -> Authority:
         """Out of the bundle at once. The active one only with `force`, which activates another one first."""
-        return await self._obey(self._orders.revoke(authority_id, call, force=force))
+        return await self._obey(self._orders.revoke(authority_id, call, force=force, judge=judge))
 
     async def drop(self, authority_id: str, call: Call) -> None:
         """Forget it before rotation does. Refused while something that it issued may be valid."""

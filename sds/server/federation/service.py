@@ -11,6 +11,8 @@ from ca.bundle import TrustBundle, parse_pem, parse_spiffe_json
 from ca.errors import InvalidBundle
 from sds.admin.errors import AlreadyFederated, FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, CreatedFederation, FederationInfo
+from sds.admin.services.conditions import ANY, Condition
+from sds.admin.services.versions import federation_version
 from sds.audit.event import AuditEvent, Json, Target
 from sds.server.federation.endpoint import check_url
 from sds.server.federation.errors import InvalidEndpoint
@@ -93,13 +95,14 @@ class FederationService:
             raise NotFound("bundle of the trust domain", trust_domain.name)
         return bundle
 
-    async def update(self, call: AdminCall, trust_domain: TrustDomain, source: BundleSource) -> FederationInfo:
+    async def update(
+        self, call: AdminCall, trust_domain: TrustDomain, source: BundleSource, condition: Condition = ANY
+    ) -> FederationInfo:
         if problems := list(self._problems(trust_domain, source)):
             raise InvalidInput(problems)
 
         def work(uow: UnitOfWork) -> FederationRecord:
-            uow.federations.lock()
-            before = uow.federations.get(trust_domain)
+            before = _as_wanted(uow, trust_domain, condition)
             if before.source == source:
                 return before
             self._check_chain(uow, trust_domain, source)
@@ -111,14 +114,15 @@ class FederationService:
         self._polls.wake()
         return self._info(record)
 
-    async def set_bundle(self, call: AdminCall, trust_domain: TrustDomain, unverified_bundle: bytes) -> FederationInfo:
+    async def set_bundle(
+        self, call: AdminCall, trust_domain: TrustDomain, unverified_bundle: bytes, condition: Condition = ANY
+    ) -> FederationInfo:
         bundle, problems = _read(trust_domain, unverified_bundle)
         if bundle is None or problems:
             raise InvalidInput(problems)
 
         def work(uow: UnitOfWork) -> FederationRecord:
-            uow.federations.lock()
-            before = uow.federations.get(trust_domain)
+            before = _as_wanted(uow, trust_domain, condition)
             if before.bundle == bundle:
                 return before
             details = bundle_details(before.bundle, bundle)
@@ -135,10 +139,11 @@ class FederationService:
         await self._desk.settled(SETTLE_SECONDS)
         return self._info(record)
 
-    async def delete(self, call: AdminCall, trust_domain: TrustDomain) -> FederationInfo:
+    async def delete(self, call: AdminCall, trust_domain: TrustDomain, condition: Condition = ANY) -> FederationInfo:
         entries = self._naming()[trust_domain]
 
         def work(uow: UnitOfWork) -> FederationRecord:
+            _as_wanted(uow, trust_domain, condition)
             record = uow.federations.delete(trust_domain)
             details = {**_details(record.source), "entries": entries}
             uow.audit.append(self._event(uow, call, "federation.delete", trust_domain, details))
@@ -183,6 +188,14 @@ class FederationService:
         if other is None or other.bundle is None:
             problem = f"is of {endpoint_id.trust_domain}, of which there is no bundle; federate with it first"
             raise InvalidInput([FieldProblem("endpoint_id", problem)])
+
+
+def _as_wanted(uow: UnitOfWork, trust_domain: TrustDomain, condition: Condition) -> FederationRecord:
+    """The relationship, which nobody else changes until the end of the transaction. Raises NotFound, Conflict."""
+    uow.federations.lock()
+    record = uow.federations.get(trust_domain)
+    condition.check(f"federation {trust_domain.name}", federation_version(record))
+    return record
 
 
 def _read(trust_domain: TrustDomain, unverified: bytes | None) -> tuple[TrustBundle | None, list[FieldProblem]]:

@@ -14,6 +14,7 @@ from ca.errors import CaError
 from ca.revocation import Reason
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services.common import AdminCall, Page
+from sds.admin.services.conditions import ANY, Condition
 from sds.admin.services.revocations import (
     BlastRadius,
     BlockQuery,
@@ -22,6 +23,7 @@ from sds.admin.services.revocations import (
     RevocationOrder,
     RevocationQuery,
 )
+from sds.admin.services.versions import block_version
 from sds.audit.event import AuditEvent, Json, Target
 from sds.clock import Clock
 from sds.logs import get_logger
@@ -110,9 +112,11 @@ class RevocationService:
         )
         return Revocation(order, replace(radius, fresh=fresh), block, problem)
 
-    async def lift(self, call: AdminCall, block_id: str) -> Lifted:
+    async def lift(self, call: AdminCall, block_id: str, condition: Condition = ANY) -> Lifted:
         def work(uow: UnitOfWork) -> tuple[BlockRecord, bool]:
+            uow.changes.lock()
             before = uow.blocks.get(block_id)
+            condition.check(f"block {block_id}", block_version(before))
             _check_may_be_lifted(before)
             block = uow.blocks.lift(block_id, actor_of(call).id)
             released = block.reason is Reason.CERTIFICATE_HOLD

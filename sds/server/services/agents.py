@@ -15,6 +15,8 @@ from sds.admin.services import (
     StreamInfo,
     StreamQuery,
 )
+from sds.admin.services.conditions import ANY, Condition
+from sds.admin.services.versions import agent_version
 from sds.audit.event import Json, Target
 from sds.server.services.common import Desk
 from sds.store.filters import AgentFilter, StreamFilter
@@ -59,9 +61,9 @@ class AgentService:
         record, streams = await self._desk.store.read(lambda uow: (uow.agents.get(spiffe_id), uow.streams.counts()))
         return self._info(record, streams)
 
-    async def ban(self, call: AdminCall, spiffe_id: SpiffeId, reason: str) -> AgentInfo:
+    async def ban(self, call: AdminCall, spiffe_id: SpiffeId, reason: str, condition: Condition = ANY) -> AgentInfo:
         def work(uow: UnitOfWork) -> AgentRecord:
-            before = uow.agents.get(spiffe_id)
+            before = _as_wanted(uow, spiffe_id, condition)
             record = uow.agents.ban(spiffe_id, reason)
             if not before.banned:
                 uow.streams.forget(spiffe_id)
@@ -72,8 +74,9 @@ class AgentService:
 
         return self._info(await self._desk.change(work), {})
 
-    async def delete(self, call: AdminCall, spiffe_id: SpiffeId) -> AgentInfo:
+    async def delete(self, call: AdminCall, spiffe_id: SpiffeId, condition: Condition = ANY) -> AgentInfo:
         def work(uow: UnitOfWork) -> AgentRecord:
+            _as_wanted(uow, spiffe_id, condition)
             record = uow.agents.delete(spiffe_id)
             uow.streams.forget(spiffe_id)
             details: dict[str, Json] = {"serial": record.serial, "banned": record.banned}
@@ -104,6 +107,14 @@ class AgentService:
             entries=sum(1 for _ in self._live.entries_of(agent_id)),
             streams=streams.get(agent_id, 0),
         )
+
+
+def _as_wanted(uow: UnitOfWork, spiffe_id: SpiffeId, condition: Condition) -> AgentRecord:
+    """The agent, which nobody else changes until the end of the transaction. Raises NotFound, Conflict."""
+    uow.changes.lock()
+    record = uow.agents.get(spiffe_id)
+    condition.check(f"agent {spiffe_id}", agent_version(record))
+    return record
 
 
 class StreamService:

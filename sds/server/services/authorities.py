@@ -7,7 +7,10 @@ from typing import Protocol
 from ca.authority import Authority, AuthorityKind, AuthorityState
 from ca.rotation import sound, times
 from sds.admin.services import AdminCall, AuthorityInfo, AuthorityOverview
+from sds.admin.services.conditions import ANY, Condition
+from sds.admin.services.versions import authority_version
 from sds.rotation.look import Look, take_look
+from sds.rotation.orders import Judge
 from sds.rotation.ports import Rules
 from sds.rotation.steps import Call
 from sds.server.services.common import SETTLE_SECONDS, Desk, actor_of
@@ -19,12 +22,12 @@ class Orders(Protocol):
     async def prepare(self, kind: AuthorityKind, call: Call) -> Authority: ...
 
     async def activate(
-        self, authority_id: str, call: Call, *, force: bool = False, cross_sign: bool = False
+        self, authority_id: str, call: Call, *, force: bool = False, cross_sign: bool = False, judge: Judge = ...
     ) -> Authority: ...
 
-    async def taint(self, authority_id: str, call: Call) -> Authority: ...
+    async def taint(self, authority_id: str, call: Call, *, judge: Judge = ...) -> Authority: ...
 
-    async def revoke(self, authority_id: str, call: Call, *, force: bool = False) -> Authority: ...
+    async def revoke(self, authority_id: str, call: Call, *, force: bool = False, judge: Judge = ...) -> Authority: ...
 
 
 class AuthorityService:
@@ -50,16 +53,27 @@ class AuthorityService:
         return await self._told(await self._orders.prepare(kind, _by(call)))
 
     async def activate(
-        self, call: AdminCall, authority_id: str, *, force: bool = False, cross_sign: bool = False
+        self,
+        call: AdminCall,
+        authority_id: str,
+        *,
+        force: bool = False,
+        cross_sign: bool = False,
+        condition: Condition = ANY,
     ) -> AuthorityInfo:
-        activated = await self._orders.activate(authority_id, _by(call), force=force, cross_sign=cross_sign)
+        activated = await self._orders.activate(
+            authority_id, _by(call), force=force, cross_sign=cross_sign, judge=_judge(condition)
+        )
         return await self._told(activated)
 
-    async def taint(self, call: AdminCall, authority_id: str) -> AuthorityInfo:
-        return await self._told(await self._orders.taint(authority_id, _by(call)))
+    async def taint(self, call: AdminCall, authority_id: str, *, condition: Condition = ANY) -> AuthorityInfo:
+        return await self._told(await self._orders.taint(authority_id, _by(call), judge=_judge(condition)))
 
-    async def revoke(self, call: AdminCall, authority_id: str, *, force: bool = False) -> AuthorityInfo:
-        return await self._told(await self._orders.revoke(authority_id, _by(call), force=force))
+    async def revoke(
+        self, call: AdminCall, authority_id: str, *, force: bool = False, condition: Condition = ANY
+    ) -> AuthorityInfo:
+        revoked = await self._orders.revoke(authority_id, _by(call), force=force, judge=_judge(condition))
+        return await self._told(revoked)
 
     async def _told(self, authority: Authority) -> AuthorityInfo:
         """What follows from a change may have moved it on already: the answer is what stands now."""
@@ -81,6 +95,10 @@ def _info(one: Authority, look: Look) -> AuthorityInfo:
             return AuthorityInfo(one, times=times(one, look.policy))
         case AuthorityState.OLD:
             return AuthorityInfo(one, kept_until=look.dropped_from(one))
+
+
+def _judge(condition: Condition) -> Judge:
+    return lambda one: condition.check(f"authority {one.id}", authority_version(one))
 
 
 def _by(call: AdminCall) -> Call:

@@ -9,6 +9,7 @@ from attestation.entry import EntrySpec
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, Page
+from sds.admin.services.conditions import ANY, Condition
 from sds.admin.services.grants import (
     MAX_ALLOWED,
     MAX_LOSING,
@@ -20,6 +21,7 @@ from sds.admin.services.grants import (
     GrantQuery,
     Losing,
 )
+from sds.admin.services.versions import grant_version
 from sds.audit.event import AuditEvent, Json, Target
 from sds.secrets.describe import subject_json
 from sds.secrets.grant import Grant, Subject, covers
@@ -81,8 +83,10 @@ class GrantService:
 
         return await self._desk.store.read(work)
 
-    async def delete(self, call: AdminCall, grant_id: str) -> GrantInfo:
+    async def delete(self, call: AdminCall, grant_id: str, condition: Condition = ANY) -> GrantInfo:
         def work(uow: UnitOfWork) -> GrantInfo:
+            uow.changes.lock()
+            condition.check(f"grant {grant_id}", grant_version(uow.grants.get(grant_id)))
             grant = uow.grants.delete(grant_id)
             secret = uow.secrets.get(grant.secret_id).name
             uow.audit.append(self._event(uow, call, "grant.delete", grant, secret, {}))

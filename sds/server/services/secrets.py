@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import AdminCall, Page
+from sds.admin.services.conditions import ANY, Condition
 from sds.admin.services.secrets import (
     SHOWN,
     CreatedSecret,
@@ -28,7 +29,7 @@ from sds.secrets.secret import DatabaseSource, EmbeddedSource, PkiSource, Secret
 from sds.server.services.common import Desk, actor_of
 from sds.server.services.granted import reached
 from sds.server.services.secret_values import Values, write
-from sds.store.errors import NameTaken, NotFound, StoreError
+from sds.store.errors import Conflict, NameTaken, NotFound, StoreError
 from sds.store.secrets.records import SecretFilter, WrappedDataKey
 from sds.store.unit_of_work import UnitOfWork
 
@@ -164,6 +165,8 @@ class SecretService:
             if not dry_run:
                 uow.changes.lock()
             secret = named(uow, name)
+            if expected_revision not in {None, secret.revision}:
+                raise Conflict(f"secret {name}", secret.revision)
             info, granted = _info(uow, secret), uow.grants.of(secret.id)
             losers = reached(uow, granted)
             versions = sum(one.live for one in uow.secrets.versions(secret.id))
@@ -177,10 +180,11 @@ class SecretService:
         deleted = await (self._desk.store.read(work) if dry_run else self._desk.change(work))
         return replace(deleted, info=self._watched(deleted.info))
 
-    async def put(self, call: AdminCall, name: str, order: PutOrder) -> VersionInfo:
+    async def put(self, call: AdminCall, name: str, order: PutOrder, condition: Condition = ANY) -> VersionInfo:
         def work(uow: UnitOfWork) -> tuple[str, VersionInfo]:
             uow.changes.lock()
             secret = named(uow, name)
+            condition.check(f"secret {name}", str(secret.revision))
             record = write(uow, self._values, secret, order, actor_of(call).id)
             details: dict[str, Json] = {"version": str(record.version)}
             uow.audit.append(self._event(uow, call, "secret.put", secret, details))
@@ -199,7 +203,7 @@ class SecretService:
         secret = await self._desk.store.read(lambda uow: named(uow, name))
         return await self._backends.of(secret).versions(secret)
 
-    async def rollback(self, call: AdminCall, name: str, version: int | None) -> SecretInfo:
+    async def rollback(self, call: AdminCall, name: str, version: int | None, condition: Condition = ANY) -> SecretInfo:
         secret = await self._desk.store.read(lambda uow: named(uow, name))
         if version is not None:
             await self._check_version(secret, version)
@@ -209,6 +213,7 @@ class SecretService:
             before = named(uow, name)
             if before.id != secret.id or before.spec.source != secret.spec.source:
                 raise NotFound("secret", name)  # another one since we looked
+            condition.check(f"secret {name}", str(before.revision))
             after = uow.secrets.pin(before.id, version)
             if after.revision != before.revision:
                 details: dict[str, Json] = {"before": before.pinned, "after": after.pinned}
