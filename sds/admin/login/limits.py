@@ -27,6 +27,7 @@ class DoorLimits:
         self._addresses = TokenBuckets(rates.address)
         self._callers = TokenBuckets(rates.caller)
         self._failed = TokenBuckets(rates.failed)
+        self._told = TokenBuckets(rates.failed)
 
     def request_from(self, address: str) -> None:
         if not self._addresses.take(address_key(address), self._monotonic()):
@@ -43,6 +44,10 @@ class DoorLimits:
 
     def failed(self, address: str) -> None:
         self._failed.take(address_key(address), self._monotonic())
+
+    def may_tell(self, address: str) -> bool:
+        """Whether one more of those turned away there is an audit event: they must not fill the log. Counted."""
+        return self._told.take(address_key(address), self._monotonic())
 
 
 def _wait(rate: Rate) -> float:

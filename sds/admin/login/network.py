@@ -71,12 +71,19 @@ class NetworkDoor:
             self._limits.request_of(known.caller.id)  # 6
         except (NotAdmitted, TooManyRequests) as error:
             self._observer.admin_turned_away(reason_of(error))
+            if isinstance(error, NotAdmitted):
+                error.told = self._told(error.told, address)
             raise
         caller = replace(known.caller, address=address)
         if not known.rights:
             self._observer.admin_turned_away("role")
-            raise NotAdmitted("you have no role here; ask an administrator", told="has no role", caller=caller)
+            told = self._told("has no role", address)
+            raise NotAdmitted("you have no role here; ask an administrator", told=told, caller=caller)
         return replace(call, caller=caller, rights=known.rights, subjects=known.subjects, csrf=known.csrf)
+
+    def _told(self, why: str, address: str) -> str:
+        """For the audit log, which nobody whom it does not know is to fill: beyond the rate the metric has them."""
+        return why if why and self._limits.may_tell(address) else ""
 
     async def _known(self, scope: Scope, headers: Headers, address: str) -> Known:
         bearer, cookies = headers.getlist("authorization"), _session_cookies(headers)

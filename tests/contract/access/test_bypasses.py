@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sds.admin.once import SECRET_ANSWERS
-from tests.contract.access.world import AGENT, World, serving
+from tests.contract.access.world import AGENT, World, serving, svid
 
 
 @pytest.fixture
@@ -104,3 +104,23 @@ async def test_whatever_answers_with_a_token_is_among_those_that_are_not_kept(wo
             if "token" in schemas.get(named.rpartition("/")[2], {}).get("properties", {}):
                 showing.add(operation["operationId"])
     assert showing == SECRET_ANSWERS
+
+
+async def test_who_is_turned_away_does_not_fill_the_audit_log(world: World) -> None:
+    """By requests that need no credentials at all, and by an identity without a role."""
+    world.node.clock.stop()
+    without, nobody = await svid(world, "/stranger"), world.client(**{"Sec-Fetch-Site": "cross-site"})
+    for _ in range(30):
+        assert (await nobody.post("/v1/entries", json={})).status_code == 403
+    stranger = world.client(identity=without)
+    for _ in range(5):
+        assert (await stranger.get("/v1/entries")).status_code == 403
+    told = [each for each in await world.node.events("admin.access") if each["outcome"] == "refused"]
+    assert len(told) == 10
+    assert await world.node.metric("sds_server_admin_turned_away_total", reason="origin") == 30
+    assert await world.node.metric("sds_server_admin_turned_away_total", reason="role") == 5
+    assert world.node.clock.stopped_at is not None
+    world.node.clock.stopped_at += 6
+    assert (await stranger.get("/v1/entries")).status_code == 403
+    (last,) = (await world.node.events("admin.access"))[10:]
+    assert (last["reason"], last["actor"]["id"]) == ("has no role", "spiffe://example.org/stranger")
