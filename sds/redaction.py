@@ -56,7 +56,7 @@ _NETS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     # JWS compact form (RFC 7515); the header always starts with {"
     (re.compile(r"\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,}(\.[A-Za-z0-9_-]*)?"), REMOVED),
-    (re.compile(r"\bsds_join_[A-Za-z0-9_-]+"), REMOVED),
+    (re.compile(r"\bsds_(join|at)_[A-Za-z0-9_-]+"), REMOVED),
     (re.compile(r"\bhv[sbr]\.[A-Za-z0-9_-]{8,}"), REMOVED),  # Vault tokens
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/-]{8,}=*"), r"\1 " + REMOVED),
     (re.compile(r"(://[^\s/:@]*):\S+@"), r"\1:***@"),  # user:password in a URL (RFC 3986, 3.2.1)
@@ -65,7 +65,7 @@ _NETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\[parameters: .*?(\n|\Z)", re.DOTALL), "[parameters: removed]\n"),  # SQLAlchemy's statement errors
 )
 _HINTS = re.compile(
-    r"PRIVATE KEY|sds_join_|eyJ|hv[sbr]\.|://|\bb['\"]|\[param|\bM[A-Z]|(?i:bearer|basic|passw|secret|token)"
+    r"PRIVATE KEY|sds_(?:join|at)_|eyJ|hv[sbr]\.|://|\bb['\"]|\[param|\bM[A-Z]|(?i:bearer|basic|passw|secret|token)"
 )
 """One quick look that spares most texts the nets."""
 

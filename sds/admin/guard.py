@@ -6,10 +6,8 @@ What a rule calls FILTERED or TARGET is let through with the caller's rights, an
 from __future__ import annotations
 
 import hmac
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,17 +21,21 @@ from sds.admin.access.decide import permitted
 from sds.admin.access.rules import RULES, Rule, Scoping
 from sds.admin.conditional import unless_known
 from sds.admin.errors import BodyTooLarge, Forbidden
+from sds.admin.noting import Noting
+from sds.admin.problems import problem_for
+from sds.admin.reading import Asked
 from sds.admin.services import AdminCall, AuditAdmin
-
-READ_AGAIN = timedelta(minutes=10)
-"""Following a log is one act of reading, not one a request."""
-_MAX_READERS = 4096
-_PLACES = frozenset({"after", "before", "cursor", "limit", "wait"})
+from sds.audit.trace import traced
+from sds.store.errors import StoreUnavailable
 
 LOGIN = "session.login"
 """Ends whatever session there was, and where it was sent from is checked by the door."""
 _MAX_FORM = 256 * 1024
 _MAX_FIELDS = 500
+
+NOTED = "noted"
+"""Of a request's state: whether it stands in the audit log already, which counts for what a page asks beneath it. No
+client can set it: where it is missing, the request came from outside."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Around = Callable[[Request, AdminCall, str, Callable[[], Awaitable[Response]]], Awaitable[Response]]
@@ -41,13 +43,19 @@ Around = Callable[[Request, AdminCall, str, Callable[[], Awaitable[Response]]], 
 
 
 class Guard:
-    """Decides on each request before its handler runs, and notes who reads what is sensitive."""
+    """Decides on each request before its handler runs, and sees to it that each has an audit event.
+
+    1. What the rules refuse is refused, and told by who answers errors.
+    2. Reading (GET, and whatever is sensitive) is noted before anything is read.
+    3. Anything else leaves its own event, in the transaction of what it does. What leaves none (a dry run, a change
+       that changes nothing, a repetition) was reading, too, and is noted after.
+    4. A page is noted as a page; what it asks beneath is not noted again, unless it is sensitive and the page is not.
+    """
 
     def __init__(self, audit: AuditAdmin, monotonic: Callable[[], float], *, rules: Mapping[str, Rule] = RULES) -> None:
-        self._audit = audit
-        self._monotonic = monotonic
         self._rules = rules
-        self._read: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._asked = Asked()
+        self.noting = Noting(audit, monotonic)
         self._open: tuple[APIRoute, ...] = ()
         self.around: Around | None = None
         self.once: Around = _always
@@ -78,11 +86,48 @@ class Guard:
             raise
         if getattr(request.state, "csrf_due", False) and operation != LOGIN:
             await _check_form(request, call.csrf)
-        if self._rules[operation].sensitive:
-            await self._note(call, operation, request)
+        rule = self._rules[operation]
+        if request.method == "GET" or rule.sensitive:
+            await self._note(request, call, operation)
+            return await self._answer(request, call, operation, handler)
+        if rule.unnoted or hasattr(request.state, NOTED):
+            return await self._answer(request, call, operation, handler)
+        return await self._followed(request, call, operation, handler)
+
+    async def _answer(self, request: Request, call: AdminCall, operation: str, handler: Handler) -> Response:
         if request.method == "GET" and request.url.path.startswith("/v1/"):
             return unless_known(request, await handler(request))
         return await self.once(request, call, operation, lambda: self._do(request, call, operation, handler))
+
+    async def _note(self, request: Request, call: AdminCall, operation: str) -> None:
+        """Raises what the store raises where it must not go on without."""
+        rule = self._rules[operation]
+        beneath: bool | None = getattr(request.state, NOTED, None)
+        if rule.unnoted or beneath:
+            return
+        reading = self._asked.reading(request, operation)
+        if rule.sensitive:
+            await self.noting.sensitive(call, reading)
+        elif beneath is None:
+            request.state.noted = await self.noting.usual(call, reading)
+
+    async def _followed(self, request: Request, call: AdminCall, operation: str, handler: Handler) -> Response:
+        """Whatever it was, it has left an event when this ends, but for a refusal, which who answers it tells."""
+        request.state.noted = False
+        reading = self._asked.reading(request, operation)
+        with traced() as trace:
+            try:
+                answer = await self._answer(request, call, operation, handler)
+            except Exception as error:
+                status = problem_for(error).status
+                if not trace.events and status >= 500 and not isinstance(error, StoreUnavailable):
+                    await self.noting.ended(call, operation, reading.target, status)
+                raise
+        if not trace.events and answer.status_code >= 400:
+            await self.noting.ended(call, operation, reading.target, answer.status_code)
+        elif not trace.events:
+            await self.noting.usual(call, reading)
+        return answer
 
     async def _do(self, request: Request, call: AdminCall, operation: str, handler: Handler) -> Response:
         if self.around is None:
@@ -98,26 +143,12 @@ class Guard:
             if route.operation_id not in self._rules:
                 raise RuntimeError(f"the route {route.path} ({route.operation_id}) has no rule of access")
             handled.append(route)
+        self._asked = Asked(handled)
         self._open = tuple(each for each in handled if self._rules[each.operation_id or ""].scoping is Scoping.OPEN)
 
     def is_open(self, scope: Scope) -> bool:
         """Whether the request is for something that everybody may ask, known or not."""
         return any(route.matches(scope)[0] is Match.FULL for route in self._open)
-
-    async def _note(self, call: AdminCall, operation: str, request: Request) -> None:
-        """Before it is read, so that nothing is read that could not be noted."""
-        asked = "&".join(
-            f"{name}={value}" for name, value in sorted(request.query_params.multi_items()) if name not in _PLACES
-        )
-        key, now = (call.caller.id, operation, asked), self._monotonic()
-        then = self._read.get(key)
-        if then is not None and now - then < READ_AGAIN.total_seconds():
-            return
-        await self._audit.noted(call, operation, asked)
-        self._read[key] = now
-        self._read.move_to_end(key)
-        if len(self._read) > _MAX_READERS:
-            self._read.popitem(last=False)
 
 
 async def _always(

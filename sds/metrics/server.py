@@ -145,6 +145,11 @@ class ServerMetrics:
             r,
             reason=("host", "origin", "rate", "credentials", "role"),
         )
+        self.admin_reads_unnoted = counter(
+            "sds_server_admin_reads_unnoted",
+            "Reads by the admin API that went on although the audit log could not be told of them.",
+            r,
+        )
         self.connections_refused = Counters(
             "sds_server_connections_refused",
             "Connections closed before they were served.",

@@ -115,6 +115,9 @@ class Telemetry:
     def admin_turned_away(self, reason: str) -> None:
         self.metrics.admin_turned_away.inc(reason)
 
+    def admin_read_unnoted(self) -> None:
+        self.metrics.admin_reads_unnoted.inc()
+
 
 class ConnectionTelemetry:
     """Implements sds.net.seams.RelayObserver for one listener."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeVar
 
+from sds.audit.trace import left
 from sds.clock import Clock
 from sds.store.errors import StoreError, StoreUnavailable
 from sds.store.feed import ChangeFeed
@@ -48,6 +49,7 @@ class Metered:
         with self._metered("write") as events:
             value, outcomes = await self._inner.write(counted)
             events.extend(outcomes)
+        left(len(outcomes))
         return value
 
     async def read(self, work: Callable[[UnitOfWork], T]) -> T:

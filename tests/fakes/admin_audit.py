@@ -7,7 +7,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sds.admin.services import AdminCall, AuditQuery, AuditRow
+from sds.admin.services.audit import Reading
 from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
+from sds.audit.trace import left
 
 
 def _matches(row: AuditRow, query: AuditQuery) -> bool:
@@ -31,8 +33,11 @@ class FakeAudit:
         self._now = now
         self._arrived = asyncio.Condition()
         self.rows: list[AuditRow] = []
-        self.reads: list[tuple[str, str, str]] = []  # caller, operation, filter: beside the rows, which tests count
+        self.reads: list[tuple[AdminCall, Reading]] = []  # beside the rows, which tests count
+        self.altered: set[int] = set()  # sequences of events that cannot be read any more
         self.fail: Exception | None = None  # raised by the next append
+        self.slow: asyncio.Event | None = None  # what notes of reads wait for
+        self.tries = 0  # to note a read
 
     async def append(self, call: AdminCall, action: str, target: str, outcome: Outcome, reason: str = "") -> None:
         if self.fail is not None:
@@ -50,20 +55,30 @@ class FakeAudit:
             node="fake",
         )
         self.rows.append(AuditRow(number, event))
+        left(1)
         async with self._arrived:
             self._arrived.notify_all()
 
-    async def refused(self, call: AdminCall, action: str, target: str, reason: str) -> None:
-        await self.append(call, action, target, Outcome.REFUSED, reason)
+    async def refused(
+        self, call: AdminCall, action: str, target: str, reason: str, *, outcome: Outcome = Outcome.REFUSED
+    ) -> None:
+        await self.append(call, action, target, outcome, reason)
 
-    async def noted(self, call: AdminCall, operation: str, asked: str) -> None:
+    async def noted(self, call: AdminCall, reading: Reading) -> None:
+        self.tries += 1
+        if self.slow is not None:
+            await self.slow.wait()
         if self.fail is not None:
             raise self.fail
-        self.reads.append((call.caller.id, operation, asked))
+        self.reads.append((call, reading))
+        left(1)
+
+    def read(self, row: AuditRow) -> AuditRow | UnreadableRow:
+        return UnreadableRow(row.sequence, "the bytes are no event") if row.sequence in self.altered else row
 
     def _matching(self, query: AuditQuery) -> tuple[AuditRow, ...]:
         rows = [row for row in self.rows if _matches(row, query)]
-        return tuple(rows[-query.limit :] if query.after is None else rows[: query.limit])
+        return tuple(map(self.read, rows[-query.limit :] if query.after is None else rows[: query.limit]))
 
     async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
         async with self._arrived:

@@ -32,33 +32,42 @@ class Scoping(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The roles that may, and what limits mean. `sensitive`: who reads it is written into the audit log."""
+    """The roles that may, and what limits mean.
+
+    Every call is in the audit log. `sensitive`: where it cannot be written, nothing is read. `unnoted`: why calls leave
+    nothing there unless they are refused.
+    """
 
     roles: frozenset[Role]
     scoping: Scoping = Scoping.NOT_SCOPED
     sensitive: bool = False
+    unnoted: str = ""
 
 
 _FILTERED, _TARGET, _PUBLIC = Scoping.FILTERED, Scoping.TARGET, Scoping.PUBLIC
+_PROBE = "asked every few seconds by programs, and says how this process is"
+_LOGIN = "nobody is known yet; admin.login says who got in and who did not"
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "api.describe": Rule(VIEWERS, _PUBLIC),
-        "server.live": Rule(VIEWERS, _PUBLIC),
-        "server.ready": Rule(VIEWERS, _PUBLIC),
+        "api.describe": Rule(VIEWERS, _PUBLIC, unnoted="the description of this API, which is the same everywhere"),
+        "server.live": Rule(VIEWERS, _PUBLIC, unnoted=_PROBE),
+        "server.ready": Rule(VIEWERS, _PUBLIC, unnoted=_PROBE),
         "server.metrics": Rule(VIEWERS),
         # The caller's own.
         "access.whoami": Rule(VIEWERS, _PUBLIC),
-        "session.login": Rule(frozenset(), Scoping.OPEN),
-        "session.login.oidc": Rule(frozenset(), Scoping.OPEN),
-        "session.login.callback": Rule(frozenset(), Scoping.OPEN),
-        "session.logout": Rule(frozenset(), Scoping.OPEN),
+        "session.login": Rule(frozenset(), Scoping.OPEN, unnoted=_LOGIN),
+        "session.login.oidc": Rule(frozenset(), Scoping.OPEN, unnoted=_LOGIN),
+        "session.login.callback": Rule(frozenset(), Scoping.OPEN, unnoted=_LOGIN),
+        "session.logout": Rule(frozenset(), Scoping.OPEN, unnoted="admin.logout says so where there was a session"),
         # Pages. What one shows and does is asked of the operations below, by the same caller.
         "page.show": Rule(VIEWERS, _PUBLIC),
         "page.act": Rule(VIEWERS, _PUBLIC),
-        "page.live": Rule(VIEWERS, _PUBLIC),
-        "page.asset": Rule(frozenset(), Scoping.OPEN),
-        "page.login": Rule(frozenset(), Scoping.OPEN),
+        "page.live": Rule(
+            VIEWERS, _PUBLIC, unnoted="which pages changed, and nothing of them; pages are noted"
+        ),
+        "page.asset": Rule(frozenset(), Scoping.OPEN, unnoted="style sheets and scripts, the same for everybody"),
+        "page.login": Rule(frozenset(), Scoping.OPEN, unnoted="an empty form"),
         # Who may use this.
         "access.token.list": Rule(AUDITORS, sensitive=True),
         "access.token.create": Rule(ADMINS, _TARGET),

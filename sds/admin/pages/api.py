@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message
 from sds.admin.problems import INTERNAL
 
 Params = Iterable[tuple[str, str]]
-_OURS = frozenset({"call", "peer"})
-"""Of the request's state: who asks. The rest is the page's."""
+_OURS = frozenset({"call", "peer", "noted"})
+"""Of the request's state: who asks, and whether that stands in the audit log already. The rest is the page's."""
 
 
 class Refused(Exception):

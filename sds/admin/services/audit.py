@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from sds.admin.services.common import AdminCall
-from sds.audit.event import AuditEvent
+from sds.audit.event import AuditEvent, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,33 @@ class AuditQuery:
     before: int | None = None  # a sequence: with `after` None, the newest ones below it
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What somebody asks to be shown: all of it bounded, and cleaned of what looks like a secret.
+
+    `target`: what the path names, "" where it names nothing. `asked`: the query, without places in a list, as it is
+    written in URLs. `more_than`: this stands for all further ones of the operation, which differ and were too many.
+    `missed`: reads before it, of anybody, that could not be noted.
+    """
+
+    operation: str
+    target: str = ""
+    asked: str = ""
+    more_than: int = 0
+    missed: int = 0
+
+
 class AuditAdmin(Protocol):
     async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
         """Matching events; if there are none and `wait` > 0, waits that long for one (long poll), then ()."""
         ...
 
-    async def refused(self, call: AdminCall, action: str, target: str, reason: str) -> None:
-        """Records that a write was refused (outcome "refused"), in a transaction of its own."""
+    async def refused(
+        self, call: AdminCall, action: str, target: str, reason: str, *, outcome: Outcome = Outcome.REFUSED
+    ) -> None:
+        """Records that something was refused, or failed, in a transaction of its own."""
         ...
 
-    async def noted(self, call: AdminCall, operation: str, asked: str) -> None:
-        """Records that sensitive data is about to be read (``admin.read``); `asked` is the filter, as it came."""
+    async def noted(self, call: AdminCall, reading: Reading) -> None:
+        """Records that something is about to be read (``admin.read``), in a transaction of its own."""
         ...

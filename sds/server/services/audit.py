@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from sds.admin.services import AdminCall, AuditQuery, AuditRow
+from sds.admin.services.audit import Reading
 from sds.audit.event import Json, Outcome, Target
 from sds.clock import Clock
 from sds.server.services.common import Desk
@@ -43,19 +44,35 @@ class AuditService:
                 return tuple(AuditRow(stored.seq, stored.event) for stored in found)
             await asyncio.sleep(min(_POLL, left))
 
-    async def refused(self, call: AdminCall, action: str, target: str, reason: str) -> None:
+    async def refused(
+        self, call: AdminCall, action: str, target: str, reason: str, *, outcome: Outcome = Outcome.REFUSED
+    ) -> None:
         kind = action.partition(".")[0]
 
         def work(uow: UnitOfWork) -> None:
             where = Target(kind, target[:_MAX_TARGET])
-            uow.audit.append(self._desk.event(uow.now, call, action, where, outcome=Outcome.REFUSED, reason=reason))
+            uow.audit.append(self._desk.event(uow.now, call, action, where, outcome=outcome, reason=reason))
 
         await self._desk.store.write(work)
 
-    async def noted(self, call: AdminCall, operation: str, asked: str) -> None:
-        def work(uow: UnitOfWork) -> None:
-            details: dict[str, Json] = {"operation": operation, "asked": asked[:_MAX_TARGET]}
+    async def noted(self, call: AdminCall, reading: Reading) -> None:
+        operation, details, reason = reading.operation, _details(reading), ""
+        where = Target(operation.partition(".")[0], reading.target[:_MAX_TARGET])
+        if not reading.target:
             where = Target("operation", operation)
-            uow.audit.append(self._desk.event(uow.now, call, "admin.read", where, details))
+        if reading.more_than:
+            reason = f"more than {reading.more_than} different ones within ten minutes: the rest is not told one by one"
+
+        def work(uow: UnitOfWork) -> None:
+            uow.audit.append(self._desk.event(uow.now, call, "admin.read", where, details, reason=reason))
 
         await self._desk.store.write(work)
+
+
+def _details(reading: Reading) -> dict[str, Json]:
+    details: dict[str, Json] = {"operation": reading.operation, "asked": reading.asked[:_MAX_TARGET]}
+    if reading.more_than:
+        details["more_than"] = reading.more_than
+    if reading.missed:
+        details["missed"] = reading.missed
+    return details

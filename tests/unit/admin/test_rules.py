@@ -153,7 +153,8 @@ async def test_role_by_endpoint(asked: Asked, role: Role) -> None:
     assert {name for name, answer in answers.items() if answer.status_code != 403} == allowed
     noted = [row.event.action for row in asked.fakes.audit.rows if row.event.outcome.value == "refused"]
     assert set(ROUTES) - allowed <= set(noted)
-    assert {name for _, name, _ in asked.fakes.audit.reads} == {name for name in allowed if RULES[name].sensitive}
+    reading = {name for name in allowed if ROUTES[name].methods == {"GET"} or RULES[name].sensitive}
+    assert {each.operation for _, each in asked.fakes.audit.reads} == {n for n in reading if not RULES[n].unnoted}
 
 
 async def test_nobody_may_nothing_but_log_in(asked: Asked) -> None:
@@ -249,19 +250,3 @@ def test_checking_a_target() -> None:
         with pytest.raises(Forbidden):
             check(limited, "entry.delete", target)
     check(call(Right(OPERATOR)), "entry.delete", None)
-
-
-async def test_reading_the_log_is_noted_once_for_following_it(fakes: FakeServices) -> None:
-    app = create_api(fakes.services).behind(Anyone(Right(AUDITOR)))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sds") as http:
-        for after in range(3):
-            await http.get("/v1/audit", params={"after": after})
-        await http.get("/v1/audit", params={"action": "entry."})
-    assert fakes.audit.reads == [("token:t", "audit.tail", ""), ("token:t", "audit.tail", "action=entry.")]
-
-
-async def test_what_cannot_be_noted_is_not_read(fakes: FakeServices) -> None:
-    fakes.audit.fail = RuntimeError("no space")
-    app = create_api(fakes.services).behind(Anyone(Right(AUDITOR)))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sds") as http:
-        assert (await http.get("/v1/audit")).status_code == 500
