@@ -40,6 +40,9 @@ _REFUSED = {
 }
 _EVERYWHERE = ("400", "401", "403", "404", "422", "429", "500", "503")
 _WITH_BODY = ("409", "413", "415")
+_BEFORE_READING = {
+    "431": {"description": "The request's line and headers are too long. They were not read, so no problem says more."}
+}
 _PROBLEM_SCHEMA = {
     "type": "object",
     "description": "RFC 9457. `type` is urn:sds:problem: and a code that programs may match. Some have members more.",
@@ -115,7 +118,7 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
     for code in codes:
         content = {_PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         answers[code] = {"description": _REFUSED[code], "content": content}
-    operation["responses"] = dict(sorted(answers.items()))
+    operation["responses"] = dict(sorted((answers | _BEFORE_READING).items()))
     _headers(method, operation)
 
 
