@@ -5,6 +5,7 @@
 3. Two at once: one is done, the other is told to wait.
 4. What was refused or failed is forgotten, and may be tried again; what was done is answered as it was.
 5. Answers that hold a secret are never kept: a repetition is told that it was done, and that is all.
+6. What only reads is read again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 SECRET_ANSWERS = frozenset({"token.create", "token.issue", "access.token.create", "access.token.bootstrap"})
 """Operations whose answer is the only time that a secret is shown."""
+READING = frozenset({"certificate.find", "explain", "grant.check", "token.verify"})
+"""Operations that only read, whoever may: done twice they do nothing twice, and their answers must fill no database."""
 MAX_KEPT = 1024 * 1024
 """Bytes of an answer that is kept."""
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
@@ -48,7 +51,7 @@ class Once:
         """Raises KeyReused, StillInProgress, OutcomeUnknown, AnswerNotKept, BadPrecondition."""
         check_taken(request, operation)  # before anything is claimed for what will not be done
         given = request.headers.getlist(HEADER)
-        if request.method != "POST" or not given or not call.caller.id:
+        if request.method != "POST" or not given or not call.caller.id or not _has_keys(request, operation):
             return await handler()
         if len(given) != 1 or not _KEY.fullmatch(given[0]):
             raise BadPrecondition(f"{HEADER} is 1 to 255 visible ASCII characters")
@@ -82,6 +85,11 @@ class Once:
             await self._keys.release(call, key)
         except Exception as error:  # noqa: BLE001  # must not hide why it was refused
             log.warning("a key could not be released", error=type(error).__qualname__)
+
+
+def _has_keys(request: Request, operation: str) -> bool:
+    """Pages have none: a browser sends no such header, and what it is shown may hold anything."""
+    return operation not in READING and request.url.path.startswith("/v1/")
 
 
 async def _digest(request: Request, operation: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from sds.admin.once import SECRET_ANSWERS
+from sds.admin.access.rules import RULES, VIEWERS
+from sds.admin.once import READING, SECRET_ANSWERS
 from tests.contract.store.samples import AGENT, spiffe
 from tests.fakes.admin_server import Running
 from tests.unit.admin.test_bulk import attest
@@ -61,6 +62,28 @@ async def test_an_answer_with_a_secret_is_not_kept(http: httpx.AsyncClient, runn
 
 def test_operations_with_secrets_exist() -> None:
     assert SECRET_ANSWERS - {"access.token.create", "access.token.bootstrap"} <= ROUTES.keys()
+
+
+async def test_what_only_reads_is_not_kept(http: httpx.AsyncClient, running: Running) -> None:
+    """Else whoever may look could fill the database with answers."""
+    for path, body in (("/v1/explain", {"selectors": ["unix:uid:1"]}), ("/v1/jwt:verify", {"token": "a.b.c"})):
+        for _ in range(2):
+            answer = await http.post(path, json=body, headers=KEY)
+            assert "idempotency-replayed" not in answer.headers
+            assert "idempotency" not in answer.text
+    assert running.fakes.idempotency.rows == {}
+
+
+def test_what_viewers_may_send_only_reads() -> None:
+    sent = {name for name, route in ROUTES.items() if "POST" in route.methods and RULES[name].roles == VIEWERS}
+    assert {"certificate.find", "token.verify"} <= sent <= READING | {"page.act"}
+
+
+async def test_pages_have_no_keys(http: httpx.AsyncClient, running: Running) -> None:
+    form = {"spiffe_id": ENTRY["spiffe_id"], "parent_id": ENTRY["parent_id"], "selectors": "unix:uid:1"}
+    answer = await http.post("/entries/new", data=form, headers=KEY)
+    assert answer.status_code in {200, 303, 422}, answer.text
+    assert running.fakes.idempotency.rows == {}
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "é"])
