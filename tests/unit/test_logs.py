@@ -162,9 +162,10 @@ def test_fields_are_bounded(lines: io.StringIO) -> None:
     assert only(lines)["dropped_fields"]
 
 
-def test_a_closed_stream_is_no_error(lines: io.StringIO) -> None:
+def test_a_closed_stream_is_no_error(lines: io.StringIO, capfd: pytest.CaptureFixture[str]) -> None:
     lines.close()
     get_logger("sds.test").error("into the void")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("where", ["main", "thread"])

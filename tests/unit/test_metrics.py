@@ -100,3 +100,5 @@ def test_what_is_served_parses_and_is_bounded(kind: type[ServerMetrics | AgentMe
 def test_two_in_one_process_do_not_collide(registry: CollectorRegistry) -> None:
     ServerMetrics(registry)
     AgentMetrics(registry)
+    served = generate_latest(registry).decode()
+    assert {line.split("_")[1] for line in served.splitlines() if line.startswith("sds_")} == {"server", "agent"}

@@ -279,6 +279,7 @@ async def test_waiting_ends_when_the_server_is_away_or_the_caller_leaves_or_time
         await cache.settled(group, 0.01)
         waiting = asyncio.create_task(cache.settled(group, 10))
         await asyncio.sleep(0)
+        assert not waiting.done()
         cache.leave(group, member)
         await waiting
 

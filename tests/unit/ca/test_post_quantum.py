@@ -77,6 +77,8 @@ def test_leaves_of_every_kind_verify(authority: SigningAuthority, key_type: KeyT
     leaf = x509.load_der_x509_certificate(svid.chain[0])
     leaf.verify_directly_issued_by(authority.certificate)
     verify_svid(svid, make_bundle(TRUST_DOMAIN, [authority.authority.certificate]), NOON)
+    with pytest.raises(InvalidSvid):
+        verify_svid(svid, make_bundle(TRUST_DOMAIN, [make_authority().authority.certificate]), NOON)
 
 
 def test_who_is_not_believed(authority: SigningAuthority) -> None:

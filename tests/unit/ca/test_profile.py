@@ -64,6 +64,8 @@ def test_nobody_gets_an_identity_of_another_trust_domain(profile: ProfileName, o
 )
 def test_ordinary_dns_names(name: str) -> None:
     check_dns_names((name,))
+    with pytest.raises(IssuanceRefused):
+        check_dns_names((name, f"{name}."))
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ FULL = Profile(
 def test_sound_profiles_pass(profile: Profile) -> None:
     try_profile(profile, TD, EPOCH, serial_source)
     try_profile(profile, TrustDomain("t" * 255), EPOCH, serial_source)
+    with pytest.raises(ValueError, match="serial source"):
+        try_profile(profile, TD, EPOCH, iter([1, 0]).__next__)
 
 
 def test_what_is_tried_is_what_may_be_asked_for() -> None:
@@ -77,7 +79,10 @@ def test_every_kind_of_key_is_tried() -> None:
     """A profile for one kind says nothing of the others."""
     for kind in LeafKey:
         if kind is not LeafKey.OTHER:
-            try_profile(Profile("one", keys=frozenset({kind})), TD, EPOCH, serial_source)
+            profile = Profile("one", keys=frozenset({kind}))
+            try_profile(profile, TD, EPOCH, serial_source)
+            with pytest.raises(ValueError, match="serial source"):
+                try_profile(profile, TD, EPOCH, iter([1, 0]).__next__)
 
 
 def test_the_issuer_refuses_what_the_trial_is_made_to_find() -> None:

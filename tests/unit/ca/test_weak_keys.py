@@ -62,7 +62,10 @@ def test_each_flaw_is_found_by_its_own_test() -> None:
 
 def test_sound_keys_pass() -> None:
     for _ in range(3):
-        check_rsa(rsa.generate_private_key(E, 2048).public_key().public_numbers())
+        sound = rsa.generate_private_key(E, 2048).public_key().public_numbers()
+        check_rsa(sound)
+        with pytest.raises(CsrRefused):
+            check_rsa(rsa.RSAPublicNumbers(E, sound.n - 1))  # even
 
 
 def test_roca_hits_sound_keys_never() -> None:
@@ -96,6 +99,8 @@ def test_exponents_outside_the_range(exponent: int) -> None:
 def test_other_odd_exponents_pass() -> None:
     n = rsa.generate_private_key(E, 2048).public_key().public_numbers().n
     check_rsa(rsa.RSAPublicNumbers(65539, n))
+    with pytest.raises(CsrRefused, match="exponent"):
+        check_rsa(rsa.RSAPublicNumbers(65540, n))
 
 
 def edwards_add(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
@@ -150,4 +155,7 @@ def test_all_ed25519_points_of_small_order_are_refused() -> None:
 
 def test_sound_ed25519_keys_pass() -> None:
     key = generate(KeyType.ED25519).public_key()
-    check_ed25519(key.public_bytes_raw())  # type: ignore[union-attr]
+    raw = key.public_bytes_raw()  # type: ignore[union-attr]
+    check_ed25519(raw)
+    with pytest.raises(CsrRefused):
+        check_ed25519(bytes(len(raw)))

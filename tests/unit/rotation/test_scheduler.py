@@ -74,6 +74,7 @@ async def test_a_slow_job_never_runs_twice_at_once_and_is_finished_at_the_end() 
 
 
 async def test_stopping_one_that_never_started_is_nothing() -> None:
-    scheduler = Scheduler()
-    scheduler.every("job", OFTEN, Job())
+    scheduler, job = Scheduler(), Job()
+    scheduler.every("job", OFTEN, job)
     await scheduler.stop()
+    assert job.begun == 0

@@ -55,7 +55,7 @@ def test_the_first_of_the_chain_to_end_ends_it() -> None:
 
 def test_a_self_signed_certificate_will_do() -> None:
     alone = make("gw", ca=False)
-    pair(alone.pem, alone.key_pem)
+    assert opened(pair(alone.pem, alone.key_pem)) == {"chain": alone.pem, "private_key": alone.key_pem}
 
 
 def test_text_between_blocks_is_left_out() -> None:

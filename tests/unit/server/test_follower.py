@@ -174,6 +174,8 @@ async def test_an_outage_is_waited_for(store: Store, events: Events, clock: Fake
     flaky.down = 3
     await world.entry("one")
     await until(lambda: world.names() == {"one"})
+    assert flaky.down == 0
+    assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -156,6 +156,9 @@ async def test_a_renewal_does_not_end_a_caller(world: World) -> None:
     caller = await world.check.identify(call())
     world.memory[AGENT] = replace(record("bb"), renewed_at=EPOCH + timedelta(seconds=9))
     world.check.check(caller)
+    world.memory[AGENT] = record("cc", attested=10)
+    with pytest.raises(CallRefused):
+        world.check.check(caller)
 
 
 async def test_an_earlier_certificate_of_this_attestation_is_good_and_is_asked_for_once(world: World) -> None:
@@ -176,6 +179,9 @@ async def test_a_certificate_renewed_at_another_replica_outlives_that_attestatio
     caller = await world.check.identify(call())
     world.memory[AGENT] = record(SVID.serial, attested=5)
     world.check.check(caller)
+    world.memory[AGENT] = record("newer", attested=6)
+    with pytest.raises(CallRefused):
+        world.check.check(caller)
 
 
 async def test_an_agent_that_memory_does_not_know_yet(world: World) -> None:

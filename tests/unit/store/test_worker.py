@@ -63,9 +63,14 @@ async def test_waking_reaches_every_subscriber_until_it_leaves() -> None:
             threading.Thread(target=wakeups.wake).start()
             await asyncio.wait_for(asyncio.gather(one.wait(), two.wait()), 5)
         one.clear()
+        two.clear()
         wakeups.wake()
         await asyncio.wait_for(one.wait(), 5)
+        assert not two.is_set()
+        one.clear()
     wakeups.wake()
+    await asyncio.sleep(0)
+    assert not one.is_set()
 
 
 class FakeStore:

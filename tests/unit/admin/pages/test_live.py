@@ -83,6 +83,7 @@ async def test_with_nobody_listening_nobody_follows() -> None:
     (follower,) = [each for each in asyncio.all_tasks() if each.get_name() == "live pages"]
     await stream.aclose()  # type: ignore[attr-defined]
     await until(follower.done)
+    assert "live pages" not in {each.get_name() for each in asyncio.all_tasks()}
 
 
 async def test_a_log_that_is_away_ends_nothing() -> None:

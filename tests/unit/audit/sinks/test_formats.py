@@ -80,9 +80,10 @@ def test_an_altered_event_with_half_a_surrogate_pair_goes_through_every_format()
     document = json.loads(canonical_bytes(event()))
     document["reason"] = document["target"]["id"] = document["node"] = "\ud800"
     one = Leaf(7, 9, json.dumps(document).encode())
-    message(one, FORM, NOW).decode()
-    ExportLogsServiceRequest.FromString(otlp.request([one], "1", "h", NOW))
-    json.loads(webhook.body("s", [one]))
+    assert '"' in message(one, FORM, NOW).decode()
+    request = ExportLogsServiceRequest.FromString(otlp.request([one], "1", "h", NOW))
+    assert len(request.resource_logs[0].scope_logs[0].log_records) == 1
+    assert "\ud800" not in str(json.loads(webhook.body("s", [one])))
 
 
 def test_a_syslog_message_is_as_in_rfc_5424() -> None:

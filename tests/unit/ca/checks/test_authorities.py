@@ -26,6 +26,8 @@ from tests.unit.ca.checks.kit import AUTHORITY, NAMES, naive, usage
 def test_every_kind_of_authority_passes_its_trial(keys: Mapping[KeyType, PrivateKey], key_type: KeyType) -> None:
     authority = make_authority(key=keys[key_type], key_type=key_type)
     check_authority(authority, EPOCH + timedelta(milliseconds=1500), serial_source())
+    with pytest.raises(AuthorityUnavailable):
+        check_authority(authority, authority.authority.not_after + timedelta(seconds=1), serial_source())
 
 
 def test_an_authority_out_of_its_time_fails_its_trial() -> None:
@@ -75,7 +77,9 @@ TD_ID = (x509.SubjectAlternativeName([x509.UniformResourceIdentifier("spiffe://e
 
 
 def test_the_pieces_of_a_sound_authority_pass() -> None:
-    check_authority(authority_with(CA, CERT_SIGN, SKI, AKI, TD_ID), EPOCH, 1)
+    sound = authority_with(CA, CERT_SIGN, SKI, AKI, TD_ID)
+    check_authority(sound, EPOCH, 1)
+    assert sound.certificate != AUTHORITY.certificate
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ def judge(parts: Parts, intent: CertificateIntent = INTENT) -> None:
 
 def test_what_was_meant_passes() -> None:
     judge(Parts())
+    with pytest.raises(CertificateMismatch):
+        judge(Parts(), INTENT._replace(serial="0a0c"))
 
 
 def no(at: int) -> Callable[[Parts], None]:
@@ -171,6 +173,8 @@ def test_the_standard_leaves_profiles_their_room() -> None:
     agrees = x509.KeyUsage(True, False, False, False, True, False, False, False, False)
     check_svid_rules(full_leaf((1, agrees, True), (2, more, False)), server=False)
     check_svid_rules(BROKEN_RULES["the server's name"], server=True)
+    with pytest.raises(CertificateMismatch):
+        check_svid_rules(BROKEN_RULES["the server's name"], server=False)
 
 
 def test_an_intent_beyond_the_authority_is_found() -> None:

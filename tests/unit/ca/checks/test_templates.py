@@ -101,6 +101,8 @@ class WrongLength(Template):
 def test_a_sound_template_passes() -> None:
     for profile in (PLAIN, FULL):
         check_template(Template(AUTHORITY, profile), AUTHORITY, profile)
+    with pytest.raises(CertificateMismatch):
+        check_template(Template(AUTHORITY, FULL), AUTHORITY, PLAIN)
 
 
 @pytest.mark.parametrize("kind", Template.__subclasses__())

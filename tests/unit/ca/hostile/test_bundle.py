@@ -78,9 +78,11 @@ def as_it_is(made: bytes) -> object:
 
 @pytest.mark.parametrize("read", [as_pem, as_json, as_it_is])
 def test_the_generator_makes_sound_authorities(read: Callable[[bytes], object]) -> None:
-    read(root())
-    read(root(der.extension("2.5.29.36", der.tlv(der.SEQUENCE, der.tlv(0x80, b"\0")), critical=True)))  # policies
-    read(root(names(uri(AUTHORITY)), extensions=(CA, SIGNS, KEY_ID)))
+    assert read(root())
+    assert read(
+        root(der.extension("2.5.29.36", der.tlv(der.SEQUENCE, der.tlv(0x80, b"\0")), critical=True))
+    )  # policies
+    assert read(root(names(uri(AUTHORITY)), extensions=(CA, SIGNS, KEY_ID)))
 
 
 @pytest.mark.parametrize("read", [as_pem, as_json, as_it_is])

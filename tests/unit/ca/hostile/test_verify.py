@@ -14,6 +14,7 @@ from ca.bundle import TrustBundle, make_bundle
 from ca.errors import InvalidBundle, InvalidSvid
 from ca.svid import parse_svid
 from ca.verify import verify_svid
+from tests.fakes.ca import make_authority
 from tests.fakes.clock import EPOCH
 from tests.unit.ca import der
 from tests.unit.ca.hostile.certificates import (
@@ -95,6 +96,8 @@ SOUND: Mapping[str, Callable[[], Sequence[bytes]]] = {
 @pytest.mark.parametrize("make", SOUND.values(), ids=SOUND)
 def test_the_generator_makes_sound_chains(make: Callable[[], Sequence[bytes]]) -> None:
     verify(make())
+    with pytest.raises(InvalidSvid):
+        verify(make(), bundle(make_authority().authority.certificate))
 
 
 def forged_signature() -> bytes:
@@ -254,6 +257,7 @@ def test_no_altered_authority_is_more_than_refused() -> None:
             trusted = bundle(bytes(altered))
         except InvalidBundle:
             continue
+        assert len(trusted.x509_authorities) == 1
         for chain in ([leaf()], CHAINS[1]):
             with suppress(InvalidSvid):  # by names, constraints or key; its own signature is nothing that counts
                 verify(chain, trusted)

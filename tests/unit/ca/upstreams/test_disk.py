@@ -85,7 +85,7 @@ def traditional(holder: Holder) -> bytes:
 
 
 def test_the_older_form_of_a_key_is_read() -> None:
-    parse(ROOT.pem, traditional(ROOT))
+    assert parse(ROOT.pem, traditional(ROOT)).roots == (ROOT.der,)
 
 
 def encrypted(holder: Holder) -> bytes:
