@@ -12,7 +12,7 @@ from sds.cli.admin import Admin, with_admin
 from sds.cli.options import DryRun, Format, Output, Yes
 
 if TYPE_CHECKING:
-    from sds.client.entries import DeletedEntry, Entry
+    from sds.client.entries import DeletedEntry, Entry, UpdatedEntry
 
 app = typer.Typer(no_args_is_help=True, help="Registration entries: who gets which identity.")
 app.command(name="apply")(entry_apply.apply)
@@ -103,6 +103,7 @@ def update(
     admin: Admin,
     changes: dict[str, Any],
     revision: Revision = None,
+    dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Change what is given and leave the rest. A repeatable flag replaces the whole list; "" empties it.
@@ -112,7 +113,11 @@ def update(
     if not changes:
         raise typer.BadParameter("nothing to change: give at least one of the flags that create takes")
     with admin.client() as client:
-        _show(client.entries.change(entry_id, changes, revision=revision), output)
+        updated = client.entries.change(entry_id, changes, revision=revision, dry_run=dry_run)
+    if updated.dry_run and output is Format.TABLE:
+        _tell_planned(updated)
+    else:
+        _show(updated, output)
 
 
 @app.command()
@@ -155,6 +160,20 @@ def _tell_deleted(deleted: DeletedEntry) -> None:
     else:
         say(f"The last certificate issued under it expires {moment(last, SystemClock().now())};")
         say("an Envoy that holds it keeps it until then.")
+
+
+def _tell_planned(updated: UpdatedEntry) -> None:
+    from sds.cli.output import say  # noqa: PLC0415
+    from sds.cli.revocation.display import print_dry_run  # noqa: PLC0415
+    from sds.cli.text import count  # noqa: PLC0415
+    from sds.clock import SystemClock  # noqa: PLC0415
+
+    changes = updated.changes or {}
+    for line in entry_apply.changes_text(changes):
+        say(line)
+    if updated.blast_radius is not None:
+        what = f"change {count(len(changes), 'field')} of entry {updated.id} of {updated.spiffe_id}"
+        print_dry_run(what, updated.blast_radius, SystemClock().now())
 
 
 def _show(entry: Entry, output: Format) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format, Output
 
 if TYPE_CHECKING:
-    from sds.client.entries import Applied, Change
+    from sds.client.entries import Applied
 
 _INDEX = re.compile(r"entries\[(\d+)\]")
 _VERBS = {"create": "created", "update": "updated", "unchanged": "unchanged", "delete": "deleted"}
@@ -171,7 +172,7 @@ def print_applied(applied: Applied) -> None:
             each.spiffe_id,
             each.parent_id,
             " ".join(each.selectors),
-            "; ".join(_changes(each)),
+            "; ".join(changes_text(each.changes)),
         )
         for each in applied.changes
     ]
@@ -184,8 +185,9 @@ def print_applied(applied: Applied) -> None:
         say(f"The last certificate issued under a deleted entry expires {exact(latest)}; an Envoy keeps it until then.")
 
 
-def _changes(change: Change) -> list[str]:
-    return [f"{name}: {_short(name, old)} -> {_short(name, new)}" for name, (old, new) in change.changes.items()]
+def changes_text(changes: Mapping[str, Sequence[Any]]) -> list[str]:
+    """A line a field: what it was, what it is to be."""
+    return [f"{name}: {_short(name, old)} -> {_short(name, new)}" for name, (old, new) in changes.items()]
 
 
 def _short(name: str, value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from sds.cli.admin import Admin, with_admin
-from sds.cli.options import Format, Output
+from sds.cli.options import DryRun, Format, Output
 
 app = typer.Typer(no_args_is_help=True, help="The key that wraps the authorities' private keys.")
 
@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="The key that wraps the authorities
 @with_admin
 def rotate(
     admin: Admin,
+    dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Make a new key-encryption key and wrap every private key anew, in one transaction."""
@@ -21,9 +22,13 @@ def rotate(
     from sds.cli.text import count  # noqa: PLC0415
 
     with admin.client() as client:
-        rotation = client.kek.rotate()
+        rotation = client.kek.rotate(dry_run=dry_run)
     if output is Format.JSON:
         print_json(rotation.document)
+        return
+    if rotation.dry_run:
+        say(f"Would wrap {count(rotation.rewrapped, 'key')} under a new key instead of {rotation.old_id}.")
+        say("This was a dry run: nothing was changed.")
         return
     say(f"Wrapped {count(rotation.rewrapped, 'key')} under {rotation.new_id} instead of {rotation.old_id}.")
     if rotation.shared:

@@ -36,6 +36,12 @@ class ApiToken(Right):
     bootstrap: bool
 
 
+class RevokedToken(ApiToken):
+    """`dry_run`: nothing was done, and this is how it stands."""
+
+    dry_run: bool = False
+
+
 class CreatedToken(ApiToken):
     """`token` is shown this once."""
 
@@ -51,6 +57,12 @@ class Binding(Right):
     created_at: Time
     created_by: str
     expires_at: Time | None
+
+
+class DeletedBinding(Binding):
+    """What stood. `dry_run`: nothing was done, and it stands."""
+
+    dry_run: bool = False
 
 
 class WhoAmI(Result):
@@ -93,8 +105,8 @@ class Access(Noun):
         return self._post(CreatedToken, f"{_TOKENS}:bootstrap")
 
     @operation("access.token.revoke")
-    def revoke_token(self, token_id: str) -> ApiToken:
-        return self._delete(ApiToken, f"{_TOKENS}/{part(token_id)}")
+    def revoke_token(self, token_id: str, *, dry_run: bool = False) -> RevokedToken:
+        return self._delete(RevokedToken, f"{_TOKENS}/{part(token_id)}", {"dry_run": dry_run or None})
 
     @operation("access.binding.list")
     def bindings(self, *, subject: str | None = None, limit: int | None = None) -> Iterator[Binding]:
@@ -117,9 +129,9 @@ class Access(Noun):
         return self._post(Binding, _BINDINGS, body)
 
     @operation("access.binding.delete")
-    def delete_binding(self, binding_id: str) -> Binding:
+    def delete_binding(self, binding_id: str, *, dry_run: bool = False) -> DeletedBinding:
         """What stood."""
-        return self._delete(Binding, f"{_BINDINGS}/{part(binding_id)}")
+        return self._delete(DeletedBinding, f"{_BINDINGS}/{part(binding_id)}", {"dry_run": dry_run or None})
 
 
 def _right(role: str, below: str | None, labels: Mapping[str, str] | None) -> dict[str, Any]:

@@ -38,6 +38,17 @@ class Entry(Result):
     subject: str = ""
 
 
+class UpdatedEntry(Entry):
+    """`dry_run`: nothing was done, and it is as it would stand. `changes`: field -> [before, after].
+
+    `blast_radius`: who holds what was issued under it, which stays as it is until it is issued anew.
+    """
+
+    dry_run: bool = False
+    changes: dict[str, Many[Any]] | None = None
+    blast_radius: BlastRadius | None = None
+
+
 class DeletedEntry(Result):
     """What stood; a sidecar keeps the last certificate issued under it until that expires.
 
@@ -117,15 +128,23 @@ class Entries(Noun):
         return self._post(Entry, _PATH, dict(fields))
 
     @operation("entry.update")
-    def update(self, entry_id: str, fields: Fields, *, revision: int | None = None) -> Entry:
-        """Replaces all fields. Raises Conflict if `revision` is not its own any more."""
-        return self._put(Entry, f"{_PATH}/{part(entry_id)}", dict(fields), if_match=revision_tag(revision))
+    def update(
+        self, entry_id: str, fields: Fields, *, revision: int | None = None, dry_run: bool = False
+    ) -> UpdatedEntry:
+        """Replaces all fields. Raises Conflict if `revision` is not its own any more. A dry run says what would change,
+        and who holds what was issued.
+        """
+        path, query = f"{_PATH}/{part(entry_id)}", {"dry_run": dry_run or None}
+        return self._put(UpdatedEntry, path, dict(fields), query, if_match=revision_tag(revision))
 
-    def change(self, entry_id: str, changes: Fields, *, revision: int | None = None) -> Entry:
+    def change(
+        self, entry_id: str, changes: Fields, *, revision: int | None = None, dry_run: bool = False
+    ) -> UpdatedEntry:
         """Changes these fields and leaves the rest; refused if somebody changes it meanwhile. Two calls."""
         current = self.get(entry_id)
         fields = {key: value for key, value in current.document.items() if key != "revision"}
-        return self.update(entry_id, {**fields, **changes}, revision=revision or current.revision)
+        revision = revision or current.revision
+        return self.update(entry_id, {**fields, **changes}, revision=revision, dry_run=dry_run)
 
     @operation("entry.delete")
     def delete(self, entry_id: str, *, revision: int | None = None, dry_run: bool = False) -> DeletedEntry:

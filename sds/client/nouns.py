@@ -51,8 +51,10 @@ class Noun:
     ) -> R:
         return _made(kind, self._calls.post(path, body, query, keyed=keyed, if_match=if_match, timeout=timeout))
 
-    def _put(self, kind: type[R], path: str, body: object, *, if_match: str | None = None) -> R:
-        return _made(kind, self._calls.put(path, body, if_match=if_match))
+    def _put(
+        self, kind: type[R], path: str, body: object, query: Query | None = None, *, if_match: str | None = None
+    ) -> R:
+        return _made(kind, self._calls.put(path, body, query, if_match=if_match))
 
     def _delete(self, kind: type[R], path: str, query: Query | None = None, *, if_match: str | None = None) -> R:
         return _made(kind, self._calls.delete(path, query, if_match=if_match))

@@ -28,6 +28,7 @@ from sds.admin.services import (
     Page,
     PruneScope,
 )
+from sds.admin.services.entries import PlannedUpdate
 from sds.audit.event import Outcome
 from sds.server.services.entry_policy import EntryPolicy
 from sds.store.errors import AlreadyExists, Conflict, NotFound
@@ -120,6 +121,17 @@ class FakeEntries:
     async def update(
         self, call: AdminCall, entry_id: str, spec: EntrySpec, expected_revision: int | None
     ) -> RegistrationEntry:
+        planned = await self.plan_update(call, entry_id, spec, expected_revision)
+        entry, spec = self.rows[entry_id], planned.entry.spec
+        if not planned.changes:
+            return entry
+        await self._audit.append(call, "entry.update", entry.id, Outcome.SUCCESS)
+        self.rows[entry_id] = replace(entry, spec=spec, revision=entry.revision + 1, updated_at=self._now())
+        return self.rows[entry_id]
+
+    async def plan_update(
+        self, _call: AdminCall, entry_id: str, spec: EntrySpec, expected_revision: int | None
+    ) -> PlannedUpdate:
         self._check(spec)
         spec = normalise(spec)
         entry = await self.get(entry_id)
@@ -127,11 +139,7 @@ class FakeEntries:
             raise Conflict(f"entry {entry_id}", entry.revision)
         if twin := self._same_key(spec, but=entry_id):
             raise AlreadyExists(twin)
-        if not diff(entry.spec, spec):
-            return entry
-        await self._audit.append(call, "entry.update", entry.id, Outcome.SUCCESS)
-        self.rows[entry_id] = replace(entry, spec=spec, revision=entry.revision + 1, updated_at=self._now())
-        return self.rows[entry_id]
+        return PlannedUpdate(replace(entry, spec=spec), diff(entry.spec, spec))
 
     async def delete(self, call: AdminCall, entry_id: str, expected_revision: int | None) -> DeletedEntry:
         entry = await self.get(entry_id)

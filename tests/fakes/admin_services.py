@@ -145,6 +145,9 @@ class FakeKek:
         self._audit = audit
         self.number = 1
 
+    async def plan(self) -> KekRotation:
+        return KekRotation(f"{self.number:08x}", "", 3)
+
     async def rotate(self, call: AdminCall) -> KekRotation:
         await self._audit.append(call, "kek.rotate", "", Outcome.SUCCESS)
         self.number += 1

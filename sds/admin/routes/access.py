@@ -9,7 +9,7 @@ from fastapi import FastAPI, Query
 from starlette.requests import Request
 
 from sds.admin.routes import common
-from sds.admin.routes.common import Body, Call, NoQuery, Paging
+from sds.admin.routes.common import Body, Call, DryRun, NoQuery, Paging
 from sds.admin.services.access import AccessAdmin, AccessQuery
 from sds.admin.wire import access as wire
 from sds.admin.wire.common import read
@@ -61,11 +61,14 @@ class AccessRoutes:
         return wire.created_out(await self._access.bootstrap(call))
 
     async def revoke_token(
-        self, request: Request, call: Call, token_id: str, _query: Annotated[NoQuery, Query()]
-    ) -> wire.ApiTokenOut:
+        self, request: Request, call: Call, token_id: str, query: Annotated[DryRun, Query()]
+    ) -> wire.RevokedTokenOut:
+        """It is taken no more, nor are the sessions that it began. A dry run says whose it is, and when it was used."""
         known = _known(token_id, "API token")
         common.about(request, known)
-        return wire.token_out(await self._access.revoke_token(call, known))
+        if query.only_say:
+            return wire.revoked_out(await self._access.token(known), dry_run=True)
+        return wire.revoked_out(await self._access.revoke_token(call, known), dry_run=False)
 
     async def bindings(self, query: Annotated[BindingFilter, Query()]) -> wire.BindingPage:
         asked = AccessQuery(subject=query.subject, limit=query.limit, cursor=query.cursor)
@@ -77,11 +80,14 @@ class AccessRoutes:
         return wire.binding_out(await self._access.create_binding(call, read(wire.BindingIn, body).order()))
 
     async def delete_binding(
-        self, request: Request, call: Call, binding_id: str, _query: Annotated[NoQuery, Query()]
-    ) -> wire.BindingOut:
+        self, request: Request, call: Call, binding_id: str, query: Annotated[DryRun, Query()]
+    ) -> wire.DeletedBindingOut:
+        """Takes the role back; what stood. A dry run says who has it."""
         known = _known(binding_id, "role binding")
         common.about(request, known)
-        return wire.binding_out(await self._access.delete_binding(call, known))
+        if query.only_say:
+            return wire.deleted_out(await self._access.binding(known), dry_run=True)
+        return wire.deleted_out(await self._access.delete_binding(call, known), dry_run=False)
 
 
 def _known(text: str, kind: str) -> str:

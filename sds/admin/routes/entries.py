@@ -149,9 +149,12 @@ class EntryRoutes:
         call: Call,
         entry_id: str,
         body: Body,
-        _query: Annotated[NoQuery, Query()],
-    ) -> wire.EntryOut:
-        """Replaces the entry. With If-Match or `revision` only if that is its revision."""
+        query: Annotated[DryRun, Query()],
+    ) -> wire.UpdatedOut:
+        """Replaces the entry. With If-Match or `revision` only if that is its revision.
+
+        A dry run says what would change, and who holds what was issued.
+        """
         entry_id = common.entry_id(entry_id)
         common.about(request, entry_id)
         allowed = common.if_match(request)
@@ -163,9 +166,13 @@ class EntryRoutes:
         allowed = allowed if item.revision is None else frozenset({item.revision})
         check(call, "entry.update", item.spec.spiffe_id, item.spec.labels)
         expected = await self._expected(call, "entry.update", entry_id, allowed)
+        if query.only_say:
+            planned = await self._entries.plan_update(call, entry_id, item.spec, expected)
+            common.etag(response, planned.entry.revision)
+            return wire.planned_out(planned, await blast_radius(self._revocations, call, BlockKind.ENTRY, entry_id))
         entry = await self._entries.update(call, entry_id, item.spec, expected)
         common.etag(response, entry.revision)
-        return wire.entry_out(entry)
+        return wire.updated_out(entry)
 
     async def delete(
         self, request: Request, call: Call, entry_id: str, query: Annotated[DryRun, Query()]

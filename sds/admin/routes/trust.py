@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from sds.admin.access.decide import permitted
 from sds.admin.routes import common
-from sds.admin.routes.common import Call, NoQuery, OptionalBody
+from sds.admin.routes.common import Call, DryRun, NoQuery, OptionalBody
 from sds.admin.services import BundleAdmin, KekAdmin, TokenAdmin
 from sds.admin.wire import views
 from sds.admin.wire.common import Input, read
@@ -51,6 +51,7 @@ class TrustRoutes:
         issued = await self._tokens.create(call, wanted.ttl_seconds, wanted.spiffe_id, downstream=wanted.downstream)
         return views.token_out(issued)
 
-    async def rotate(self, call: Call, _query: Annotated[NoQuery, Query()]) -> views.KekOut:
-        """Re-wraps every key under a new key-encryption key."""
-        return views.kek_out(await self._kek.rotate(call))
+    async def rotate(self, call: Call, query: Annotated[DryRun, Query()]) -> views.KekOut:
+        """Re-wraps every key under a new key-encryption key. A dry run says how many there are."""
+        rotation = await (self._kek.plan() if query.only_say else self._kek.rotate(call))
+        return views.kek_out(rotation, dry_run=query.only_say)

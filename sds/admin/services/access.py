@@ -80,6 +80,10 @@ class AccessAdmin(Protocol):
         """Oldest first. Raises InvalidCursor."""
         ...
 
+    async def token(self, token_id: str) -> TokenInfo:
+        """Raises NotFound."""
+        ...
+
     async def revoke_token(self, call: AdminCall, token_id: str) -> TokenInfo:
         """It is taken no more, from now on, nor are the sessions that it began. Raises NotFound."""
         ...
@@ -90,6 +94,10 @@ class AccessAdmin(Protocol):
 
     async def bindings(self, query: AccessQuery) -> Page[Binding]:
         """Oldest first. Raises InvalidCursor."""
+        ...
+
+    async def binding(self, binding_id: str) -> Binding:
+        """Raises NotFound."""
         ...
 
     async def delete_binding(self, call: AdminCall, binding_id: str) -> Binding:

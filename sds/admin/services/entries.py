@@ -102,6 +102,14 @@ class ApplyChange:
     last_certificate_expires_at: datetime | None = None  # for DELETE
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedUpdate:
+    """What an update would do. `entry`: as it would stand, but for its revision and times, which are as they are."""
+
+    entry: RegistrationEntry
+    changes: Mapping[str, tuple[object, object]]  # REST field names to JSON-able (before, after)
+
+
 class EntryAdmin(Protocol):
     """Registration entries."""
 
@@ -125,6 +133,12 @@ class EntryAdmin(Protocol):
         self, call: AdminCall, entry_id: str, spec: EntrySpec, expected_revision: int | None
     ) -> RegistrationEntry:
         """Replaces the spec; an equal spec changes nothing. Raises Conflict if the revision is another one."""
+        ...
+
+    async def plan_update(
+        self, call: AdminCall, entry_id: str, spec: EntrySpec, expected_revision: int | None
+    ) -> PlannedUpdate:
+        """What `update` would do; nothing is changed. Raises as that does."""
         ...
 
     async def delete(self, call: AdminCall, entry_id: str, expected_revision: int | None) -> DeletedEntry: ...

@@ -39,7 +39,7 @@ class BundleAdmin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KekRotation:
-    """`old_id` == `new_id` never happens; `rewrapped` keys now lie under `new_id`.
+    """`old_id` == `new_id` never happens; `rewrapped` keys now lie under `new_id`, which is "" if nothing was done.
 
     `shared`: it rests in the database, encrypted by Vault, and not in a file of the server that was asked.
     """
@@ -53,4 +53,8 @@ class KekRotation:
 class KekAdmin(Protocol):
     async def rotate(self, call: AdminCall) -> KekRotation:
         """Makes a new key-encryption key and re-wraps every key under it, in one transaction."""
+        ...
+
+    async def plan(self) -> KekRotation:
+        """How many keys `rotate` would wrap anew now; nothing is changed. Raises as that does."""
         ...

@@ -65,6 +65,12 @@ class ApiTokenOut(RightOut):
     bootstrap: bool
 
 
+class RevokedTokenOut(ApiTokenOut):
+    """`dry_run`: nothing was done, and this is how it stands."""
+
+    dry_run: bool
+
+
 class CreatedTokenOut(ApiTokenOut):
     """`token` is shown here and never again."""
 
@@ -82,6 +88,12 @@ class BindingOut(RightOut):
     created_at: TimeOut
     created_by: str
     expires_at: TimeOut | None
+
+
+class DeletedBindingOut(BindingOut):
+    """What stood. `dry_run`: nothing was done, and it stands."""
+
+    dry_run: bool
 
 
 class BindingPage(Output):
@@ -126,6 +138,10 @@ def token_out(info: TokenInfo) -> ApiTokenOut:
     return ApiTokenOut.model_validate(_token(info))
 
 
+def revoked_out(info: TokenInfo, *, dry_run: bool) -> RevokedTokenOut:
+    return RevokedTokenOut.model_validate({**_token(info), "dry_run": dry_run})
+
+
 def created_out(created: CreatedToken) -> CreatedTokenOut:
     return CreatedTokenOut.model_validate({**_token(created.info), "token": created.token.reveal()})
 
@@ -141,6 +157,10 @@ def binding_out(binding: Binding) -> BindingOut:
             "expires_at": binding.expires_at,
         }
     )
+
+
+def deleted_out(binding: Binding, *, dry_run: bool) -> DeletedBindingOut:
+    return DeletedBindingOut.model_validate({**binding_out(binding).model_dump(), "dry_run": dry_run})
 
 
 def whoami_out(call: AdminCall) -> WhoAmIOut:

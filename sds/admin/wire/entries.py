@@ -11,6 +11,7 @@ from pydantic import Field
 from attestation.entry import EntrySpec, RegistrationEntry
 from sds.admin.errors import FieldProblem, InvalidInput
 from sds.admin.services import ApplyChange, ApplyItem, DeletedEntry, PruneScope
+from sds.admin.services.entries import PlannedUpdate
 from sds.admin.services.revocations import BlastRadius
 from sds.admin.wire.common import (
     DurationField,
@@ -100,6 +101,16 @@ class EntryOut(Output):
     updated_at: TimeOut
 
 
+class UpdatedOut(EntryOut):
+    """`dry_run`: nothing was done; the entry is as it would stand, `changes` has what would be another value (before,
+    after), and `blast_radius` who holds what was issued under it, which stays as it is until it is issued anew.
+    """
+
+    dry_run: bool = False
+    changes: dict[str, tuple[Any, Any]] | None = None
+    blast_radius: BlastRadiusOut | None = None
+
+
 class EntryPage(Output):
     entries: list[EntryOut]
     next_cursor: str | None
@@ -176,6 +187,15 @@ def entry_out(entry: RegistrationEntry) -> EntryOut:
         created_at=entry.created_at,
         updated_at=entry.updated_at,
     )
+
+
+def updated_out(entry: RegistrationEntry) -> UpdatedOut:
+    return UpdatedOut.model_validate(entry_out(entry).model_dump())
+
+
+def planned_out(planned: PlannedUpdate, radius: BlastRadius) -> UpdatedOut:
+    said = {"dry_run": True, "changes": dict(planned.changes), "blast_radius": radius_out(radius)}
+    return UpdatedOut.model_validate({**entry_out(planned.entry).model_dump(), **said})
 
 
 def deleted_out(deleted: DeletedEntry, radius: BlastRadius | None = None) -> DeletedOut:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sds.admin.services import AgentInfo, AuditRow, IssuedToken, KekRotation, StreamInfo
+from sds.admin.services import AgentInfo, AuditRow, IssuedToken, KekRotation, StreamInfo, UnreadableRow
 from sds.admin.services.revocations import BlastRadius
 from sds.admin.wire.common import DurationField, Input, Output, SpiffeIdField, TextField, TimeOut
 from sds.admin.wire.revocations import BlastRadiusOut, radius_out
@@ -104,10 +104,13 @@ class StreamPage(Output):
 
 
 class KekOut(Output):
+    """`dry_run`: nothing was done; there is no `new_id`, and so many keys would be wrapped anew."""
+
     old_id: str
     new_id: str
     rewrapped: int
     shared: bool
+    dry_run: bool
 
 
 class ActorOut(Output):
@@ -121,7 +124,14 @@ class TargetOut(Output):
     id: str
 
 
+UNREADABLE = "audit.unreadable"
+
+
 class AuditOut(Output):
+    """`unreadable`: somebody has altered what is stored by hand, and it is no event any more. Nothing of it is shown then:
+    `action` is `audit.unreadable`, `outcome` is `failure`, `reason` says why, `time` is 1970, and all else is empty.
+    """
+
     sequence: int
     id: str
     time: TimeOut
@@ -133,6 +143,7 @@ class AuditOut(Output):
     request_id: str
     node: str
     details: dict[str, Any]
+    unreadable: bool
 
 
 class AuditPage(Output):
@@ -213,11 +224,19 @@ def _resource_out(resource: ResourceRecord, lag: timedelta | None) -> ResourceOu
     )
 
 
-def kek_out(rotation: KekRotation) -> KekOut:
-    return KekOut(old_id=rotation.old_id, new_id=rotation.new_id, rewrapped=rotation.rewrapped, shared=rotation.shared)
+def kek_out(rotation: KekRotation, *, dry_run: bool) -> KekOut:
+    return KekOut(
+        old_id=rotation.old_id,
+        new_id=rotation.new_id,
+        rewrapped=rotation.rewrapped,
+        shared=rotation.shared,
+        dry_run=dry_run,
+    )
 
 
-def audit_out(row: AuditRow) -> AuditOut:
+def audit_out(row: AuditRow | UnreadableRow) -> AuditOut:
+    if isinstance(row, UnreadableRow):
+        return _unreadable_out(row)
     event = row.event
     return AuditOut(
         sequence=row.sequence,
@@ -231,4 +250,22 @@ def audit_out(row: AuditRow) -> AuditOut:
         request_id=event.request_id,
         node=event.node,
         details=dict(event.details),
+        unreadable=False,
+    )
+
+
+def _unreadable_out(row: UnreadableRow) -> AuditOut:
+    return AuditOut(
+        sequence=row.sequence,
+        id="",
+        time=datetime(1970, 1, 1, tzinfo=UTC),
+        action=UNREADABLE,
+        outcome="failure",
+        actor=ActorOut(kind="", id="", address=""),
+        target=TargetOut(kind="", id=""),
+        reason=row.why,
+        request_id="",
+        node="",
+        details={},
+        unreadable=True,
     )

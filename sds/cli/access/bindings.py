@@ -9,7 +9,7 @@ import typer
 from sds.cli import parameters
 from sds.cli.access.options import Below, Label, Role
 from sds.cli.admin import Admin, with_admin
-from sds.cli.options import Format, Output, Yes
+from sds.cli.options import DryRun, Format, Output, Yes
 
 app = typer.Typer(no_args_is_help=True, help="Roles of local users, SPIFFE IDs, people and groups.")
 
@@ -76,16 +76,16 @@ def list_bindings(
 def delete(
     binding_id: Annotated[str, typer.Argument(metavar="ID", help="The binding's ID.", show_default=False)],
     admin: Admin,
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Take a role back, at once."""
-    from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
+    from sds.cli.access.display import print_deleted  # noqa: PLC0415
+    from sds.cli.output import confirm, tell  # noqa: PLC0415
 
-    confirm(f"Delete the binding {binding_id}? Who has a role by it alone is refused at once.", yes=yes)
+    if not dry_run:
+        confirm(f"Delete the binding {binding_id}? Who has a role by it alone is refused at once.", yes=yes)
     with admin.client() as client:
-        binding = client.access.delete_binding(binding_id)
-    if output is Format.JSON:
-        print_json(binding.document)
-    else:
-        say(f"Deleted the binding {binding.id}: {binding.subject} is no longer {binding.role} by it.")
+        binding = client.access.delete_binding(binding_id, dry_run=dry_run)
+    tell(output, binding, print_deleted)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sds.cli.text import moment
-from sds.client.access import ApiToken, Binding, Right
+from sds.cli.output import say
+from sds.cli.text import exact, moment
+from sds.client.access import ApiToken, Binding, DeletedBinding, RevokedToken, Right
 from sds.client.approvals import Approval
 from sds.clock import SystemClock
 
@@ -34,3 +35,23 @@ def binding_row(binding: Binding) -> tuple[str, ...]:
 def approval_row(approval: Approval) -> tuple[str, ...]:
     asked = moment(approval.requested_at, SystemClock().now())
     return approval.id, approval.state, approval.operation, approval.target, approval.requested_by, asked
+
+
+def print_revoked(token: RevokedToken) -> None:
+    if not token.dry_run:
+        say(f"Revoked the API token {token.id} ({token.name}).")
+        return
+    used = "never used" if token.last_used_at is None else f"last used {exact(token.last_used_at)}"
+    _print_dry_run(f"Would revoke the API token {token.id} ({token.name}), {right_text(token)}, {used}.")
+
+
+def print_deleted(binding: DeletedBinding) -> None:
+    if not binding.dry_run:
+        say(f"Deleted the binding {binding.id}: {binding.subject} is no longer {binding.role} by it.")
+        return
+    _print_dry_run(f"Would delete the binding {binding.id}: {binding.subject} is {right_text(binding)} by it.")
+
+
+def _print_dry_run(would: str) -> None:
+    say(would)
+    say("This was a dry run: nothing was changed.")

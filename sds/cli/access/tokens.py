@@ -11,7 +11,7 @@ import typer
 from sds.cli import parameters
 from sds.cli.access.options import Below, Label, Role
 from sds.cli.admin import Admin, with_admin
-from sds.cli.options import Format, Output, Yes
+from sds.cli.options import DryRun, Format, Output, Yes
 
 if TYPE_CHECKING:
     from sds.client.access import CreatedToken
@@ -93,16 +93,16 @@ def list_tokens(
 def revoke(
     token_id: Annotated[str, typer.Argument(metavar="ID", help="The token's ID.", show_default=False)],
     admin: Admin,
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Take a token back: it, and the sessions that it began, are taken no more."""
-    from sds.cli.output import confirm, print_json, say  # noqa: PLC0415
+    from sds.cli.access.display import print_revoked  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.cli.output import confirm, tell  # noqa: PLC0415
 
-    confirm(f"Revoke the API token {token_id}? Whoever uses it is refused at once.", yes=yes)
+    if not dry_run:
+        confirm(f"Revoke the API token {token_id}? Whoever uses it is refused at once.", yes=yes)
     with admin.client() as client:
-        token = client.access.revoke_token(token_id)
-    if output is Format.JSON:
-        print_json(token.document)
-    else:
-        say(f"Revoked the API token {token.id} ({token.name}).")
+        token = client.access.revoke_token(token_id, dry_run=dry_run)
+    tell(output, token, print_revoked)

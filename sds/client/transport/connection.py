@@ -137,8 +137,8 @@ class Connection:
             headers["Idempotency-Key"] = self._new_key()
         return self._try(self._order("POST", path, query, body, headers, timeout))
 
-    def put(self, path: str, body: object, *, if_match: str | None = None) -> Answer:
-        return self._try(self._order("PUT", path, None, body, if_match_header(if_match)))
+    def put(self, path: str, body: object, query: Query | None = None, *, if_match: str | None = None) -> Answer:
+        return self._try(self._order("PUT", path, query, body, if_match_header(if_match)))
 
     def delete(self, path: str, query: Query | None = None, *, if_match: str | None = None) -> Answer:
         return self._try(self._order("DELETE", path, query, None, if_match_header(if_match)))

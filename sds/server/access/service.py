@@ -105,6 +105,9 @@ class AccessService:
         )
         return Page(tuple(map(token_info, page.items)), page.next_cursor)
 
+    async def token(self, token_id: str) -> TokenInfo:
+        return token_info(await self._desk.store.read(lambda uow: uow.api_tokens.get(token_id)))
+
     async def revoke_token(self, call: AdminCall, token_id: str) -> TokenInfo:
         def work(uow: UnitOfWork) -> TokenInfo:
             record = uow.api_tokens.revoke(token_id)
@@ -135,6 +138,9 @@ class AccessService:
             lambda uow: uow.role_bindings.page(subject=query.subject, cursor=query.cursor, limit=query.limit)
         )
         return Page(tuple(map(binding_of, page.items)), page.next_cursor)
+
+    async def binding(self, binding_id: str) -> Binding:
+        return binding_of(await self._desk.store.read(lambda uow: uow.role_bindings.get(binding_id)))
 
     async def delete_binding(self, call: AdminCall, binding_id: str) -> Binding:
         def work(uow: UnitOfWork) -> Binding:

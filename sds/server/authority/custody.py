@@ -22,7 +22,7 @@ from sds.server.authority.kek_file import KekFile, KekUnusable
 from sds.server.authority.kek_moving import settle_in
 from sds.server.authority.kek_ring import KekOvertaken, RingPlace, TransitPlace, fence, ids_of
 from sds.server.events import Events, system_actor
-from sds.server.secrets.sealing import data_kek_ids, rewrap_data_keys
+from sds.server.secrets.sealing import data_kek_ids, data_keys, rewrap_data_keys
 from sds.server.transactions import Transactions
 from sds.store.unit_of_work import UnitOfWork
 
@@ -109,8 +109,7 @@ class Custody:
                 await self._rewrap(actor, request_id)
                 await self._retire()
             old = self.manager.ring
-            if len(old.previous) + 1 >= MAX_KEYS:
-                raise KekUnusable("too many rotations in a short time: wait a minute")
+            _check_room(len(old.previous))
             new = old.rotated(Kek.of(Masked(self._random_bytes(KEK_BYTES))))
             await self._place.replace(new)
             self.manager.use(new)  # keys made from here on are wrapped by the new one already
@@ -118,6 +117,17 @@ class Custody:
             if not self._place.shared:
                 await self._retire()
         return old.current.id, new.current.id, count
+
+    async def plan(self) -> tuple[str, int]:
+        """The key-encryption key that `rotate` would replace, and how many keys it would wrap anew. Nothing is changed.
+
+        Raises KekUnusable where that would, StoreError.
+        """
+        async with self._one_at_a_time:
+            if self._place.shared:
+                await self._adopt()
+                _check_room(len(self.manager.ring.previous))
+            return self.manager.ring.current.id, await self._store.read(_wrapped)
 
     async def check(self) -> None:
         """Whether the ring can be had still, as the next start will need it; and where it is shared, what others have
@@ -246,6 +256,17 @@ async def open_custody(
     keys.on_unknown = custody.learn
     await custody.resume()
     return custody
+
+
+def _check_room(previous: int) -> None:
+    """Raises KekUnusable if the ring has no place for one more."""
+    if previous + 1 >= MAX_KEYS:
+        raise KekUnusable("too many rotations in a short time: wait a minute")
+
+
+def _wrapped(uow: UnitOfWork) -> int:
+    """Everything that the ring wraps."""
+    return len(uow.keys.all()) + data_keys(uow)
 
 
 def _wrapped_by(uow: UnitOfWork) -> frozenset[str]:

@@ -146,6 +146,11 @@ def rewrap_data_keys(
     return done + uow.ticket_masters.rewrap(lambda epoch, key: again(_TICKETS, str(epoch), key))
 
 
+def data_keys(uow: UnitOfWork) -> int:
+    """How many keys of secrets there are for `rewrap_data_keys`."""
+    return uow.secrets.count_data_keys() + uow.ticket_masters.count()
+
+
 def data_kek_ids(uow: UnitOfWork) -> frozenset[str]:
     """The key-encryption keys without which something of the secrets does not open."""
     return uow.secrets.kek_ids() | uow.ticket_masters.kek_ids()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from attestation.entry import EntrySpec, RegistrationEntry
 from attestation.rules import as_json, diff, normalise
@@ -19,11 +20,12 @@ from sds.admin.services import (
     Page,
     PruneScope,
 )
+from sds.admin.services.entries import PlannedUpdate
 from sds.audit.event import AuditEvent, Json, Target
 from sds.server.access.naming import check_name
 from sds.server.services.common import Desk
 from sds.server.services.entry_policy import EntryPolicy
-from sds.store.errors import AlreadyExists
+from sds.store.errors import AlreadyExists, Conflict
 from sds.store.records import EntryFilter
 from sds.store.unit_of_work import UnitOfWork
 
@@ -94,6 +96,23 @@ class EntryService:
     ) -> RegistrationEntry:
         wanted = self._checked(spec)
         return await self._desk.change(lambda uow: self._update(uow, call, entry_id, wanted, expected_revision))
+
+    async def plan_update(
+        self, call: AdminCall, entry_id: str, spec: EntrySpec, expected_revision: int | None
+    ) -> PlannedUpdate:
+        wanted = self._checked(spec)
+
+        def work(uow: UnitOfWork) -> PlannedUpdate:
+            before = uow.entries.get(entry_id)
+            if expected_revision not in {None, before.revision}:
+                raise Conflict(f"entry {entry_id}", before.revision)
+            check_name(uow, call, wanted, before.spec)
+            other = uow.entries.find(wanted)
+            if other is not None and other.id != entry_id:
+                raise AlreadyExists(other)
+            return PlannedUpdate(replace(before, spec=wanted), diff(before.spec, wanted))
+
+        return await self._desk.store.read(work)
 
     async def delete(self, call: AdminCall, entry_id: str, expected_revision: int | None) -> DeletedEntry:
         return await self._desk.change(lambda uow: self._delete(uow, call, entry_id, expected_revision))

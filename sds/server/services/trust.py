@@ -106,3 +106,7 @@ class KekService:
     async def rotate(self, call: AdminCall) -> KekRotation:
         old_id, new_id, rewrapped = await self._custody.rotate(actor_of(call), call.request_id)
         return KekRotation(old_id, new_id, rewrapped, self._custody.shared)
+
+    async def plan(self) -> KekRotation:
+        old_id, wrapped = await self._custody.plan()
+        return KekRotation(old_id, "", wrapped, self._custody.shared)

@@ -155,6 +155,10 @@ class Secrets(Versions):
                 done += 1
         return done
 
+    def count_data_keys(self) -> int:
+        """Secrets of which something is, or will be, stored here."""
+        return int(self._tx.scalar(select(func.count()).select_from(secrets).where(secrets.c.kek_id != "")))
+
     def kek_ids(self) -> frozenset[str]:
         """The key-encryption keys that are needed to open what is stored."""
         found = self._tx.rows(select(secrets.c.kek_id).where(secrets.c.kek_id != "").distinct())

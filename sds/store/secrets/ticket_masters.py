@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
 from sds.store.changes import Changes
 from sds.store.records import ChangeKind
@@ -63,6 +63,9 @@ class TicketMasters:
                 self._tx.change(ticket_masters, chosen.values(columns))
                 done += 1
         return done
+
+    def count(self) -> int:
+        return int(self._tx.scalar(select(func.count()).select_from(ticket_masters)))
 
     def kek_ids(self) -> frozenset[str]:
         """The key-encryption keys that are needed to open what is stored."""

@@ -48,6 +48,10 @@ async def test_tokens_bindings_and_who_one_is(tmp_path: Path) -> None:
         assert "ci" in (await run(world, "token", "list")).stdout
         (listed,) = (await as_json(world, "token", "list"))["tokens"]
         assert listed["role"] == "viewer"
+        asked = await run(world, "token", "revoke", listed["id"], "--dry-run")
+        assert f"Would revoke the API token {listed['id']} (ci), viewer" in asked.stdout
+        assert (await as_json(world, "token", "revoke", listed["id"], "--dry-run"))["revoked_at"] is None
+        assert (await world.client(token).get("/v1/entries")).status_code == 200
         await run(world, "token", "revoke", listed["id"], "--yes")
         assert (await world.client(token).get("/v1/entries")).status_code == 401
         assert not (await as_json(world, "token", "list"))["tokens"]
@@ -57,7 +61,10 @@ async def test_tokens_bindings_and_who_one_is(tmp_path: Path) -> None:
         bound = await as_json(world, "binding", "create", "group:payments", "--role", "operator", "--below", below)
         assert (bound["role"], bound["below"]) == ("operator", below)
         assert "group:payments" in (await run(world, "binding", "list")).stdout
+        assert "Would delete the binding" in (await run(world, "binding", "delete", bound["id"], "--dry-run")).stdout
+        assert (await as_json(world, "binding", "delete", bound["id"], "--dry-run"))["dry_run"] is True
         await run(world, "binding", "delete", bound["id"], "--yes")
+        await run(world, "binding", "delete", bound["id"], "--dry-run", code=3)
         await run(world, "binding", "create", "nobody", "--role", "operator", code=1)
 
 

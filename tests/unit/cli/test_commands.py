@@ -108,7 +108,11 @@ def test_kek(sds: Sds) -> None:
         "new_id": "00000003",
         "rewrapped": 3,
         "shared": False,
+        "dry_run": False,
     }
+    assert "Would wrap 3 keys under a new key instead of 00000003." in sds("kek", "rotate", "--dry-run").stdout
+    assert sds.json("kek", "rotate", "--dry-run")["dry_run"] is True
+    assert sds.json("kek", "rotate")["old_id"] == "00000003"
 
 
 def page(event: dict[str, Any]) -> EventPage:
