@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from sds._pb.sds.otlp.v1.logs_pb2 import ExportLogsServiceRequest
 from sds.demo.errors import DemoError
+from tests.e2e.harness.audit_sinks import check_order, in_file, in_hook, leaves
 from tests.e2e.harness.sds_client import fetch
 from tests.e2e.harness.wait import eventually
 from tests.e2e.harness.world import World
@@ -35,21 +35,6 @@ def sinks(folder: Path, syslog: SyslogReceiver, hook: HttpReceiver, otlp: HttpRe
     return {**flat, "SIEM_KEY": KEY}
 
 
-def in_file(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "audit.jsonl").read_text().splitlines()
-    whole = []
-    for line in lines:
-        try:
-            whole.append(json.loads(line))
-        except ValueError:
-            continue  # of a process that was killed in the middle of a line, and stands again behind it
-    return whole
-
-
-def in_hook(hook: HttpReceiver) -> list[dict[str, Any]]:
-    return [item for _, body in hook.requests for item in json.loads(body)["items"]]
-
-
 def in_otlp(otlp: HttpReceiver) -> list[int]:
     found = []
     for _, body in otlp.requests:
@@ -57,18 +42,6 @@ def in_otlp(otlp: HttpReceiver) -> list[int]:
             for record in logs.scope_logs[0].log_records:
                 found += [one.value.int_value for one in record.attributes if one.key == "audit.leaf"]
     return found
-
-
-def leaves(items: list[dict[str, Any]]) -> list[int]:
-    return [item["leaf"] for item in items if "leaf" in item]
-
-
-def check_order(found: list[int]) -> None:
-    """No leaf comes before one that it follows, however often some come."""
-    highest = -1
-    for leaf in found:
-        assert leaf <= highest + 1, found
-        highest = max(highest, leaf)
 
 
 async def create(world: World, first: int, count: int) -> None:
