@@ -18,7 +18,8 @@ from pathlib import Path
 from benchmarks.admin.measure import answers, client, exports, known, verification
 from benchmarks.machine import facts
 from benchmarks.seed.company import Sizes
-from benchmarks.seed.fill import Place, fill
+from benchmarks.seed.fill import fill
+from benchmarks.seed.place import Place
 from sds.demo.stack import Stack
 from sds.logs import configure_logging
 from tests.fakes.postgres import running_cluster

@@ -13,7 +13,8 @@ import json
 from pathlib import Path
 
 from benchmarks.seed.company import Sizes
-from benchmarks.seed.fill import Place, SeedRefused, fill
+from benchmarks.seed.fill import fill
+from benchmarks.seed.place import Place, SeedRefused
 from sds.logs import configure_logging
 
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
-
-import psycopg
-from prometheus_client import CollectorRegistry
 
 from attestation.entry import RegistrationEntry
 from benchmarks.seed import life
 from benchmarks.seed.company import Company, Sizes
+from benchmarks.seed.place import Place, SeedRefused, analyze, opened
 from ca.csr import VerifiedCsr
 from ca.errors import CaError
 from ca.intent import CertificateIntent, IssueRequest
@@ -29,18 +24,13 @@ from ca.profile import ProfileName
 from ca.revocation import Reason
 from ca.serial import RandomSerials
 from sds.audit.event import Actor, ActorKind, AuditEvent, Target
-from sds.clock import Clock, SystemClock
-from sds.config import ServerConfig, load_server_config
-from sds.metrics import ServerMetrics
+from sds.clock import SystemClock
 from sds.server import options
 from sds.server.audit.sequencer import Sequencer
 from sds.server.datadir import DataDir
 from sds.server.events import Events, agent_actor
 from sds.server.issuance import intent_record
-from sds.server.stages import unwatched
-from sds.server.telemetry import Telemetry
-from sds.server.transactions import Metered
-from sds.server.wiring.core import Core, open_core, open_database
+from sds.server.wiring.core import Core
 from sds.store.records import AgentRecord, ProcessRecord, StreamRecord
 from sds.store.revocation.records import BlockKind, BlockRecord, RevocationRecord
 from sds.store.unit_of_work import UnitOfWork
@@ -65,38 +55,6 @@ class Earlier(SystemClock):
         return super().now() - AGE - timedelta(hours=1)
 
 
-class SeedRefused(Exception):
-    """The message says why nothing was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a server has its data. `database` "": SQLite in that folder."""
-
-    data_dir: Path
-    database: str
-    trust_domain: str
-
-    def config(self) -> ServerConfig:
-        flags = {"data_dir": str(self.data_dir), "trust_domain": self.trust_domain, "database.url": self.database}
-        return load_server_config(None, {}, {key: value or None for key, value in flags.items()})
-
-
-@asynccontextmanager
-async def opened(config: ServerConfig, clock: Clock) -> AsyncIterator[Core]:
-    """What a server has before it listens: its keys, authorities and log. They are made if there are none."""
-    telemetry = Telemetry(ServerMetrics(CollectorRegistry()), clock)
-    store = Metered(await asyncio.to_thread(open_database, config, clock), telemetry, clock)
-    try:
-        core = await open_core(config, clock, store, telemetry, unwatched)
-        try:
-            yield core
-        finally:
-            await core.close()
-    finally:
-        await store.close()
-
-
 async def fill(place: Place, sizes: Sizes) -> dict[str, object]:
     """Fill it. The seconds of each part. The server may not run meanwhile. Raises SeedRefused."""
     config, started, took = place.config(), time.perf_counter(), dict[str, float]()
@@ -118,12 +76,6 @@ async def fill(place: Place, sizes: Sizes) -> dict[str, object]:
     finally:
         folder.close()
     return {**counted, "seconds": took, "total_seconds": round(time.perf_counter() - started, 1)}
-
-
-def analyze(url: str) -> None:
-    """What autovacuum does within a minute: without it PostgreSQL plans for empty tables."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE")
 
 
 class Seed:
