@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 from sds.audit.event import Actor, ActorKind, AuditEvent, Json, Outcome, Target
 
@@ -16,6 +17,7 @@ VERSION = 1
 """Of the event's shape; grows when a field changes its meaning."""
 MAX_INTEGER = 2**53 - 1  # RFC 8785 3.2.2.3: beyond this, JSON readers disagree
 MAX_DEPTH = 16
+_NO_EVENT = "the bytes are not an audit event"
 
 _encode = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -57,27 +59,78 @@ def canonical_bytes(event: AuditEvent) -> bytes:
 
 
 def parse_event(canonical: bytes) -> AuditEvent:
-    """Read what `canonical_bytes` wrote. Raises NotCanonical if the bytes are something else."""
+    """Read what `canonical_bytes` wrote. Raises NotCanonical if the bytes are something else.
+
+    What it takes can be written again, as JSON in UTF-8. Members that are not known are passed over: versions add some.
+    """
     try:
-        document = json.loads(canonical)
-        if document["version"] != VERSION:
-            raise NotCanonical("the event was written by another version of this program")
+        document = _decoded(canonical)
+        _check_version(document["version"])
+        actor, target = document["actor"], document["target"]
         return AuditEvent(
-            id=document["id"],
-            time=datetime.fromisoformat(document["time"]),
-            action=document["action"],
+            id=_text(document["id"]),
+            time=_parsed_time(_text(document["time"])),
+            action=_text(document["action"]),
             outcome=Outcome(document["outcome"]),
-            actor=Actor(ActorKind(document["actor"]["kind"]), document["actor"]["id"], document["actor"]["address"]),
-            target=Target(document["target"]["kind"], document["target"]["id"]),
-            reason=document["reason"],
-            request_id=document["request_id"],
-            node=document["node"],
-            details=document["details"],
+            actor=Actor(ActorKind(actor["kind"]), _text(actor["id"]), _text(actor["address"])),
+            target=Target(_text(target["kind"]), _text(target["id"])),
+            reason=_text(document["reason"]),
+            request_id=_text(document["request_id"]),
+            node=_text(document["node"]),
+            details={name: _plain(value, 1) for name, value in document["details"].items() if _name(name)},
         )
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, NotCanonical):
-            raise
-        raise NotCanonical("the bytes are not an audit event") from None
+    except NotCanonical:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise NotCanonical(_NO_EVENT) from None
+
+
+def is_one_line(canonical: bytes) -> bool:
+    """Whether the bytes are a JSON object that can stand in a line of JSON Lines; what we wrote always is."""
+    if b"\n" in canonical or b"\r" in canonical:
+        return False
+    try:
+        _decoded(canonical)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _check_version(version: object) -> None:
+    if type(version) is not int:
+        raise NotCanonical(_NO_EVENT)
+    if version != VERSION:
+        raise NotCanonical("the event was written by another version of this program")
+
+
+def _decoded(canonical: bytes) -> dict[str, Any]:
+    """A JSON object without what no other reader would take. Raises ValueError, TypeError, RecursionError."""
+    text = canonical.decode()
+    document = _decode(text)
+    if type(document) is not dict:
+        raise NotCanonical(_NO_EVENT)
+    if "\\u" in text:  # perhaps half of a surrogate pair
+        _encode(document).encode()
+    return document
+
+
+def _no_number(_: str) -> NoReturn:
+    raise NotCanonical(_NO_EVENT)
+
+
+_decode = json.JSONDecoder(parse_float=_no_number, parse_constant=_no_number).decode
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise NotCanonical(_NO_EVENT)
+    return value
+
+
+def _parsed_time(text: str) -> datetime:
+    if not text.endswith("Z"):
+        raise NotCanonical(_NO_EVENT)
+    return datetime.fromisoformat(text)
 
 
 def _timestamp(time: datetime) -> str:

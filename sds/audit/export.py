@@ -6,6 +6,7 @@ encoder and hashing them no guess.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ LONGEST_LINE = 16 * 1024 * 1024
 _BEFORE = b'{"event":'
 _AFTER = re.compile(rb',"leaf":(\d{1,19}),"leaf_hash":(?:"([0-9a-f]{64})"|null),"sequence":(?:(\d{1,19})|null)\}\Z')
 _LONGEST_AFTER = 160
+_MOST_UNREADABLE = 64 * 1024
 
 
 class InvalidExport(ValueError):
@@ -66,6 +68,14 @@ def leaf_line(leaf: int, sequence: int | None, canonical: bytes | None, stored: 
     number = b"null" if sequence is None else b"%d" % sequence
     event = b"null" if canonical is None else canonical
     return b'%s%s,"leaf":%d,"leaf_hash":%s,"sequence":%s}\n' % (_BEFORE, event, leaf, hashed, number)
+
+
+def unreadable(altered: bytes) -> bytes:
+    """What stands in place of bytes that were altered into what no line can hold: their beginning, in base64.
+
+    Its hash is never that of the leaf, so that verification names the leaf.
+    """
+    return b'{"unreadable":"%s"}' % base64.b64encode(altered[:_MOST_UNREADABLE])
 
 
 def parse_line(unverified: bytes) -> Leaf:

@@ -23,6 +23,8 @@ class Party(Result):
 
 
 class Event(Result):
+    """`unreadable`: altered by hand into what is no event; then nothing of it is told but its sequence and why."""
+
     sequence: int
     time: Time
     action: str
@@ -30,6 +32,7 @@ class Event(Result):
     actor: Party
     target: Party
     reason: str
+    unreadable: bool = False
 
 
 class EventPage(Result):
@@ -73,6 +76,7 @@ class EventDetail(Result):
     canonical: str
     leaf: int | None
     leaf_hash: str
+    unreadable: bool = False
 
 
 class Checkpoint(Result):

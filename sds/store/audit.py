@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select, text
+from sqlalchemy import ColumnElement, LargeBinary, Row, cast, func, select, text
 
-from sds.audit.canonical import canonical_bytes, parse_event
+from sds.audit.canonical import NotCanonical, canonical_bytes, parse_event
 from sds.audit.event import AuditEvent
 from sds.store.records import AuditFilter, StoredEvent
 from sds.store.tables import audit_events, storable
@@ -29,6 +29,9 @@ _INSERT = Bulk(audit_events.insert(), ["canonical", "time", "action", "outcome",
 _OUTCOME = 3  # its place in a row of _INSERT
 _NO_FILTER = AuditFilter()
 MAX_INDEXED = 512  # characters; PostgreSQL refuses index entries beyond 2704 bytes. The event itself has all of it.
+
+STORED = cast(audit_events.c.canonical, LargeBinary).label("canonical")
+"""The bytes of an event, whatever stands there: by hand SQLite lets a text or a number into that column."""
 
 _LOCK_SPACE = 0x5D5A << 48  # the upper 16 bits of the advisory lock's key; the lower 48 hold the number
 _ANNOUNCE = text(
@@ -79,7 +82,8 @@ class Audit:
         """The first `limit` events after place `after`, or the newest `limit` for None; ascending either way.
 
         Going on from the last place returned never misses an event. On PostgreSQL this must be the first thing its
-        unit of work does, because the horizon has to be known before the snapshot is taken.
+        unit of work does, because the horizon has to be known before the snapshot is taken. What was altered by hand is
+        among them.
         """
         number = audit_events.c.seq
         # Numbers first: where an index finds them, the events themselves are read for one page alone.
@@ -87,12 +91,12 @@ class Audit:
         if self._tx.postgres:
             chosen = chosen.where(number <= self._settled())
         chosen = chosen.order_by(number.desc()) if after is None else chosen.where(number > after).order_by(number)
-        statement = select(number, audit_events.c.canonical).where(number.in_(chosen)).order_by(number)
+        statement = select(number, STORED).where(number.in_(chosen)).order_by(number)
         return tuple(map(_from_row, self._tx.rows(statement)))
 
     def get(self, seq: int) -> StoredEvent | None:
-        """One event, or None. Raises sds.audit.canonical.NotCanonical if its bytes were altered into something else."""
-        row = self._tx.first(select(audit_events.c.seq, audit_events.c.canonical).where(audit_events.c.seq == seq))
+        """One event, or None."""
+        row = self._tx.first(select(audit_events.c.seq, STORED).where(audit_events.c.seq == seq))
         return None if row is None else _from_row(row)
 
     def newest(self) -> int:
@@ -105,7 +109,7 @@ class Audit:
         On PostgreSQL it must be the first thing its unit of work does, as with `tail`.
         """
         number = audit_events.c.seq
-        statement = select(number, audit_events.c.canonical).where(number > seq).order_by(number).limit(limit)
+        statement = select(number, STORED).where(number > seq).order_by(number).limit(limit)
         if self._tx.postgres:
             statement = statement.where(number <= self._settled())
         return tuple((int(row.seq), bytes(row.canonical)) for row in self._tx.rows(statement))
@@ -178,4 +182,8 @@ def conditions(filters: AuditFilter) -> list[ColumnElement[bool]]:
 
 
 def _from_row(row: Row[Any]) -> StoredEvent:
-    return StoredEvent(row.seq, parse_event(row.canonical), row.canonical)
+    canonical = bytes(row.canonical)
+    try:
+        return StoredEvent(row.seq, parse_event(canonical), canonical)
+    except NotCanonical as altered:
+        return StoredEvent(row.seq, altered, canonical)

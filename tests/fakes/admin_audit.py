@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sds.admin.services import AdminCall, AuditQuery, AuditRow
+from sds.admin.services import AdminCall, AuditQuery, AuditRow, UnreadableRow
 from sds.admin.services.audit import Reading
 from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
 from sds.audit.trace import left
@@ -76,11 +76,11 @@ class FakeAudit:
     def read(self, row: AuditRow) -> AuditRow | UnreadableRow:
         return UnreadableRow(row.sequence, "the bytes are no event") if row.sequence in self.altered else row
 
-    def _matching(self, query: AuditQuery) -> tuple[AuditRow, ...]:
+    def _matching(self, query: AuditQuery) -> tuple[AuditRow | UnreadableRow, ...]:
         rows = [row for row in self.rows if _matches(row, query)]
         return tuple(map(self.read, rows[-query.limit :] if query.after is None else rows[: query.limit]))
 
-    async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
+    async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow | UnreadableRow, ...]:
         async with self._arrived:
             try:
                 async with asyncio.timeout(wait.total_seconds()):

@@ -8,7 +8,7 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sds.admin.errors import FieldProblem, InvalidInput
-from sds.admin.services import AdminCall, AuditRow
+from sds.admin.services import AdminCall, AuditRow, UnreadableRow
 from sds.admin.services.ledger import (
     CheckpointInfo,
     ConsistencyProof,
@@ -37,11 +37,16 @@ class FakeLedger:
     """Every event is under a checkpoint at once. `append` writes into the log."""
 
     def __init__(
-        self, now: Callable[[], datetime], rows: Callable[[], Sequence[AuditRow]], append: Callable[..., object]
+        self,
+        now: Callable[[], datetime],
+        rows: Callable[[], Sequence[AuditRow]],
+        append: Callable[..., object],
+        read: Callable[[AuditRow], AuditRow | UnreadableRow],
     ) -> None:
         self._now = now
         self._rows = rows
         self._append = append
+        self._read_row = read
         self.rotations = 0
 
     def _hashes(self) -> list[bytes]:
@@ -64,7 +69,7 @@ class FakeLedger:
     async def event(self, sequence: int) -> EventDetail:
         row = self._row(sequence)
         canonical = canonical_bytes(row.event)
-        return EventDetail(sequence, row.event, canonical.decode(), sequence - 1, leaf_hash(canonical))
+        return EventDetail(self._read_row(row), canonical.decode(), sequence - 1, leaf_hash(canonical))
 
     async def inclusion(self, sequence: int) -> InclusionProof:
         self._row(sequence)

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from sds.admin.errors import TooManyRequests
 from sds.admin.pages.security import HEADERS
-from sds.admin.services import AuditAdmin, AuditQuery, AuditRow
+from sds.admin.services import AuditAdmin, AuditQuery, AuditRow, UnreadableRow
 from sds.logs import get_logger
 
 log = get_logger(__name__)
@@ -121,11 +121,11 @@ class Live:
         return rows[-1].sequence
 
 
-def topics_of(rows: Iterable[AuditRow]) -> frozenset[str]:
+def topics_of(rows: Iterable[AuditRow | UnreadableRow]) -> frozenset[str]:
     """What these events change; any but a read changes the audit page."""
     found: set[str] = set()
     for row in rows:
-        action = row.event.action
+        action = row.event.action if isinstance(row, AuditRow) else "audit.unreadable"
         if action != "admin.read":
             found |= {"audit", *TOPICS.get(action.split(".", 1)[0], ())}
     return frozenset(found)

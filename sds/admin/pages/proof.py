@@ -52,7 +52,7 @@ def verified(event: Mapping[str, Any], proof: Mapping[str, Any], keys: Sequence[
 def _says_the_same(event: Mapping[str, Any], content: bytes) -> bool:
     try:
         written = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     if not isinstance(written, dict):
         return False

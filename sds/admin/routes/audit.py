@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from sds.admin.errors import TooManyRequests
 from sds.admin.routes.common import MAX_PAGE
-from sds.admin.services import AuditAdmin, AuditQuery, AuditRow
+from sds.admin.services import AuditAdmin, AuditQuery, AuditRow, UnreadableRow
 from sds.admin.wire import views
 from sds.admin.wire.common import Input, TimeField
 
@@ -66,7 +66,7 @@ class AuditRoutes:
         last = rows[-1].sequence if rows else query.after or 0
         return views.AuditPage(events=[views.audit_out(each) for each in rows], last_sequence=last)
 
-    async def _wait(self, request: Request, query: AuditFilter) -> tuple[AuditRow, ...]:
+    async def _wait(self, request: Request, query: AuditFilter) -> tuple[AuditRow | UnreadableRow, ...]:
         """A long poll ends with an event, with its time, or with its client."""
         if not self._free:
             raise TooManyRequests("too many are following the audit log at once; try again")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sds.admin.services.agents import AgentAdmin, AgentInfo, AgentQuery
-from sds.admin.services.audit import AuditAdmin, AuditQuery, AuditRow
+from sds.admin.services.audit import AuditAdmin, AuditQuery, AuditRow, UnreadableRow
 from sds.admin.services.authorities import AuthorityAdmin, AuthorityInfo, AuthorityOverview
 from sds.admin.services.certificates import CertificateAdmin
 from sds.admin.services.common import NOBODY, AdminCall, Caller, CallerKind, Page, local_caller
@@ -97,6 +97,7 @@ __all__ = [
     "StreamQuery",
     "TestedNotice",
     "TokenAdmin",
+    "UnreadableRow",
     "local_caller",
 ]
 

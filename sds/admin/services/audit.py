@@ -19,6 +19,14 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A place in the log whose event somebody has altered by hand into what is none. `why`: safe to show."""
+
+    sequence: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditQuery:
     """Ascending by sequence. `after` None: the newest `limit` events; else the first `limit` ones after it."""
 
@@ -51,7 +59,7 @@ class Reading:
 
 
 class AuditAdmin(Protocol):
-    async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
+    async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow | UnreadableRow, ...]:
         """Matching events; if there are none and `wait` > 0, waits that long for one (long poll), then ()."""
         ...
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from sds.admin.services.audit import AuditRow, UnreadableRow
 from sds.admin.services.common import AdminCall
-from sds.audit.event import AuditEvent
 from sds.audit.verify import Verdict
 
 ExportFormat = Literal["jsonl", "csv"]
@@ -16,10 +16,12 @@ ExportFormat = Literal["jsonl", "csv"]
 
 @dataclass(frozen=True, slots=True)
 class EventDetail:
-    """One event. `canonical` is what its leaf is the hash of; `leaf` is None until it is under a checkpoint."""
+    """One event. `canonical` is what its leaf is the hash of; `leaf` is None until it is under a checkpoint.
 
-    sequence: int
-    event: AuditEvent
+    Of an unreadable one `canonical` is what stands there now, "" where that is no text.
+    """
+
+    row: AuditRow | UnreadableRow
     canonical: str
     leaf: int | None
     leaf_hash: bytes

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sds.admin.services import AuditRow
 from sds.admin.services.ledger import (
     CheckpointInfo,
     ConsistencyProof,
@@ -115,7 +114,7 @@ class AuditPruneOut(Output):
 
 
 def event_detail_out(detail: EventDetail) -> EventDetailOut:
-    plain: dict[str, Any] = views.audit_out(AuditRow(detail.sequence, detail.event)).model_dump()
+    plain: dict[str, Any] = views.audit_out(detail.row).model_dump()
     return EventDetailOut(**plain, canonical=detail.canonical, leaf=detail.leaf, leaf_hash=_text(detail.leaf_hash))
 
 

@@ -128,7 +128,7 @@ UNREADABLE = "audit.unreadable"
 
 
 class AuditOut(Output):
-    """`unreadable`: somebody has altered what is stored by hand, and it is no event any more. Nothing of it is shown then:
+    """`unreadable`: somebody has altered what is stored, and it is no event any more. Nothing of it is shown then:
     `action` is `audit.unreadable`, `outcome` is `failure`, `reason` says why, `time` is 1970, and all else is empty.
     """
 

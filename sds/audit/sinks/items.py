@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from sds.audit.canonical import is_one_line
 from sds.audit.event import Json
 
 
@@ -60,9 +61,10 @@ def seen(leaf: Leaf) -> Seen:
             found["id"], found["time"], found["action"], found["outcome"], actor["kind"], actor["id"],
             actor["address"], target["kind"], target["id"], found["reason"], found["request_id"], found["node"],
         )  # fmt: skip
+        "".join(values).encode()  # what is no text, or half of a surrogate pair
     except (ValueError, KeyError, TypeError, RecursionError):
         return UNREADABLE
-    return Seen(*values) if all(isinstance(value, str) for value in values) else UNREADABLE
+    return Seen(*values)
 
 
 def line(item: Item) -> bytes:
@@ -73,19 +75,9 @@ def line(item: Item) -> bytes:
     if isinstance(item, Signed):
         return _compact({"checkpoint": {"note": item.note, "size": item.size}})
     event = item.canonical
-    if event is None or not _one_line(event):
+    if event is None or not is_one_line(event):
         return _compact({"event": None, "leaf": item.leaf, "sequence": item.sequence})
     return b'{"event":%b,"leaf":%d,"sequence":%d}' % (event, item.leaf, item.sequence)
-
-
-def _one_line(canonical: bytes) -> bool:
-    """Bytes that are no JSON object, or that hold a line break, were not written by us and would break the line."""
-    if b"\n" in canonical or b"\r" in canonical:
-        return False
-    try:
-        return isinstance(json.loads(canonical.decode()), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _compact(value: dict[str, Any] | Json) -> bytes:

@@ -106,6 +106,8 @@ def _newest(client: Client, wanted: Mapping[str, object], limit: int) -> list[Ev
 def _row(event: Event) -> tuple[str, ...]:
     from sds.cli.text import exact, short  # noqa: PLC0415
 
+    if event.unreadable:
+        return (str(event.sequence), "-", event.outcome, event.action, "-", "-", short(event.reason))
     target = f"{event.target.kind}:{event.target.id}"
     who = f"{event.actor.kind}:{event.actor.id or event.actor.address}"
     return (str(event.sequence), exact(event.time), event.outcome, event.action, target, who, short(event.reason))
@@ -116,6 +118,13 @@ def _lines(event: EventDetail) -> list[str]:
 
     from sds.cli.text import exact  # noqa: PLC0415
 
+    if event.unreadable:
+        return [
+            f"Sequence    {event.sequence}",
+            f"Unreadable  {event.reason}: it was altered in the database",
+            f"Leaf        {'-' if event.leaf is None else event.leaf}",
+            f"Leaf hash   {event.leaf_hash} (of what stands there now)",
+        ]
     details = json.dumps(event.document["details"], indent=2, sort_keys=True)
     return [
         f"Sequence    {event.sequence}",
@@ -155,6 +164,8 @@ def _judged(
     from sds.audit.merkle import leaf_hash, verify_inclusion  # noqa: PLC0415
     from sds.audit.note import InvalidNote, parse_vkey  # noqa: PLC0415
 
+    if event.unreadable:
+        return "", "what stands there is no event, so it was altered"
     if not _shows(event):
         return "", "what the server says of it is not what its bytes say"
     if proof is None:

@@ -89,6 +89,9 @@ def print_events(page: EventPage, output: Format) -> int:
         if output is Format.JSON:
             print_json_line(event.document)
             continue
+        if event.unreadable:
+            say(f"{event.sequence:>8}  unreadable: {short(event.reason)} (sds audit verify)")
+            continue
         reason = f"  {short(event.reason)}" if event.reason else ""
         what = f"{event.outcome:<8} {event.action:<20} {event.target.kind}:{event.target.id}"
         who = f"{event.actor.kind}:{event.actor.id or event.actor.address}"  # who was refused may have no name yet

@@ -28,7 +28,7 @@ from sds.audit.merkle import (
     leaf_hash,
     range_hashes,
 )
-from sds.server.audit.encode import Hashed, csv_header, csv_rows, jsonl
+from sds.server.audit.encode import Hashed, audit_row, csv_header, csv_rows, jsonl
 from sds.server.transactions import Transactions
 from sds.store.errors import NotFound
 from sds.store.ledger.lines import LogLine
@@ -57,7 +57,7 @@ class LedgerReader:
             if found is None:
                 raise NotFound("audit event", str(sequence))
             leaf = uow.audit_tree.leaf_of(sequence)
-            return EventDetail(found.seq, found.event, found.canonical.decode(), leaf, leaf_hash(found.canonical))
+            return EventDetail(audit_row(found), _text(found.canonical), leaf, leaf_hash(found.canonical))
 
         return await self._store.read(work)
 
@@ -141,6 +141,14 @@ class LedgerReader:
             return await self._store.read(work)
         except DamagedTree:
             raise ProofUnavailable("the stored tree lacks hashes; verify the log (sds audit verify)") from None
+
+
+def _text(canonical: bytes) -> str:
+    """ "" for what is no text: somebody has altered it."""
+    try:
+        return canonical.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _info(signed: SignedHead) -> CheckpointInfo:

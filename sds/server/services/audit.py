@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from sds.admin.services import AdminCall, AuditQuery, AuditRow
+from sds.admin.services import AdminCall, AuditQuery, AuditRow, UnreadableRow
 from sds.admin.services.audit import Reading
 from sds.audit.event import Json, Outcome, Target
 from sds.clock import Clock
+from sds.server.audit.encode import audit_row
 from sds.server.services.common import Desk
 from sds.store.records import AuditFilter
 from sds.store.unit_of_work import UnitOfWork
@@ -25,7 +26,7 @@ class AuditService:
         self._desk = desk
         self._clock = clock
 
-    async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow, ...]:
+    async def tail(self, query: AuditQuery, wait: timedelta) -> tuple[AuditRow | UnreadableRow, ...]:
         filters = AuditFilter(
             query.action,
             query.outcome,
@@ -41,7 +42,7 @@ class AuditService:
             found = await self._desk.store.read(lambda uow: uow.audit.tail(query.after, query.limit, filters))
             left = until - self._clock.monotonic()
             if found or left <= 0:
-                return tuple(AuditRow(stored.seq, stored.event) for stored in found)
+                return tuple(map(audit_row, found))
             await asyncio.sleep(min(_POLL, left))
 
     async def refused(

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, or_, select, update
 
+from sds.store.audit import STORED
 from sds.store.codec import chunks
 from sds.store.tables import audit_checkpoints, audit_cursors, audit_events, audit_leaves, audit_prunings
 from sds.store.times import from_micros, from_micros_or_none, to_micros
@@ -131,7 +132,7 @@ class Cursors:
         """The first `limit` leaves from number `start` on."""
         joined = audit_leaves.outerjoin(audit_events, audit_leaves.c.seq == audit_events.c.seq)
         statement = (
-            select(audit_leaves.c.leaf, audit_leaves.c.seq, audit_events.c.canonical)
+            select(audit_leaves.c.leaf, audit_leaves.c.seq, STORED)
             .select_from(joined)
             .where(audit_leaves.c.leaf >= start)
             .order_by(audit_leaves.c.leaf)

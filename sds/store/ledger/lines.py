@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, or_, select
 
-from sds.store.audit import conditions, index_of
+from sds.store.audit import STORED, conditions, index_of
 from sds.store.records import AuditFilter
 from sds.store.tables import audit_events, audit_leaves
 from sds.store.tx import Tx
@@ -38,7 +38,7 @@ class Lines:
     def judged(self, start: int, end: int, limit: int) -> tuple[LogLine, ...]:
         """The first `limit` leaves of [start, end) with each event's columns held against its canonical form."""
         joined = audit_leaves.outerjoin(audit_events, audit_leaves.c.seq == audit_events.c.seq)
-        columns = (audit_events.c.canonical, *(audit_events.c[name] for name in _COLUMNS))
+        columns = (STORED, *(audit_events.c[name] for name in _COLUMNS))
         statement = select(audit_leaves.c.leaf, audit_leaves.c.seq, *columns).select_from(joined)
         statement = statement.where(audit_leaves.c.leaf >= start, audit_leaves.c.leaf < end)
         found = []
@@ -61,7 +61,7 @@ class Lines:
     def placed(self, start: int, end: int) -> tuple[LogLine, ...]:
         """All leaves of [start, end) that there are, with their events where these are."""
         joined = audit_leaves.outerjoin(audit_events, audit_leaves.c.seq == audit_events.c.seq)
-        statement = select(audit_leaves.c.leaf, audit_leaves.c.seq, audit_events.c.canonical).select_from(joined)
+        statement = select(audit_leaves.c.leaf, audit_leaves.c.seq, STORED).select_from(joined)
         rows = self._tx.rows(statement.where(audit_leaves.c.leaf >= start, audit_leaves.c.leaf < end))
         return tuple(
             LogLine(row.leaf, row.seq, None if row.canonical is None else bytes(row.canonical)) for row in rows
@@ -70,7 +70,7 @@ class Lines:
     def copied(self, start: int, end: int, limit: int, filters: AuditFilter = NO_FILTER) -> tuple[LogLine, ...]:
         """The first `limit` leaves of [start, end) whose events match."""
         joined = audit_leaves.join(audit_events, audit_leaves.c.seq == audit_events.c.seq)
-        statement = select(audit_leaves.c.leaf, audit_leaves.c.seq, audit_events.c.canonical).select_from(joined)
+        statement = select(audit_leaves.c.leaf, audit_leaves.c.seq, STORED).select_from(joined)
         statement = statement.where(audit_leaves.c.leaf >= start, audit_leaves.c.leaf < end, *conditions(filters))
         rows = self._tx.rows(statement.order_by(audit_leaves.c.leaf).limit(limit))
         return tuple(LogLine(int(row.leaf), int(row.seq), bytes(row.canonical)) for row in rows)

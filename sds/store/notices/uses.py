@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, select
 
 from sds.audit.canonical import NotCanonical, parse_event
 from sds.audit.event import Outcome
+from sds.store.audit import STORED
 from sds.store.settings import Settings
 from sds.store.tables import audit_events, certificates, entries, grants, last_uses, storable
 from sds.store.times import from_micros, to_micros
@@ -56,7 +57,7 @@ class Uses:
         chosen = audit_events.c.seq.between(after + 1, upto) & audit_events.c.action.in_(DELIVERIES)
         tokens: dict[str, datetime] = {}
         delivered: dict[tuple[str, str], datetime] = {}
-        for row in self._tx.rows(select(audit_events.c.canonical).where(chosen)):
+        for row in self._tx.rows(select(STORED).where(chosen)):
             try:
                 event = parse_event(row.canonical)
             except NotCanonical:  # somebody has tampered with it, which is the verifier's to tell

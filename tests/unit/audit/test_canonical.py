@@ -13,7 +13,15 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sds.audit.canonical import MAX_DEPTH, MAX_INTEGER, NotCanonical, canonical_bytes, canonical_json, parse_event
+from sds.audit.canonical import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    NotCanonical,
+    canonical_bytes,
+    canonical_json,
+    is_one_line,
+    parse_event,
+)
 from sds.audit.event import Actor, ActorKind, AuditEvent, Outcome, Target
 
 EVENT = AuditEvent(
@@ -160,8 +168,52 @@ def test_times_are_written_in_utc_with_six_digits() -> None:
         b"{",
         BYTES.replace(b'"version":1', b'"version":2'),
         BYTES.replace(b"success", b"won"),
+        BYTES.replace(b'"version":1', b'"version":true'),
+        BYTES.replace(b'"version":1', b'"version":"1"'),
+        BYTES.replace(b'"details":{', b'"details":{"x":1.5,'),
+        BYTES.replace(b'"details":{', b'"details":{"x":NaN,'),
+        BYTES.replace(b'"details":{', b'"details":{"x":9007199254740992,'),
+        BYTES.replace(b'"details":{', b'"details":{"x":"\\ud800",'),
+        BYTES.replace(b'"details":{', b'"details":{"x":' + b"[" * 20 + b"]" * 20 + b","),
+        BYTES.replace(b'"details":{', b'"details":{"x":' + b"[" * 90_000 + b"]" * 90_000 + b","),
+        BYTES.replace(b'"details":{', b'"details":7,"other":{'),
+        BYTES.replace(b'Z","version"', b'+00:00","version"'),
+        BYTES.replace(b'Z","version"', b'","version"'),
+        BYTES.replace(b'"node":"', b'"node":null,"other":"'),
+        BYTES.replace(b'"actor":{', b'"actor":[],"other":{'),
+        BYTES.decode().encode("utf-16"),
+        b"\xef\xbb\xbf" + BYTES,
+        BYTES + b"{}",
     ],
 )
 def test_other_bytes_are_no_event(junk: bytes) -> None:
+    assert junk != BYTES
     with pytest.raises(NotCanonical):
         parse_event(junk)
+
+
+def test_members_of_later_versions_are_passed_over() -> None:
+    assert parse_event(BYTES.replace(b'"details":{', b'"added":[1.0],"details":{').replace(b"[1.0]", b"[1]")) == EVENT
+
+
+@given(
+    st.binary(max_size=200)
+    | st.builds(
+        lambda at, byte: BYTES[:at] + bytes([byte]) + BYTES[at + 1 :], st.integers(0, len(BYTES)), st.integers(0, 255)
+    )
+)
+def test_whatever_is_taken_for_an_event_can_be_written_again(unverified: bytes) -> None:
+    try:
+        event = parse_event(unverified)
+    except NotCanonical:
+        return
+    assert parse_event(canonical_bytes(event)) == event
+    assert is_one_line(canonical_bytes(event))
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", b"7", b"[]", b'{"a":\n1}', b'{"a":1}\r', b'{"a":NaN}', b"\xff", b'{"a":"\\udfff"}', b"[" * 90_000]
+)
+def test_what_cannot_stand_in_a_line(bad: bytes) -> None:
+    assert not is_one_line(bad)
+    assert is_one_line(BYTES)

@@ -72,6 +72,22 @@ def test_show_says_what_does_not_fit(grown: Sds, running: Running, tmp_path: Pat
     grown("audit", "show", "2", code=10, **env)
 
 
+def test_an_event_that_was_altered_is_shown_as_that(grown: Sds, running: Running, tmp_path: Path) -> None:
+    running.fakes.audit.altered.add(2)
+    found = {one["sequence"]: one for one in json.loads(grown("audit", "search", "-o", "json").stdout)["events"]}
+    assert found[2]["unreadable"] is True
+    assert not found[3]["unreadable"]
+    table = grown("audit", "search").stdout
+    assert "audit.unreadable" in table
+    assert "1970" not in table
+    followed = grown("audit", "tail", "--lines", "1000").stdout
+    assert "unreadable: the bytes are no event (sds audit verify)" in followed
+    assert "token.create" in followed
+    shown = grown("audit", "show", "2", code=10, SDS_AUDIT_STATE_FILE=str(tmp_path / "state"))
+    assert "Unreadable  the bytes are no event" in shown.stdout
+    assert "altered" in shown.stderr
+
+
 def test_verify_remembers(grown: Sds, state: Path) -> None:
     first = verify(grown, state)
     assert first["ok"]

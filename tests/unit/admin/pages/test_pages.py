@@ -82,6 +82,19 @@ async def test_who_is_limited_to_a_part_sees_that_part(site: Site) -> None:
     assert (await site.http.get(f"/certificates/{SERIALS[2]}")).status_code == 404
 
 
+async def test_what_is_not_there_leads_to_its_list(site: Site) -> None:
+    answer = await site.http.get("/entries/there-is-none")
+    assert "deleted meanwhile" in answer.text
+    assert '<a href="/entries">Entries</a> · <a href="/">Overview</a>' in answer.text
+
+
+async def test_a_confirmation_says_what_follows(site: Site) -> None:
+    pages = every_page(site.fakes)
+    assert "attestation of its ID. What it was issued" in (await site.http.get(pages["agent-ban"])).text
+    activate = await site.http.get(pages["authority-activate"])
+    assert f'<a href="{pages["authority"]}">who that is</a>' in activate.text  # the gate is closed
+
+
 async def test_nobody_sees_anything_but_the_login(site: Site) -> None:
     site.door.rights = ()
     for name, path in every_page(site.fakes).items():
@@ -282,3 +295,15 @@ async def test_no_free_text_becomes_markup() -> None:
                 assert '"&{{' not in text
                 shown += text.count("&lt;img/src=x/onerror=alert(1)&gt;&#39;&#34;&amp;{{7*7}}")
     assert shown > 100
+
+
+async def test_an_event_that_was_altered_is_shown_as_that(site: Site) -> None:
+    site.fakes.audit.altered.add(2)
+    page = (await site.http.get("/audit")).text
+    assert page.count("unreadable") == 1
+    assert 'href="/audit/2"' in page
+    assert "1970" not in page
+    one = await site.http.get("/audit/2")
+    assert (one.status_code, one.text.count("<h1")) == (200, 1)
+    assert "unreadable" in one.text
+    assert "1970" not in one.text
