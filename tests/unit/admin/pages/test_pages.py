@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import timedelta
 from ssl import DER_cert_to_PEM_cert
 
 import httpx
@@ -12,6 +14,8 @@ from attestation.spiffe_id import SpiffeId
 from sds.admin.access.roles import Right, Role, Scope
 from sds.admin.app import create_api
 from sds.admin.pages.security import POLICY
+from sds.admin.services import AdminCall
+from sds.admin.services.statistics import Statistics
 from tests.fakes.admin_server import AUTHORITY
 from tests.fakes.admin_services import FakeServices
 from tests.fakes.clock import FakeClock
@@ -307,3 +311,17 @@ async def test_an_event_that_was_altered_is_shown_as_that(site: Site) -> None:
     assert (one.status_code, one.text.count("<h1")) == (200, 1)
     assert "unreadable" in one.text
     assert "1970" not in one.text
+
+
+async def test_numbers_of_a_moment_after_the_page_began_are_of_now(site: Site) -> None:
+    statistics = site.fakes.services.statistics
+
+    class Late:
+        async def overview(self, call: AdminCall) -> Statistics:
+            found = await statistics.overview(call)
+            return replace(found, at=found.at + timedelta(seconds=1))
+
+    app = create_api(replace(site.fakes.services, statistics=Late()), clock=site.clock).behind(site.door)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sds.test") as http:
+        page = (await http.get("/")).text
+    assert re.search(r"As of <time [^>]*>now</time>\.", page)
