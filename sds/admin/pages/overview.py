@@ -26,6 +26,7 @@ class OverviewPages:
             "overview.html",
             panel=panel,
             n=numbers,
+            at=None if numbers is None else text.past(text.parse_time(numbers["at"]), visit.now),
             issued=None if numbers is None else issuance(numbers),
             expiring=None if numbers is None else expiring(numbers["expiring"]),
             authorities=authorities,

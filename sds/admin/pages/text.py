@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from ca.rotation import SKEW
+
 _UNITS = ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -40,6 +42,13 @@ def relative(when: datetime, now: datetime) -> str:
     if abs(away) < timedelta(seconds=1):
         return "now"
     return f"in {span(away)}" if away > timedelta(0) else f"{span(-away)} ago"
+
+
+def past(when: datetime, now: datetime) -> datetime:
+    """What has happened is not still to come: a page's `now` is taken before what it shows is read, and clocks of
+    replicas differ a little. What lies further ahead than they may is left as it is, so that it is seen.
+    """
+    return now if now < when <= now + SKEW else when
 
 
 def duration(seconds: float | None) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sds.admin.pages.charts import Column, Span, bars, share, timeline
 from sds.admin.pages.render import query, when
-from sds.admin.pages.text import plural, relative, short, span, split_id
+from sds.admin.pages.text import past, plural, relative, short, span, split_id
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -24,6 +24,14 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 )  # fmt: skip
 def test_how_long_ago(seconds: float, text: str) -> None:
     assert relative(NOW + timedelta(seconds=seconds), NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "now"), (1, "now"), (5, "now"), (60, "now"), (61, "in 1 min 1 s"), (-1, "1 s ago"), (-3600, "1 h ago")],
+)
+def test_what_has_happened_is_not_still_to_come(seconds: float, text: str) -> None:
+    assert relative(past(NOW + timedelta(seconds=seconds), NOW), NOW) == text
 
 
 def test_a_time_says_itself_exactly_too() -> None:
