@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sds.cli import agent_local, agent_run
 from sds.cli.admin import Admin, with_admin
+from sds.cli.fleet import exports, options
 from sds.cli.options import DryRun, Format, Output, Yes
 
 if TYPE_CHECKING:
@@ -16,23 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Agents: run one, look after all, ask the one on this node.")
 app.command(name="run")(agent_run.run)
-
-
-class Protocol(StrEnum):
-    SOTW = "sotw"
-    DELTA = "delta"
-    ADS_SOTW = "ads-sotw"
-    ADS_DELTA = "ads-delta"
-    WORKLOAD_API = "workload-api"
-
-
-class StreamOrder(StrEnum):
-    AGENT = "agent"
-    AGENT_BACKWARDS = "-agent"
-    NEWEST_LAST = "opened"
-    NEWEST_FIRST = "-opened"
-    LAG = "lag"
-    LAG_FIRST = "-lag"
+app.command(name="export")(exports.export)
 
 
 AgentId = Annotated[str, typer.Argument(metavar="ID", help="The agent's SPIFFE ID.", show_default=False)]
@@ -139,25 +123,10 @@ def delete(
 
 @app.command()
 @with_admin
+@options.with_streams
 def streams(
     admin: Admin,
-    agent_id: Annotated[str | None, typer.Option("--agent-id", help="Only of this agent.", metavar="ID")] = None,
-    spiffe_id: Annotated[str | None, typer.Option("--spiffe-id", help="Only with this identity.", metavar="ID")] = None,
-    node_id: Annotated[str | None, typer.Option("--node-id", help="Only of this node ID.", metavar="TEXT")] = None,
-    protocol: Annotated[Protocol | None, typer.Option("--protocol", help="Only that speak so.")] = None,
-    resource: Annotated[
-        str | None, typer.Option("--resource", help="Only that asked for this name.", metavar="NAME")
-    ] = None,
-    nacked: Annotated[
-        bool | None,
-        typer.Option("--nacked/--not-nacked", help="Only that refused the newest of anything, or not."),
-    ] = None,
-    behind: Annotated[
-        bool | None, typer.Option("--behind/--not-behind", help="Only that owe an answer, or that owe none.")
-    ] = None,
-    sort: Annotated[
-        StreamOrder | None, typer.Option("--sort", help="By agent, age or lag; a minus turns it round.")
-    ] = None,
+    chosen: dict[str, Any],
     limit: Annotated[int | None, typer.Option("--limit", help="At most so many.", min=1, metavar="N")] = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -169,18 +138,7 @@ def streams(
     from sds.cli.output import print_json  # noqa: PLC0415
 
     with admin.client(program="sds server run` or `sds agent run") as client:
-        listed = client.streams.list(
-            agent_id=agent_id,
-            spiffe_id=spiffe_id,
-            node_id=node_id,
-            protocol=protocol,
-            resource=resource,
-            nacked=nacked,
-            behind=behind,
-            sort=None if sort is None else sort.value,
-            limit=limit,
-        )
-        found = list(listed)
+        found = list(client.streams.list(limit=limit, **chosen))
     if output is Format.JSON:
         print_json({"streams": [each.document for each in found]})
     else:

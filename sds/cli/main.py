@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
 from sds import __version__
-from sds.cli import (
-    access,
-    agent,
-    audit,
-    bundle,
-    ca,
-    certificate,
-    config,
-    db,
-    demo,
-    entry,
-    explain,
-    federation,
-    grant,
-    jwt,
-    kek,
-    notice,
-    secret,
-    server,
-    stats,
-    token,
-)
 from sds.cli.errors import CliError, ExitCode
 from sds.cli.options import Format, Output
-from sds.cli.revocation import block, revoke
 
 
 class _Root(TyperGroup):
@@ -55,38 +33,63 @@ class _Root(TyperGroup):
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-app = typer.Typer(
-    cls=_Root,
-    name="sds",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # would show local variables, and so secrets
-    help="Gives every workload a cryptographic identity and keeps it fresh. Exit codes and examples: docs/cli.md.",
-)
-app.add_typer(server.app, name="server")
-app.add_typer(agent.app, name="agent")
-app.add_typer(entry.app, name="entry")
-app.add_typer(token.app, name="token")
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(federation.app, name="federation")
-app.add_typer(ca.app, name="ca")
-app.add_typer(jwt.app, name="jwt")
-app.add_typer(secret.app, name="secret")
-app.add_typer(grant.app, name="grant")
-app.add_typer(notice.app, name="notice")
-app.add_typer(audit.app, name="audit")
-app.add_typer(access.app, name="access")
-app.add_typer(kek.app, name="kek")
-app.add_typer(config.app, name="config")
-app.add_typer(db.app, name="db")
-app.command()(revoke.revoke)
-app.add_typer(block.app, name="block")
-app.add_typer(certificate.app, name="certificate")
-app.command()(explain.explain)
-app.command()(stats.stats)
-app.command()(demo.demo)
+_GROUPS = {
+    "server": "sds.cli.server",
+    "agent": "sds.cli.agent",
+    "stream": "sds.cli.fleet.exports",
+    "entry": "sds.cli.entry",
+    "token": "sds.cli.token",
+    "bundle": "sds.cli.bundle",
+    "federation": "sds.cli.federation",
+    "ca": "sds.cli.ca",
+    "jwt": "sds.cli.jwt",
+    "secret": "sds.cli.secret",
+    "grant": "sds.cli.grant",
+    "notice": "sds.cli.notice",
+    "audit": "sds.cli.audit",
+    "access": "sds.cli.access",
+    "kek": "sds.cli.kek",
+    "config": "sds.cli.config",
+    "db": "sds.cli.db",
+    "block": "sds.cli.revocation.block",
+    "certificate": "sds.cli.certificate",
+}
+"""Where the commands of each noun are."""
+
+_COMMANDS = {
+    "revoke": "sds.cli.revocation.revoke",
+    "explain": "sds.cli.explain",
+    "stats": "sds.cli.stats",
+    "demo": "sds.cli.demo",
+}
+"""Where the commands are that stand alone: functions by their own name."""
 
 
-@app.command()
+def program(first: str | None = None) -> typer.Typer:
+    """The command line. If `first`, the first argument, names a command or a noun: only what belongs to that.
+
+    Loading all of them and reading all of their options takes longer than most commands do.
+    """
+    alone = first in _GROUPS or first in _COMMANDS
+    made = typer.Typer(
+        cls=_Root,
+        name="sds",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,  # would show local variables, and so secrets
+        help="Gives every workload a cryptographic identity and keeps it fresh. Exit codes and examples: docs/cli.md.",
+    )
+    made.callback()(_options)
+    for name, module in _GROUPS.items():
+        if name == first or not alone:
+            made.add_typer(import_module(module).app, name=name)
+    for name, module in _COMMANDS.items():
+        if name == first or not alone:
+            made.command()(getattr(import_module(module), name))
+    if not alone:
+        made.command()(version)
+    return made
+
+
 def version(output: Output = Format.TABLE) -> None:
     """Show the version."""
     _print_version(output)
@@ -98,7 +101,6 @@ def _version_and_exit(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     show_version: Annotated[
         bool,
@@ -145,7 +147,7 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")  # what the locale cannot spell must not end the command
-    app()
+    program(sys.argv[1] if len(sys.argv) > 1 else None)()
 
 
 if __name__ == "__main__":

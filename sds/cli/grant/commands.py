@@ -9,7 +9,7 @@ import typer
 from sds.cli import parameters
 from sds.cli.admin import Admin, with_admin
 from sds.cli.errors import CliError, ExitCode
-from sds.cli.options import DryRun, Format, Output, Yes
+from sds.cli.options import DryRun, ExportAs, ExportFile, ExportFormat, Format, Output, Yes
 
 app = typer.Typer(no_args_is_help=True, help="Who may have which secret. Without a grant nobody has one.")
 
@@ -66,6 +66,25 @@ def list_grants(
     with admin.client() as client:
         found = list(client.grants.list(secret=secret, spiffe_id=spiffe_id, limit=limit))
     show_list(output, "grants", found, HEADINGS, row, EMPTY)
+
+
+@app.command()
+@with_admin
+def export(
+    admin: Admin,
+    secret: Annotated[str | None, typer.Option("--secret", help="Only of this secret.", metavar="NAME")] = None,
+    spiffe_id: Annotated[
+        str | None,
+        typer.Option("--spiffe-id", help="Only those that reach this identity, labels included.", metavar="ID"),
+    ] = None,
+    export_format: ExportAs = ExportFormat.JSONL,
+    file: ExportFile = None,
+) -> None:
+    """Write all grants, as they come: JSON lines or CSV."""
+    from sds.cli.exporting import export_lines  # noqa: PLC0415
+
+    with admin.client() as client:
+        export_lines(client.grants.export(export_format.value, secret=secret, spiffe_id=spiffe_id), file)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""Choosing and exporting agents and what their sidecars hold."""
