@@ -82,6 +82,7 @@ async def test_a_web_certificate_of_an_unknown_authority(
 
 async def test_the_operating_systems_authorities_do_not_know_a_private_one(web: Server) -> None:
     await refused(BundleFetcher(FetchOptions()).fetch(OTHER, by_web(web), None), EndpointNotAuthentic, "not verify")
+    assert web.requests == []
 
 
 async def test_a_web_certificate_of_another_name(fetcher: BundleFetcher, web: Server) -> None:
@@ -91,12 +92,14 @@ async def test_a_web_certificate_of_another_name(fetcher: BundleFetcher, web: Se
     async with listening:
         source = BundleSource(EndpointProfile.HTTPS_WEB, url)
         await refused(fetcher.fetch(OTHER, source, None), EndpointNotAuthentic, "IP address mismatch")
+    assert web.requests == []
 
 
 async def test_an_expired_web_certificate(fetcher: BundleFetcher, pki: WebPki) -> None:
     pair = pki.issue(lifetime=timedelta(minutes=-5))
     async with Server(server_context(pair.certificate, Masked(pair.key))).running() as server:
         await refused(fetcher.fetch(OTHER, by_web(server), None), EndpointNotAuthentic, "expired")
+    assert server.requests == []
 
 
 async def test_a_ca_file_that_is_missing_or_no_pem(web: Server, tmp_path: Path) -> None:
@@ -104,6 +107,7 @@ async def test_a_ca_file_that_is_missing_or_no_pem(web: Server, tmp_path: Path) 
     for name in ("missing.pem", "bad.pem"):
         fetcher = BundleFetcher(FetchOptions(web_ca_file=tmp_path / name))
         await refused(fetcher.fetch(OTHER, by_web(web), None), EndpointNotAuthentic, "cannot be read")
+    assert web.requests == []
 
 
 async def test_an_svid_of_another_authority(fetcher: BundleFetcher, spiffe: Server) -> None:
@@ -121,6 +125,7 @@ async def test_an_svid_for_another_id(fetcher: BundleFetcher, authority: Signing
         server.answers["/"] = respond(bundle_of(authority).spiffe_json())
         fetch = fetcher.fetch(OTHER, by_spiffe(server), bundle_of(authority))
         await refused(fetch, EndpointNotAuthentic, f"the endpoint is spiffe://other.example{path}, not")
+    assert len(server.requests) == 1, "it is not asked again"
 
 
 async def test_an_expired_svid(fetcher: BundleFetcher, authority: SigningAuthority) -> None:
@@ -128,6 +133,7 @@ async def test_an_expired_svid(fetcher: BundleFetcher, authority: SigningAuthori
     holder = make_svid(str(SERVER), old, profile=ProfileName.SERVER, now=NOW - timedelta(days=1))
     async with Server(svid_tls(holder)).running() as server:
         await refused(fetcher.fetch(OTHER, by_spiffe(server), bundle_of(old)), EndpointNotAuthentic, "expired")
+    assert server.requests == []
 
 
 async def test_a_web_certificate_is_no_svid(fetcher: BundleFetcher, pki: WebPki, web: Server) -> None:
@@ -136,10 +142,12 @@ async def test_a_web_certificate_is_no_svid(fetcher: BundleFetcher, pki: WebPki,
     web.answers["/"] = respond(b"{}")
     fetch = fetcher.fetch(OTHER, by_spiffe(web), TrustBundle(OTHER, (root,)))
     await refused(fetch, EndpointNotAuthentic, "is no X.509-SVID")
+    assert len(web.requests) == 1, "it is not asked again"
 
 
 async def test_an_svid_is_no_web_certificate(fetcher: BundleFetcher, spiffe: Server) -> None:
     await refused(fetcher.fetch(OTHER, by_web(spiffe), None), EndpointNotAuthentic, "does not verify")
+    assert spiffe.requests == []
 
 
 @pytest.mark.parametrize("trusted", [None, TrustBundle(OTHER, ())])

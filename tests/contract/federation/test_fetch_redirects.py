@@ -50,6 +50,7 @@ async def test_a_redirect_meets_the_same_demands(
         spiffe.answers["/"] = respond(b"", "302 Found", f"location: {other.url()}")
         fetch = fetcher.fetch(OTHER, by_spiffe(spiffe), bundle_of(authority))
         await refused(fetch, EndpointNotAuthentic, "the endpoint is spiffe://other.example/web")
+    assert (len(spiffe.requests), len(other.requests)) == (1, 1), "neither is asked again"
 
 
 async def test_a_redirect_leads_to_no_place_that_the_web_pki_does_not_vouch_for(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from sds.audit.checkpoint import parse_pruning
 from sds.audit.judge import ProblemKind
@@ -156,7 +157,11 @@ async def test_a_replica_that_cannot_only_says_so(log: Log, clock: FakeClock) ->
 
         read = write
 
-    await Pruner(Away(), log.keys, EVENTS, clock, kept=DAY).tick()
+    with capture_logs() as said:
+        await Pruner(Away(), log.keys, EVENTS, clock, kept=DAY).tick()
+    assert [(line["log_level"], line["event"]) for line in said] == [
+        ("warning", "retention of the audit log could not be done")
+    ]
 
 
 async def test_an_event_that_is_deleted_beyond_the_statement_is_named(log: Log, database_url: str) -> None:

@@ -99,6 +99,7 @@ async def test_names_as_hostile_clients_choose_them(node: Node) -> None:
     await stream.want(*((entry, name) for name in names))
     for name in names:
         await stream.until(entry, name, ABSENT.REASON_NOT_GRANTED)
+    assert set(stream.state) == {(entry, name) for name in names}
 
 
 async def test_streams_of_one_agent_are_bounded() -> None:
@@ -148,7 +149,8 @@ async def test_tickets_can_be_switched_off() -> None:
         stream = Stream(node, await node.attest())
         entry = (await node.entry("/web"))["id"]
         await stream.want((entry, "tickets"))
-        await stream.until(entry, "tickets", ABSENT.REASON_NOT_GRANTED)
+        told = await stream.until(entry, "tickets", ABSENT.REASON_NOT_GRANTED)
+        assert list(told.entry_ids) == [entry]
 
 
 async def test_values_are_held_back_while_the_audit_log_cannot_be_written(folder: Path) -> None:

@@ -181,6 +181,7 @@ async def test_a_first_request_with_the_nonce_and_version_of_an_older_stream_is_
         )
         await client.send(stale)
         await client.until_holds("default")
+        assert [name for name, _ in client.received] == ["default"]
 
 
 async def test_a_caller_that_is_gone_ends_its_streams(running: Running, envoy: Make):

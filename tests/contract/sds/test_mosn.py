@@ -44,6 +44,7 @@ async def test_a_name_asked_for_later_is_answered(running: Running):
         await mosn.until(lambda: len(running.observer.of("acked")) == 1)
         await mosn.require("ROOTCA")
         await mosn.until_holds(*BOTH)
+        assert [name for name, _ in mosn.received] == list(BOTH)
 
 
 async def test_after_a_reconnect_the_silent_stream_is_served_what_was_asked_for_before(running: Running):
@@ -78,6 +79,7 @@ async def test_a_silent_stream_waits_for_an_identity_that_is_not_there_yet(runni
         await mosn.until(lambda: running.observer.of("resumed") == [(2,)])
         running.caller.change(view())
         await mosn.until_holds(*BOTH)
+    assert running.observer.of("resumed") == [(2,)]
 
 
 async def test_who_speaks_in_time_is_not_served_what_it_did_not_ask_for(running: Running):

@@ -248,8 +248,9 @@ async def test_a_certificate_on_its_way_ends_no_stream(running: Running) -> None
         running.caller.promised = True
         running.caller.change(EMPTY)
         await stream.silent()
-        running.caller.change(view(holder()))
-        await stream.awaited()
+        arrived = holder()
+        running.caller.change(view(arrived))
+        assert (await stream.awaited()).svids[0].x509_svid == arrived.svid.chain[0]
 
 
 async def test_too_many_streams_are_unavailable_and_share_their_places_with_sds(tmp_path: Path) -> None:

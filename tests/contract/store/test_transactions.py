@@ -162,7 +162,10 @@ async def test_a_change_without_an_audit_event_is_rolled_back(store: Store, meth
 @pytest.mark.parametrize("method", [name for name, work in UNAUDITED.items() if work])
 async def test_observations_need_no_audit_event(store: Store, method: str) -> None:
     await change(store, fill)
+    before = await store.read(lambda unit: unit.audit.tail(0, 1000))
     await store.write(UNAUDITED[method])
+    after = await store.read(lambda unit: unit.audit.tail(0, 1000))
+    assert (after != before) is method.startswith("audit.append"), "it is noted by nothing but itself"
 
 
 @pytest.mark.parametrize("method", AUDITED)

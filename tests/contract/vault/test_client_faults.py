@@ -266,6 +266,7 @@ async def test_a_signature_does_not_wait_for_those_who_ask_for_secrets(
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         async with asyncio.timeout(60):  # the last of those would wait for 160 seconds
             await asyncio.to_thread(parts.client.request_blocking, "GET", "sys/mounts")
+        assert not all(one.done() for one in waiting)
         for one in waiting:
             one.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)

@@ -155,3 +155,6 @@ async def test_a_gateway_certificate_that_has_a_wrong_neighbour(world: World, ch
         await envoy.until(lambda: envoy.removed == {"gateway/7"})
         secrets.put("gateway/7", "2", good, kind="certificate")
         await envoy.until_holds("gateway/7")
+        chains = {envoy.secrets[name].tls_certificate.certificate_chain.inline_bytes for name in names}
+        assert chains == {holder.chain_pem}
+        assert not envoy.removed

@@ -104,6 +104,8 @@ async def test_a_server_that_knows_of_no_secrets(world: World, channel: grpc.aio
     async with world.running(**{"secrets.patience": "1m"}), EnvoyDelta(channel, ("password", "default")) as envoy:
         await envoy.until_holds("default")
         await envoy.until(lambda: "password" in envoy.removed)
+        assert set(envoy.secrets) == {"default"}
+        assert (await world.ask("/v1/status")).json()["secrets"]["held"] == 0
 
 
 async def test_fetch_waits_for_what_nobody_has_asked_for_before(world: World, channel: grpc.aio.Channel) -> None:
@@ -245,6 +247,7 @@ async def test_removed_entries_take_their_secrets_along(world: World, channel: g
         await world.server.delete(gone)
         await envoy.until(lambda: inline(envoy, "password") != first)
         await envoy.until(lambda: {entry for entry, _ in secrets.wanted} == {"e1", "e2"} - {gone})
+        assert inline(envoy, "password") == {"e1": b"2", "e2": b"1"}[gone]
 
 
 async def test_names_are_bounded(world: World, channel: grpc.aio.Channel) -> None:
