@@ -19,6 +19,7 @@ find only what 1 has found. Signatures are not verified, which would cost three 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import NamedTuple
@@ -122,15 +123,22 @@ def check_issued(leaf_der: bytes, intent: CertificateIntent, signing: SigningAut
         (x509.SubjectKeyIdentifier(subject_key_id(spki)), False),
         (alternative_names(intent.spiffe_id, intent.dns_names, intent.extra_sans), False),
     ]
-    if [extension.oid for extension in extensions] != [value.oid for value, _ in wanted]:
-        raise CertificateMismatch("the extensions are not those of a leaf X.509-SVID")
-    for extension, (value, critical) in zip(extensions, wanted, strict=True):
-        if extension.value != value or extension.critical is not critical:
-            raise CertificateMismatch(f"the extension {value.oid.dotted_string} is not what was intended")
+    _check_extensions(extensions, wanted)
     attributes = profile.subject.attributes(intent.spiffe_id.trust_domain, intent.subject)
     if leaf.subject.public_bytes() != leaf_subject(attributes, intent.spiffe_id).public_bytes():  # 4
         raise CertificateMismatch("the subject differs from what was intended")
     check_svid_rules(leaf, server=profile.holder is ProfileName.SERVER)  # 5
+
+
+def _check_extensions(
+    found: Sequence[x509.Extension[x509.ExtensionType]], wanted: Sequence[tuple[x509.ExtensionType, bool]]
+) -> None:
+    """Each with its value and whether it is critical, in this order, no more and no fewer."""
+    if [extension.oid for extension in found] != [value.oid for value, _ in wanted]:
+        raise CertificateMismatch("the extensions are not those of a leaf X.509-SVID")
+    for extension, (value, critical) in zip(found, wanted, strict=True):
+        if extension.value != value or extension.critical is not critical:
+            raise CertificateMismatch(f"the extension {value.oid.dotted_string} is not what was intended")
 
 
 def check_svid_rules(leaf: x509.Certificate, *, server: bool) -> None:

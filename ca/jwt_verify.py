@@ -74,6 +74,12 @@ def validate(
     audiences = _audiences(claims)
     if not audience or audience not in audiences:  # 9
         raise InvalidJwtSvid("the token is not meant for this audience")
+    expires_at = _current(claims, now, leeway)  # 10, 11
+    return JwtSvid(spiffe_id, audiences, expires_at, key_id, claims)
+
+
+def _current(claims: Mapping[str, Any], now: datetime, leeway: timedelta) -> datetime:
+    """When it expires."""
     expires_at = _moment(claims, "exp")
     if expires_at is None:  # 10
         raise InvalidJwtSvid("the token has no expiry")
@@ -83,7 +89,7 @@ def validate(
         begin = _moment(claims, name)
         if begin is not None and begin > now + leeway:
             raise InvalidJwtSvid(f"the token is not valid yet ({name}): check the clocks")
-    return JwtSvid(spiffe_id, audiences, expires_at, key_id, claims)
+    return expires_at
 
 
 def _algorithm(header: Mapping[str, Any]) -> JwtAlgorithm:

@@ -43,6 +43,7 @@ class ServerMetrics:
         self._calls(registry)
         self._store(registry)
         self._listeners(registry)
+        self._public(registry)
         self._federation(registry)
         self._authorities(registry)
         self._rotation(registry)
@@ -159,6 +160,8 @@ class ServerMetrics:
         )
         connections = Gauge("sds_server_connections", "Connections open now.", ("listener",), registry=r)
         self.connections = {listener: connections.labels(listener) for listener in LISTENERS}
+
+    def _public(self, r: CollectorRegistry) -> None:
         self.public_requests = Counters(
             "sds_server_public_requests",
             "Requests to the public endpoints.",

@@ -118,19 +118,8 @@ def open_core(
         log=log,
     )
     backlog = _backlog(config, folder, run_id, observer, log)
-    reporter = Reporter(
-        streams,
-        upstream,
-        run_id,
-        interval=config.upstream.report_interval,
-        queue=config.upstream.report_queue,
-        silent_for=config.upstream.sidecars_return if returning else timedelta(0),
-        backoff=options.backoff(config),
-        observer=observer,
-        clock=clock,
-        log=log,
-        backlog=backlog,
-    )
+    silent_for = config.upstream.sidecars_return if returning else timedelta(0)
+    reporter = _reporter(config, streams, upstream, run_id, silent_for, observer, clock, log, backlog)
     upstream.on_bundle(reporter.touch)
     witness = Witness(folder, reporter.add, observer, clock, log)
     witness.load()
@@ -139,6 +128,32 @@ def open_core(
         config, clock, log, folder, registry, metrics, cache, shelf, interests, upstream, streams, reporter, backlog,
         witness, _executors(config),
     )  # fmt: skip
+
+
+def _reporter(
+    config: AgentConfig,
+    streams: StreamRegistry,
+    upstream: Upstream,
+    run_id: str,
+    silent_for: timedelta,
+    observer: ServerObserver,
+    clock: Clock,
+    log: Logger,
+    backlog: SpoolBacklog | MemoryBacklog,
+) -> Reporter:
+    return Reporter(
+        streams,
+        upstream,
+        run_id,
+        interval=config.upstream.report_interval,
+        queue=config.upstream.report_queue,
+        silent_for=silent_for,
+        backoff=options.backoff(config),
+        observer=observer,
+        clock=clock,
+        log=log,
+        backlog=backlog,
+    )
 
 
 def _backlog(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sds.audit.event import AuditEvent, Json, Outcome, Target
+from sds.audit.event import Actor, AuditEvent, Json, Outcome, Target
 from sds.server.agent_reports.holes import Hole, named
-from sds.server.agent_reports.report import Report
+from sds.server.agent_reports.report import Report, SeenEvent
 from sds.server.events import Events, agent_actor, process_details, rfc3339
 from sds.server.identity import AgentCaller
 
@@ -65,31 +65,7 @@ class ReportEvents:
 
     def audited(self, caller: AgentCaller, report: Report, now: datetime) -> list[AuditEvent]:
         actor = agent_actor(caller.agent_id, caller.address)
-        made = []
-        for event in report.events:
-            target = Target("resource", event.resource) if event.resource else Target("process", event.process.path)
-            details: dict[str, Json] = {
-                "seen_at": rfc3339(event.seen_at),
-                "run": report.run_of_events,
-                "number": str(event.number),  # 64 bits, more than JSON's readers agree on
-                "process": process_details(event.process),
-                "stream": event.stream_id,
-                "version": event.version,
-                "selectors": event.selectors,
-                "spiffe_ids": event.spiffe_ids,
-            }
-            made.append(
-                self._events.make(
-                    now,
-                    event.action,
-                    actor,
-                    target,
-                    outcome=event.outcome,
-                    reason=event.reason,
-                    request_id=caller.request_id,
-                    details=details,
-                )
-            )
+        made = [self._seen(report, event, actor, caller.request_id, now) for event in report.events]
         if report.events_dropped and not report.through:
             made.append(
                 self._events.make(
@@ -104,3 +80,26 @@ class ReportEvents:
                 )
             )
         return made
+
+    def _seen(self, report: Report, event: SeenEvent, actor: Actor, request_id: str, now: datetime) -> AuditEvent:
+        target = Target("resource", event.resource) if event.resource else Target("process", event.process.path)
+        details: dict[str, Json] = {
+            "seen_at": rfc3339(event.seen_at),
+            "run": report.run_of_events,
+            "number": str(event.number),  # 64 bits, more than JSON's readers agree on
+            "process": process_details(event.process),
+            "stream": event.stream_id,
+            "version": event.version,
+            "selectors": event.selectors,
+            "spiffe_ids": event.spiffe_ids,
+        }
+        return self._events.make(
+            now,
+            event.action,
+            actor,
+            target,
+            outcome=event.outcome,
+            reason=event.reason,
+            request_id=request_id,
+            details=details,
+        )
