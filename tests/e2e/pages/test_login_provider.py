@@ -118,9 +118,16 @@ async def test_who_has_no_role_is_told_so_kindly(scene: Scene, visit: Visit) -> 
     found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     assert [one["id"] for one in found["violations"] if one["impact"] in {"serious", "critical"}] == []
     assert await scene.refusals() == ["has no role"]
-    await scene.world.bind("group:staff", "viewer")
+    bound = await scene.world.bind("group:staff", "viewer")
     await agree(page, "carol")  # it needs nothing more than what the page said
     await expect(page.locator(".me")).to_have_text("carol@example.org viewer", timeout=LONG)
+
+    await scene.world.node.api("DELETE", f"/v1/access/bindings/{bound}")
+    await page.reload()  # with a session that is worth nothing any more, and still no dead end
+    await expect(page.locator("[role=alert]")).to_contain_text("you have no role here", timeout=LONG)
+    await page.click("text=Log in as somebody else")
+    await agree(page)
+    await expect(page.locator(".me")).to_have_text("alice@example.org auditor", timeout=LONG)
 
 
 async def test_an_answer_that_does_not_fit_is_no_login(scene: Scene, visit: Visit) -> None:
