@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
-from sds.cli.main import app
+from sds.cli.main import program
 from tests.contract.access.world import AGENT, World, serving
 
 
@@ -26,7 +26,7 @@ def logs() -> Iterator[list[Any]]:
 async def run(world: World, *argv: str, code: int = 0) -> Result:
     socket = str(world.node.folder / "s" / "admin.sock")
     given = ["access", *argv, "--admin-socket", socket]
-    result = await asyncio.to_thread(CliRunner().invoke, app, given, prog_name="sds")
+    result = await asyncio.to_thread(CliRunner().invoke, program(given[0]), given, prog_name="sds")
     assert result.exit_code == code, result.output
     return result
 

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
-from sds.cli.main import app
+from sds.cli.main import program
 from sds.clock import SystemClock
 from tests.fakes.admin_server import Running, admin_server
 
@@ -51,7 +51,10 @@ class Sds:
     def __call__(self, *arguments: str, code: int | None = 0, stdin: str | None = None, **env: str) -> Result:
         """`code` None: whatever it ends with."""
         result = CliRunner().invoke(
-            app, list(arguments), env={"SDS_ADMIN_SOCKET": str(self.socket), **env}, input=stdin
+            program(next(iter(arguments), None)),
+            list(arguments),
+            env={"SDS_ADMIN_SOCKET": str(self.socket), **env},
+            input=stdin,
         )
         assert code is None or result.exit_code == code, (
             result.exit_code,

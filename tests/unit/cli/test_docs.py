@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from sds.cli.errors import ExitCode
-from sds.cli.main import app
+from sds.cli.main import program
 from tests.unit.cli.conftest import Sds
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
@@ -35,7 +35,7 @@ def documented() -> set[str]:
 
 
 def test_every_command_is_named_and_none_that_is_not_there() -> None:
-    assert documented() == set(commands(typer.main.get_command(app)))
+    assert documented() == set(commands(typer.main.get_command(program())))
 
 
 def test_every_exit_code_is_named() -> None:

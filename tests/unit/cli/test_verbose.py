@@ -11,7 +11,7 @@ import pytest
 import typer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sds.cli.main import app
+from sds.cli.main import program
 from tests.fakes.admin_server import Running
 from tests.unit.cli.conftest import Sds
 
@@ -60,7 +60,9 @@ def leaves(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 def calling() -> dict[str, Any]:
     """Commands that call the admin API, or an agent; `run` makes the socket itself."""
-    found = {" ".join(path): command for path, command in leaves(typer.main.get_command(app)) if path[-1] != "run"}
+    found = {
+        " ".join(path): command for path, command in leaves(typer.main.get_command(program())) if path[-1] != "run"
+    }
     return {path: one for path, one in found.items() if any("--admin-socket" in each.opts for each in one.params)}
 
 
