@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 from sds.clock import Clock
-from sds.config import AgentConfig, ServerConfig, changed_keys
+from sds.config import AgentConfig, ConfigError, ServerConfig, changed_keys
+from sds.config.types import Section
 from sds.lifecycle import Systemd
 from sds.logs import get_logger, set_level
 
 C = TypeVar("C", bound=ServerConfig | AgentConfig)
 
 
+@dataclass(frozen=True, slots=True)
+class Reload(Generic[C]):
+    """What came of a SIGHUP: `config` is what counts from now on.
+
+    `taken` are the dotted keys that take effect, `left` those that need a restart, `wrong` those for which it stays as
+    it was altogether ("" for what has no key).
+    """
+
+    config: C
+    taken: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+
+async def _unnoted(_: Reload[C]) -> None:
+    """Where nobody keeps a record."""
+
+
 class Reloader(Generic[C]):
     """Reads the configuration again and takes from it what needs no restart.
 
     `read` reads it from the same places as before and raises an error that may have `problems`; None: there is nothing
-    to read. `applied` is handed each new configuration.
+    to read. `noted` is told before anything changes, and keeps it from changing by an error; `applied` is handed each
+    new configuration.
     """
 
     def __init__(
@@ -28,12 +49,14 @@ class Reloader(Generic[C]):
         systemd: Systemd,
         clock: Clock,
         applied: Callable[[C], None] = lambda _: None,
+        noted: Callable[[Reload[C]], Awaitable[None]] = _unnoted,
     ) -> None:
         self._config: C = config
         self._read = read
         self._systemd = systemd
         self._clock = clock
         self._applied = applied
+        self._noted = noted
         self._log = get_logger(__name__)
         self._reloading: asyncio.Task[None] | None = None
 
@@ -52,15 +75,30 @@ class Reloader(Generic[C]):
         except Exception as error:  # noqa: BLE001 - whoever reads it says in his own way what is wrong
             problems = [str(problem) for problem in getattr(error, "problems", ())]
             self._log.error("the configuration stays as it was", reason=str(error), problems=problems)
+            await self._note(Reload(self._config, wrong=_wrong(error)))
         else:
-            taken, left = changed_keys(self._config, new)
-            self._config = _with(self._config, new, taken)
-            set_level(self._config.log.level)
-            self._applied(self._config)
-            self._log.info("reloaded the configuration", changed=taken)
-            if left:
-                self._log.warning("these keys have changed but need a restart", keys=left)
+            await self._take(new)
         self._systemd.ready()
+
+    async def _take(self, new: C) -> None:
+        taken, left = changed_keys(self._config, new)
+        merged = _with(self._config, new, taken)
+        if not await self._note(Reload(merged, tuple(taken), tuple(left))):
+            return
+        self._config = merged
+        set_level(merged.log.level)
+        self._applied(merged)
+        self._log.info("reloaded the configuration", changed=taken)
+        if left:
+            self._log.warning("these keys have changed but need a restart", keys=left)
+
+    async def _note(self, done: Reload[C]) -> bool:
+        try:
+            await self._noted(done)
+        except Exception as error:  # noqa: BLE001  # whatever keeps the record; what cannot be noted does not happen
+            self._log.error("the configuration stays as it was: it could not be audited", reason=str(error))
+            return False
+        return True
 
 
 async def feed_watchdog(systemd: Systemd) -> None:
@@ -71,11 +109,26 @@ async def feed_watchdog(systemd: Systemd) -> None:
         await asyncio.sleep(interval)
 
 
-def _with(config: C, new: C, keys: list[str]) -> C:
+def _wrong(error: Exception) -> tuple[str, ...]:
+    """The keys that are wrong; who reads it may have put the error into words of his own."""
+    named = error if isinstance(error, ConfigError) else error.__context__
+    return tuple(each.key for each in named.problems) if isinstance(named, ConfigError) else ("",)
+
+
+def _with(config: C, new: C, keys: Sequence[str]) -> C:
     """`config` with these keys of `new`; the others stay, so that they are named again until the restart."""
-    tables: dict[str, Any] = {}
+    return cast("C", _merged(config, new, keys))
+
+
+def _merged(config: Section, new: Section, keys: Sequence[str]) -> Section:
+    tables: dict[str, list[str]] = {}
+    update: dict[str, object] = {}
     for dotted in keys:
-        section, _, name = dotted.partition(".")
-        table = tables.get(section, getattr(config, section))
-        tables[section] = table.model_copy(update={name: getattr(getattr(new, section), name)})
-    return cast("C", config.model_copy(update=tables))
+        name, dot, rest = dotted.partition(".")
+        if dot:
+            tables.setdefault(name, []).append(rest)
+        else:
+            update[name] = getattr(new, name)
+    for name, inner in tables.items():
+        update[name] = _merged(getattr(config, name), getattr(new, name), inner)
+    return config.model_copy(update=update)

@@ -25,6 +25,7 @@ from sds.lifecycle import (
 )
 from sds.logs import configure_logging, get_logger
 from sds.net.errors import NetError
+from sds.reload import Reload as Reloaded
 from sds.reload import Reloader, feed_watchdog
 from sds.server.datadir import DataDir, DataDirUnusable
 from sds.server.server import BackgroundTaskEnded, Server
@@ -67,7 +68,7 @@ class _Process:
         self._systemd = Systemd(os.environ, os.getpid())
         self._log = get_logger(__name__)
         self._server: Server | None = None
-        self._reloader = Reloader(config, reload, self._systemd, clock, self._reconfigure)
+        self._reloader = Reloader(config, reload, self._systemd, clock, self._reconfigure, self._note)
 
     async def run(self) -> None:
         config = self._config
@@ -131,6 +132,10 @@ class _Process:
             watchdog.cancel()
             if serving:
                 self._log.info("stopped")
+
+    async def _note(self, done: Reloaded[ServerConfig]) -> None:
+        if self._server is not None:
+            await self._server.note_reload(done)
 
     def _reconfigure(self, config: ServerConfig) -> None:
         if self._server is not None:

@@ -15,6 +15,7 @@ from ca.key_manager import KeyManagers
 from sds.config import Address, ServerConfig
 from sds.http.unix import HttpServer
 from sds.logs import get_logger
+from sds.reload import Reload
 from sds.rotation.scheduler import Scheduler
 from sds.server.audit.log_keys import LedgerUnusable
 from sds.server.audit.pruner import INTERVAL as RETENTION_INTERVAL
@@ -103,6 +104,10 @@ class Reconfigure(Protocol):
 
     def __call__(self, config: ServerConfig) -> None: ...
 
+    async def note(self, done: Reload[ServerConfig]) -> None:
+        """Audits what is about to be taken over, or was refused. Raises StoreError."""
+        ...
+
     async def settled(self) -> None:
         """Wait until nothing is under way that it has started."""
         ...
@@ -180,6 +185,10 @@ class Server:
             ended = next(task for task in self._background if task.done())
             self._parts.health.broken = f"the task {ended.get_name()!r} has ended"
             raise BackgroundTaskEnded(self._parts.health.broken) from ended.exception()
+
+    async def note_reload(self, done: Reload[ServerConfig]) -> None:
+        """``server.reload``: before `reconfigure`, which must not be if this raises StoreError."""
+        await self._parts.reconfigure.note(done)
 
     def reconfigure(self, config: ServerConfig) -> None:
         """Take over what may change while serving (`reload` in docs/config.md)."""

@@ -70,31 +70,53 @@ class NoticeStages(Section):
         "Before the newest certificate of an entry ends.",
         default=(_DAY, _HOUR, 10 * _MINUTE),
         shown='`["1d", "1h", "10m"]`',
+        reload=True,
     )
     unheld: bool = key(
         "Also of certificates that no sidecar and no program holds now, as of a workload that was stopped; these are "
         "never urgent.",
         default=True,
+        reload=True,
     )
     authorities: Durations = key(
-        "Before the authority that signs ends.", default=(30 * _DAY, 7 * _DAY, _DAY), shown='`["30d", "7d", "1d"]`'
+        "Before the authority that signs ends.",
+        default=(30 * _DAY, 7 * _DAY, _DAY),
+        shown='`["30d", "7d", "1d"]`',
+        reload=True,
     )
     secrets: Durations = key(
-        "Before the value of a secret ends.", default=(30 * _DAY, 7 * _DAY, _DAY), shown='`["30d", "7d", "1d"]`'
+        "Before the value of a secret ends.",
+        default=(30 * _DAY, 7 * _DAY, _DAY),
+        shown='`["30d", "7d", "1d"]`',
+        reload=True,
     )
-    tokens: Durations = key("Before an API token ends.", default=(7 * _DAY, _DAY), shown='`["7d", "1d"]`')
-    silent: Durations = key("Silence of an agent, shortest first.", default=(_HOUR, _DAY), shown='`["1h", "1d"]`')
+    tokens: Durations = key("Before an API token ends.", default=(7 * _DAY, _DAY), shown='`["7d", "1d"]`', reload=True)
+    silent: Durations = key(
+        "Silence of an agent, shortest first.", default=(_HOUR, _DAY), shown='`["1h", "1d"]`', reload=True
+    )
     behind: Duration = key(
-        "How long a sidecar may leave a push without an answer.", default=15 * _MINUTE, ge=_SECOND, le=30 * _DAY
+        "How long a sidecar may leave a push without an answer.",
+        default=15 * _MINUTE,
+        ge=_SECOND,
+        le=30 * _DAY,
+        reload=True,
     )
     problem: Duration = key(
-        "How long a secret may be in trouble at its source.", default=15 * _MINUTE, ge=timedelta(0), le=30 * _DAY
+        "How long a secret may be in trouble at its source.",
+        default=15 * _MINUTE,
+        ge=timedelta(0),
+        le=30 * _DAY,
+        reload=True,
     )
     unused: Duration = key(
-        "Age of entries and grants that were never used.", default=30 * _DAY, ge=_SECOND, le=3650 * _DAY
+        "Age of entries and grants that were never used.", default=30 * _DAY, ge=_SECOND, le=3650 * _DAY, reload=True
     )
     stale: Duration = key(
-        "Time without any use after which entries and grants are stale.", default=30 * _DAY, ge=_SECOND, le=3650 * _DAY
+        "Time without any use after which entries and grants are stale.",
+        default=30 * _DAY,
+        ge=_SECOND,
+        le=3650 * _DAY,
+        reload=True,
     )
 
 
@@ -103,35 +125,44 @@ class NoticesSection(Section):
 
     enabled: bool = key("Look for what is worth a notice. If false, nothing is listed and nobody told.", default=True)
     default: TextList = key(
-        "Addresses that are told what has no owner who can be reached.", default=(), shown="none", max_length=20
+        "Addresses that are told what has no owner who can be reached.",
+        default=(),
+        shown="none",
+        max_length=20,
+        reload=True,
     )
     owners: TextList = key(
         "Addresses of owners that are names, e.g. `payments=payments@example.org`; one may stand several times.",
         default=(),
         shown="none",
         max_length=10_000,
+        reload=True,
     )
     owner_domains: TextList = key(
         "Domains of e-mail addresses to which notices may be sent because an entry or a secret has such an owner.",
         default=(),
         shown="those of `default`, `owners` and `smtp.sender`",
         max_length=100,
+        reload=True,
     )
-    everything: bool = key("Tell `default` also what owners are told.", default=False)
+    everything: bool = key("Tell `default` also what owners are told.", default=False, reload=True)
     digest: DigestTime = key(
         "When what is not urgent is told: a time of day (UTC), e.g. `08:00`, or an interval, e.g. `1h`.",
         default="08:00",
+        reload=True,
     )
     urgent: TextList = key(
         "Kinds of notices whose last stage does not wait for the digest.",
         default=("certificate", "authority", "secret_expiry", "agent_silent", "sidecar_rejects"),
         shown="`certificate`, `authority`, `secret_expiry`, `agent_silent`, `sidecar_rejects`",
+        reload=True,
     )
     pause: Duration = key(
         "Shortest time between a message and an urgent one after it, to one recipient.",
         default=5 * _MINUTE,
         ge=timedelta(0),
         le=_DAY,
+        reload=True,
     )
     interval: Duration = key(
         "How often the server looks, and sends what is due.", default=_MINUTE, ge=_SECOND, le=_HOUR
@@ -147,11 +178,18 @@ class NoticesSection(Section):
         default=16,
         ge=1,
         le=100,
+        reload=True,
     )
     max_standing: Count = key(
-        "Notices that stand at once; of more, only the number is known.", default=10_000, ge=100, le=1_000_000
+        "Notices that stand at once; of more, only the number is known.",
+        default=10_000,
+        ge=100,
+        le=1_000_000,
+        reload=True,
     )
-    keep: Duration = key("How long a notice is listed after it is over.", default=30 * _DAY, ge=_MINUTE, le=3650 * _DAY)
+    keep: Duration = key(
+        "How long a notice is listed after it is over.", default=30 * _DAY, ge=_MINUTE, le=3650 * _DAY, reload=True
+    )
     templates: FilePath | None = key(
         "Folder with templates in place of the built-in ones: `subject.txt`, `body.txt`, `body.html`. Tried at start.",
         default=None,

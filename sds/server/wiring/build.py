@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -35,9 +36,9 @@ from sds.server.transactions import Metered, Transactions
 from sds.server.wiring.admin import Network, entry_service, http_servers
 from sds.server.wiring.core import Core, open_core, open_database
 from sds.server.wiring.federation import federation_poller
-from sds.server.wiring.ledger import note_start
+from sds.server.wiring.ledger import note_reload, note_start
 from sds.server.wiring.node import certificate_signer, listeners, token_signer
-from sds.server.wiring.notices import open_notices
+from sds.server.wiring.notices import open_notices, use_notices
 from sds.server.wiring.public import public_listeners
 from sds.server.wiring.reconfiguration import Reconfiguration
 from sds.server.wiring.revocation import public_revocation
@@ -93,7 +94,9 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     entries = entry_service(core)
     poller = federation_poller(core)
     notices = await open_notices(core)
-    reconfigure = Reconfiguration(issuer, workers, entries, rates)
+    reconfigure = Reconfiguration(
+        issuer, workers, entries, rates, partial(use_notices, notices), partial(note_reload, store, core.events)
+    )
     reconfigure.look()
     revocation, given = public_revocation(core), public_secrets(core, secrets)
     public = public_listeners(core, data_dir, own_svid, revocation, given, secrets.hook)

@@ -7,8 +7,9 @@ import os
 from datetime import timedelta
 from uuid import uuid4
 
+from attestation.spiffe_id import TrustDomain
 from ca.masked import Masked
-from sds.config import ConfigError, Problem
+from sds.config import ConfigError, Problem, ServerConfig
 from sds.config.noticing.channels import NoticeWebhook, SmtpSection
 from sds.config.noticing.section import NoticesSection
 from sds.durations import parse_duration
@@ -17,9 +18,8 @@ from sds.notices.plan import Daily, Digest, Every
 from sds.notices.recipients import Recipients, domain_of
 from sds.notices.rules import Policy
 from sds.server.notices.engine import NoticeEngine, NoticeParts, NoticeRules
-from sds.server.notices.mail import Mailer, MailOptions, password_from
 from sds.server.notices.outgoing import Sender
-from sds.server.notices.texts import load_texts
+from sds.server.notices.texts import Texts, load_texts
 from sds.server.notices.webhook import Webhook, WebhookOptions
 from sds.server.secrets.hook_keys import LONGEST, SHORTEST, read_key
 from sds.server.wiring.core import Core
@@ -31,7 +31,7 @@ async def open_notices(core: Core) -> NoticeEngine:
     texts = await asyncio.to_thread(load_texts, section.templates, html=section.html)
     senders: dict[Channel, Sender] = {}
     if section.smtp.host is not None:
-        senders[Channel.MAIL] = Mailer(_mail(section.smtp, section.smtp.host), texts, core.config.trust_domain)
+        senders[Channel.MAIL] = _mailer(section.smtp, section.smtp.host, texts, core.config.trust_domain)
     if section.webhook.url is not None:
         options = await asyncio.to_thread(_webhook, section.webhook, section.webhook.url)
         senders[Channel.WEBHOOK] = Webhook(options, str(core.config.trust_domain))
@@ -45,6 +45,11 @@ async def open_notices(core: Core) -> NoticeEngine:
         holder=uuid4().hex,
     )
     return NoticeEngine(parts, notice_rules(section, str(core.config.trust_domain), core.events.node))
+
+
+def use_notices(engine: NoticeEngine, config: ServerConfig) -> None:
+    """What may change while serving: what is told, when and to whom. How it is sent may not."""
+    engine.use(lambda node: notice_rules(config.notices, str(config.trust_domain), node))
 
 
 def notice_rules(section: NoticesSection, trust_domain: str, node: str) -> NoticeRules:
@@ -97,8 +102,11 @@ def _digest(text: str) -> Digest:
     return Daily(int(hour) * 60 + int(minute)) if colon else Every(parse_duration(text))
 
 
-def _mail(section: SmtpSection, host: str) -> MailOptions:
-    return MailOptions(
+def _mailer(section: SmtpSection, host: str, texts: Texts, trust_domain: TrustDomain) -> Sender:
+    # Python's parser of mail headers is slow to load, and few servers send mail.
+    from sds.server.notices.mail import Mailer, MailOptions, password_from  # noqa: PLC0415
+
+    options = MailOptions(
         host=host,
         port=section.port_or_default,
         security=section.security,
@@ -108,6 +116,7 @@ def _mail(section: SmtpSection, host: str) -> MailOptions:
         user=section.user,
         password=password_from(section.password_file, section.password_env),
     )
+    return Mailer(options, texts, trust_domain)
 
 
 def _webhook(section: NoticeWebhook, url: str) -> WebhookOptions:

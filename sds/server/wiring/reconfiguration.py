@@ -10,6 +10,7 @@ from ca.issuer import Issuer
 from ca.profile import IssuancePolicy
 from sds.config import ServerConfig
 from sds.logs import get_logger
+from sds.reload import Reload
 from sds.server import options
 from sds.server.services.entries import EntryService
 from sds.store.errors import StoreError
@@ -28,25 +29,39 @@ class Reconfiguration:
     """Implements sds.server.server.Parts.reconfigure.
 
     Certificate profiles count from the next certificate on. What has been issued stays as it is until it is renewed;
-    entries that no longer fit their profile stand, are named in the log, and get nothing.
+    entries that no longer fit their profile stand, are named in the log, and get nothing. Notices go by the new
+    rules from the next look on.
     """
 
     def __init__(
-        self, issuer: Issuer, workers: Workers, entries: EntryService, rates: Callable[[ServerConfig], None]
+        self,
+        issuer: Issuer,
+        workers: Workers,
+        entries: EntryService,
+        rates: Callable[[ServerConfig], None],
+        notices: Callable[[ServerConfig], None],
+        noted: Callable[[Reload[ServerConfig]], Awaitable[None]],
     ) -> None:
         self._issuer = issuer
         self._workers = workers
         self._entries = entries
         self._rates = rates
+        self._notices = notices
+        self._noted = noted
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = get_logger(__name__)
 
     def __call__(self, config: ServerConfig) -> None:
         policy = options.issuance_policy(config)
         self._rates(config)
+        self._notices(config)
         self._entries.use(options.entry_policy(config))
         self._issuer.use(policy)
         self._start(self._tell(policy))
+
+    async def note(self, done: Reload[ServerConfig]) -> None:
+        """Raises StoreError."""
+        await self._noted(done)
 
     def look(self) -> None:
         """Name the entries that do not fit, in the background."""

@@ -173,8 +173,32 @@ async def test_sighup_rereads_what_it_can_and_names_the_rest(folder: Path) -> No
         running.process.send_signal(signal.SIGHUP)
         line = await running.said("the configuration stays as it was")
         assert any("nonsense" in problem for problem in line["problems"])
+        told = ["server.reload"] * 4
+        events = await audited(folder, "server.reload", len(told))
+        assert [each["action"] for each in events] == told
+        assert {(each["actor"]["kind"], each["actor"]["id"], each["actor"]["address"]) for each in events} == {
+            ("system", "signal", "SIGHUP")
+        }
+        assert [sorted(each["details"]["changed"]) for each in events] == [
+            ["log.level"], ["limits.attest_rate"], ["ca.profiles"], []
+        ]  # fmt: skip
+        assert [each["outcome"] for each in events] == ["success"] * 3 + ["failure"]
+        assert events[0]["details"]["need_restart"] == ["ca.agent_ttl"]
+        assert events[3]["details"]["problems"] == ["nonsense"]
         running.process.terminate()
         assert await running.ended() == 0
+
+
+async def audited(folder: Path, action: str, count: int) -> list[dict[str, Any]]:
+    """Once there are so many: what is logged may be written after its event, or before."""
+    found: list[dict[str, Any]] = []
+    transport = httpx.AsyncHTTPTransport(uds=str(folder / "s/admin.sock"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://sds") as client, asyncio.timeout(60):
+        while len(found) < count:
+            answer = await client.get("/v1/audit", params={"action": action})
+            found = answer.json()["events"]
+            await asyncio.sleep(0.05)
+    return found
 
 
 async def test_why_it_does_not_start(folder: Path) -> None:
