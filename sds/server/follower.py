@@ -23,8 +23,9 @@ from sds.server.facts import Facts, Refresh, Touched
 from sds.server.registry import Registry
 from sds.server.revocation.blocked import Blocked, names_of
 from sds.server.transactions import Transactions
+from sds.store.change_records import Change, ChangeBatch
 from sds.store.errors import FeedTruncated, NotFound, Reason, StoreError, StoreUnavailable
-from sds.store.records import AgentRecord, Change, ChangeBatch, ChangeKind
+from sds.store.records import AgentRecord, ChangeKind
 from sds.store.revocation.records import BlockRecord
 from sds.store.unit_of_work import UnitOfWork
 

@@ -13,7 +13,8 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select
 
-from sds.store.records import Change, ChangeBatch, ChangeKind, FeedState
+from sds.store.change_records import Change, ChangeBatch, FeedState
+from sds.store.records import ChangeKind
 from sds.store.settings import Settings
 from sds.store.tables import changes
 from sds.store.times import to_micros

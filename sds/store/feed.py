@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
+from sds.store.change_records import ChangeBatch, FeedState
 from sds.store.errors import FeedTruncated, Reason, StoreUnavailable
-from sds.store.records import ChangeBatch, FeedState
 from sds.store.unit_of_work import UnitOfWork
 from sds.store.wakeups import Wakeups
 

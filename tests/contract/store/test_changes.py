@@ -9,7 +9,8 @@ import time
 import psycopg
 import pytest
 
-from sds.store.records import Change, ChangeKind, FeedState
+from sds.store.change_records import Change, FeedState
+from sds.store.records import ChangeKind
 from sds.store.store import Store
 from sds.store.unit_of_work import UnitOfWork
 from tests.contract.store.samples import later

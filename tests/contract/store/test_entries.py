@@ -9,8 +9,9 @@ from types import MappingProxyType
 import pytest
 
 from attestation.selector import Selector, parse_selectors
+from sds.store.change_records import Change
 from sds.store.errors import AlreadyExists, Conflict, ConstraintViolated, InvalidCursor, NotFound
-from sds.store.records import Change, ChangeKind, EntryFilter
+from sds.store.records import ChangeKind, EntryFilter
 from sds.store.store import Store
 from tests.contract.store.samples import AGENT, OTHER_AGENT, change, later, spec, spiffe
 from tests.fakes.clock import EPOCH, FakeClock

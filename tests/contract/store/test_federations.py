@@ -10,9 +10,10 @@ from sqlalchemy import update
 from attestation.spiffe_id import SpiffeId, TrustDomain
 from ca.bundle import JwtKey, TrustBundle, make_bundle
 from ca.keys import KeyType, generate, spki_der
+from sds.store.change_records import Change
 from sds.store.errors import Conflict, ConstraintViolated, NotFound, UnauditedChange
 from sds.store.federations import BundleSource, EndpointProfile, FederationRecord
-from sds.store.records import Change, ChangeKind
+from sds.store.records import ChangeKind
 from sds.store.store import Store
 from sds.store.tables import federations
 from tests.contract.store.samples import change

@@ -10,11 +10,12 @@ from contextlib import aclosing
 import psycopg
 import pytest
 
+from sds.store.change_records import ChangeBatch
 from sds.store.changes import CHANNEL
 from sds.store.engines import Limits, parse_url
 from sds.store.errors import FeedTruncated, Reason, StoreUnavailable
 from sds.store.postgres_backend import PostgresBackend
-from sds.store.records import ChangeBatch, ChangeKind
+from sds.store.records import ChangeKind
 from sds.store.store import Store, open_store
 from sds.store.wakeups import Wakeups
 from tests.contract.store.samples import later

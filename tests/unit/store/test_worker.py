@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from sds.store.change_records import Change, ChangeBatch, FeedState
 from sds.store.errors import Reason, StoreUnavailable
 from sds.store.feed import ChangeFeed
-from sds.store.records import Change, ChangeBatch, ChangeKind, FeedState
+from sds.store.records import ChangeKind
 from sds.store.wakeups import Wakeups
 from sds.store.worker import Done, Job, settle
 from tests.fakes.wait import until
