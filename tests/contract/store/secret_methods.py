@@ -46,7 +46,19 @@ UNAUDITED: dict[str, Work | None] = {
     "leases.forget_replica": lambda unit: unit.leases.forget_replica("one", EPOCH),
     "leases.end": None,  # only one that is live: test_leases.py
 }
-READING = {"of", "page", "states", "data_key", "kek_ids", "of_secret", "secrets", "credentials", "users", "replicas"}
+READING = {
+    "of",
+    "page",
+    "states",
+    "data_key",
+    "count_data_keys",
+    "kek_ids",
+    "of_secret",
+    "secrets",
+    "credentials",
+    "users",
+    "replicas",
+}
 READING |= {"next_version", "version", "newest_version", "newest_versions", "versions"}
 
 
