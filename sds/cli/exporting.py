@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sds.cli.errors import CliError, ExitCode
+from sds.cli.output import writable
 
 _PIECE = 256 * 1024
 _TELL_EVERY = 5000
@@ -20,7 +21,8 @@ _TELL_EVERY = 5000
 def export_lines(lines: Iterable[bytes], file: Path | None) -> None:
     """Each line with an end. Raises CliError, and what `lines` raises; then no file is left."""
     if file is None:
-        _write(lines, sys.stdout.buffer)
+        with writable():
+            _write(lines, sys.stdout.buffer)
         return
     with _whole(file) as stream:
         written = _write(_told(lines), stream)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from sds.cli.errors import CliError, ExitCode
@@ -20,13 +22,26 @@ _PIECE = 4096
 
 
 def write(text: str) -> None:
-    """Put `text` on standard output, all of it, or raise BrokenPipeError.
+    """Put `text` on standard output, all of it, or raise BrokenPipeError, or CliError for a full disk and the like.
 
     In pieces: unbuffered (PYTHONUNBUFFERED), Python drops what one system call did not take, and tells nobody.
     """
-    for at in range(0, len(text), _PIECE):
-        sys.stdout.write(text[at : at + _PIECE])
-    sys.stdout.flush()
+    with writable():
+        for at in range(0, len(text), _PIECE):
+            sys.stdout.write(text[at : at + _PIECE])
+        sys.stdout.flush()
+
+
+@contextmanager
+def writable() -> Iterator[None]:
+    """Raises CliError where standard output takes no more. A pipe whose reader is gone stays a BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would be tried again at the end
+        raise CliError(ExitCode.FAILED, f"standard output cannot be written: {error.strerror}") from None
 
 
 def print_json(value: object) -> None:

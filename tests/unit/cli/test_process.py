@@ -127,6 +127,24 @@ def test_a_broken_pipe_is_quiet(sds: Sds, running: Running, make: Make, output: 
     process.stderr.close()
 
 
+@pytest.mark.parametrize("arguments", [("entry", "list"), ("entry", "list", "--output", "json"), ("entry", "export")])
+def test_a_full_disk_is_told(sds: Sds, make: Make, arguments: tuple[str, ...]) -> None:
+    make()
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [SDS, *arguments],
+            env={**CLEAN, "SDS_ADMIN_SOCKET": str(sds.socket)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=30,
+        )
+    assert done.returncode == 1
+    assert b"standard output cannot be written: No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"ignored" not in done.stderr
+
+
 def test_ctrl_c_ends_a_follower(sds: Sds) -> None:
     sds("kek", "rotate")
     process = sds.start("audit", "tail", "--follow", "--output", "json")
