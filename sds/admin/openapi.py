@@ -20,6 +20,17 @@ _FILES: dict[str, dict[str, Any]] = {
     "bundle.show": {"application/json": {"schema": {"type": "object"}}, "application/x-pem-file": {"schema": _TEXT}},
 }
 _FILES["federation.bundle.show"] = _FILES["bundle.show"]
+_LINKS = {
+    # Made by one operation, and named by the path of others: the path's parameter, and where the answer has it.
+    "entry.create": (("entry.show", "entry.update", "entry.delete"), "entry_id", "id"),
+    "grant.create": (("grant.show", "grant.delete"), "grant_id", "id"),
+    "secret.create": (("secret.show", "secret.update", "secret.delete", "secret.put"), "name", "name"),
+    "federation.create": (
+        ("federation.show", "federation.update", "federation.delete"),
+        "trust_domain",
+        "trust_domain",
+    ),
+}
 _INFO = (
     "What administrators and their tools do: entries, agents, certificates, authorities, secrets, the audit log. Every "
     "call is decided by the caller's roles and audited. Errors are problem documents (RFC 9457) whose `type` is stable."
@@ -137,8 +148,18 @@ def _headers(method: str, operation: dict[str, Any]) -> None:
         given.append(_header(HEADER, why, minLength=1, maxLength=255, pattern="^[!-~]+$"))
         told[REPLAYED] = "Present where this is the answer to the first request with the key."
     for code, answer in operation["responses"].items():
+        if code in {"200", "201"}:
+            _link(answer, operation["operationId"])
         if code.startswith("2"):
             answer["headers"] = {name: {"description": text, "schema": _TEXT} for name, text in told.items()}
+
+
+def _link(answer: dict[str, Any], operation_id: str) -> None:
+    """What can be done next with what was made (OpenAPI 3.1 section 4.8.20)."""
+    if operation_id in _LINKS:
+        others, parameter, field = _LINKS[operation_id]
+        named = {parameter: f"$response.body#/{field}"}
+        answer["links"] = {other: {"operationId": other, "parameters": named} for other in others}
 
 
 def _header(name: str, description: str, **more: Any) -> dict[str, Any]:
