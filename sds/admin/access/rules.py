@@ -63,9 +63,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         # Pages. What one shows and does is asked of the operations below, by the same caller.
         "page.show": Rule(VIEWERS, _PUBLIC),
         "page.act": Rule(VIEWERS, _PUBLIC),
-        "page.live": Rule(
-            VIEWERS, _PUBLIC, unnoted="which pages changed, and nothing of them; pages are noted"
-        ),
+        "page.live": Rule(VIEWERS, _PUBLIC, unnoted="which pages changed, and nothing of them; pages are noted"),
         "page.asset": Rule(frozenset(), Scoping.OPEN, unnoted="style sheets and scripts, the same for everybody"),
         "page.login": Rule(frozenset(), Scoping.OPEN, unnoted="an empty form"),
         # Who may use this.

@@ -144,7 +144,7 @@ class LedgerReader:
 
 
 def _text(canonical: bytes) -> str:
-    """ "" for what is no text: somebody has altered it."""
+    """Empty for what is no text: somebody has altered it."""
     try:
         return canonical.decode()
     except UnicodeDecodeError:
