@@ -59,7 +59,11 @@ def run(
     log_level: LogLevel = None,
 ) -> None:
     """Run the agent until SIGTERM. Each flag is also a config key and an environment variable (SDS_AGENT_...)."""
-    from sds.cli.running import load  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.lifecycle import collect_no_garbage_yet  # noqa: PLC0415  # keeps `sds --help` quick
+
+    collect_no_garbage_yet()
+
+    from sds.cli.running import load  # noqa: PLC0415
     from sds.config import AGENT_PREFIX, load_agent_config  # noqa: PLC0415
 
     flags = {

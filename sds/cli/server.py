@@ -50,7 +50,11 @@ def run(
     ] = None,
 ) -> None:
     """Run the server until SIGTERM. Each flag is also a config key and an environment variable (SDS_SERVER_...)."""
-    from sds.cli.running import load  # noqa: PLC0415  # keeps `sds --help` quick
+    from sds.lifecycle import collect_no_garbage_yet  # noqa: PLC0415  # keeps `sds --help` quick
+
+    collect_no_garbage_yet()
+
+    from sds.cli.running import load  # noqa: PLC0415
     from sds.config import SERVER_PREFIX, load_server_config  # noqa: PLC0415
 
     flags = {

@@ -182,5 +182,10 @@ class Section(BaseModel):
     """A table of keys. Frozen; unknown keys are refused; input never appears in error texts."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,
+        allow_inf_nan=False,
+        defer_build=True,  # a server never validates an agent's
     )
