@@ -77,10 +77,7 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
     config, clock, store, registry = core.config, core.clock, core.store, core.registry
     issuer = Issuer(options.issuance_policy(config), RandomSerials(os.urandom))
     issuance = Issuance(store, issuer, core.authorities, core.events, clock, core.telemetry, core.passing)
-    own_svid = OwnSvid(issuance, lambda: registry.bundle, config.trust_domain, clock)
-    await note_start(config, store, core.events)
-    await core.ledger.begin()
-    await own_svid.renew()
+    own_svid = await _own_svid(core, issuance)
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sds-signing")
     workers, adaptive = _issuing(core, issuer, executor)
     signer = certificate_signer(core, adaptive)
@@ -135,6 +132,15 @@ async def _server(core: Core, data_dir: DataDir, collectors: CollectorRegistry) 
         executor=executor,
     )
     return Server(parts, config.grpc.drain_timeout)
+
+
+async def _own_svid(core: Core, issuance: Issuance) -> OwnSvid:
+    """The server's own certificate, issued once its start is noted and the log's keys are there."""
+    own_svid = OwnSvid(issuance, lambda: core.registry.bundle, core.config.trust_domain, core.clock)
+    await note_start(core.config, core.store, core.events)
+    await core.ledger.begin()
+    await own_svid.renew()
+    return own_svid
 
 
 def _issuing(core: Core, issuer: Issuer, executor: ThreadPoolExecutor) -> tuple[InWorkers, Adaptive]:
