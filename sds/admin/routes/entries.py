@@ -150,7 +150,7 @@ class EntryRoutes:
         entry_id: str,
         body: Body,
         query: Annotated[DryRun, Query()],
-    ) -> wire.UpdatedOut:
+    ) -> wire.PlannedOut | wire.EntryOut:
         """Replaces the entry. With If-Match or `revision` only if that is its revision.
 
         A dry run says what would change, and who holds what was issued.
@@ -172,7 +172,7 @@ class EntryRoutes:
             return wire.planned_out(planned, await blast_radius(self._revocations, call, BlockKind.ENTRY, entry_id))
         entry = await self._entries.update(call, entry_id, item.spec, expected)
         common.etag(response, entry.revision)
-        return wire.updated_out(entry)
+        return wire.entry_out(entry)
 
     async def delete(
         self, request: Request, call: Call, entry_id: str, query: Annotated[DryRun, Query()]

@@ -101,14 +101,14 @@ class EntryOut(Output):
     updated_at: TimeOut
 
 
-class UpdatedOut(EntryOut):
-    """`dry_run`: nothing was done; the entry is as it would stand, `changes` has what would be another value (before,
-    after), and `blast_radius` who holds what was issued under it, which stays as it is until it is issued anew.
+class PlannedOut(EntryOut):
+    """Nothing was done. The entry is as it would stand, `changes` has what would be another value (before, after), and
+    `blast_radius` who holds what was issued under it, which stays as it is until it is issued anew.
     """
 
-    dry_run: bool = False
-    changes: dict[str, tuple[Any, Any]] | None = None
-    blast_radius: BlastRadiusOut | None = None
+    dry_run: bool
+    changes: dict[str, tuple[Any, Any]]
+    blast_radius: BlastRadiusOut
 
 
 class EntryPage(Output):
@@ -189,13 +189,9 @@ def entry_out(entry: RegistrationEntry) -> EntryOut:
     )
 
 
-def updated_out(entry: RegistrationEntry) -> UpdatedOut:
-    return UpdatedOut.model_validate(entry_out(entry).model_dump())
-
-
-def planned_out(planned: PlannedUpdate, radius: BlastRadius) -> UpdatedOut:
+def planned_out(planned: PlannedUpdate, radius: BlastRadius) -> PlannedOut:
     said = {"dry_run": True, "changes": dict(planned.changes), "blast_radius": radius_out(radius)}
-    return UpdatedOut.model_validate({**entry_out(planned.entry).model_dump(), **said})
+    return PlannedOut.model_validate({**entry_out(planned.entry).model_dump(), **said})
 
 
 def deleted_out(deleted: DeletedEntry, radius: BlastRadius | None = None) -> DeletedOut:

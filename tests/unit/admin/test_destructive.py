@@ -185,4 +185,4 @@ async def test_what_an_update_would_change_and_whom_it_concerns(http: httpx.Asyn
     twin = await http.put(f"/v1/entries/{other}?dry_run=true", json={**WEB, "selectors": stands["selectors"]})
     assert twin.status_code == 409, twin.text
     done = (await http.put(path, json=wanted)).json()
-    assert (done["dry_run"], done["changes"], done["blast_radius"]) == (False, None, None)
+    assert done.keys() == stands.keys()
