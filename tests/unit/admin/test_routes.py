@@ -175,7 +175,8 @@ async def test_bundle(http: httpx.AsyncClient) -> None:
 
 async def test_kek_rotation(http: httpx.AsyncClient, running: Running) -> None:
     answer = await http.post("/v1/kek:rotate")
-    assert answer.json() == {"old_id": "00000001", "new_id": "00000002", "rewrapped": 3, "shared": False}
+    told = {"old_id": "00000001", "new_id": "00000002", "rewrapped": 3, "shared": False, "dry_run": False}
+    assert answer.json() == told
     assert (await http.post("/v1/kek:rotate", params={"force": "1"})).status_code == 422
     assert running.fakes.kek.number == 2
 
