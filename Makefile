@@ -16,7 +16,7 @@ SUM := sha256sum requirements-demo.lock requirements-test.lock pyproject.toml .c
 STAMP := $(VENV)/.$(firstword $(shell $(SUM) | sha256sum | cut -c 1-16))
 
 export PYTHON
-# Tests start hundreds of processes: without byte code on disk each of them compiles all of sds anew, a fifth of its start.
+# Tests start hundreds of processes: without byte code on disk each of them compiles all of sds anew, a sixth of its start.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup setup-test demo test test-long lint format types bench lock proto vendor docs clean

@@ -37,7 +37,7 @@ def disable_core_dumps() -> None:
 
 def collect_no_garbage_yet() -> None:
     """Call before much is loaded, and `collect_garbage_seldom` once it is. What is loaded stays: looking through it
-    again and again took a sixth of a start. After 200,000 new objects it is done even so.
+    again and again finds nothing. After 200,000 new objects it is done even so.
     """
     gc.set_threshold(200_000, 50, 50)
 
