@@ -34,6 +34,7 @@ class Caller:
     """Implements group.Member."""
 
     path = "/bin/envoy"
+    container = "5ca1" * 16
 
     def __init__(self, pid: int) -> None:
         self.process = Process(pid, 1000, 1000, 7)
@@ -90,6 +91,7 @@ async def test_a_caller_gets_a_certificate_for_a_key_that_was_made_here(kit: Kit
     ((item,),) = [request.items for request in kit.node.server.seen.signs]
     assert parse_csr(item.csr).key_hash == key_hash(key.public_key())
     assert (item.process.pid, item.process.uid, item.process.path) == (1, 1000, "/bin/envoy")
+    assert item.process.container == Caller.container
     assert certificate.private_key_pem.reveal() not in kit.node.server.seen.signs[0].SerializeToString()
 
 

@@ -12,6 +12,7 @@ class FakeMember:
     """Implements group.Member and counts its wakes."""
 
     path = "/bin/x"
+    container = ""
 
     def __init__(self, pid: int = 1) -> None:
         self.process = Process(pid, 1000, 1000, 7)
