@@ -81,7 +81,7 @@ async def serve(socket: str, size: int) -> None:
     server = grpc.aio.server(options=OPTIONS)
     path = STREAM_SECRETS.decode()
     service, method = path[1:].rsplit("/", 1)
-    handler = grpc.stream_stream_rpc_method_handler(floor.stream)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(floor.stream)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
     server.add_insecure_port(f"unix:{socket}")
     await server.start()

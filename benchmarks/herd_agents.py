@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -74,10 +75,11 @@ class Workload:
     """Implements group.Member: a process that uses one entry."""
 
     path = "/bin/workload"
+    container = ""
 
     def __init__(self, number: int) -> None:
         self.process = Process(100_000 + number, number, number, 1)
-        self.watchers: list[object] = []
+        self.watchers: list[Callable[[], None]] = []
 
 
 class Agent:
@@ -147,7 +149,7 @@ class Agent:
             self,
             self._clock,
             self._executor,
-            self._log,  # type: ignore[arg-type]
+            self._log,
         )
         self._tasks = [asyncio.create_task(self._upstream.run()), asyncio.create_task(issuer.run())]
 
@@ -158,7 +160,7 @@ class Agent:
     def use(self, uids: range) -> None:
         """A live process for each of these."""
         for uid in uids:
-            self.cache.join(parse_selectors([f"unix:uid:{uid}"]), Workload(uid))  # type: ignore[arg-type]
+            self.cache.join(parse_selectors([f"unix:uid:{uid}"]), Workload(uid))
 
     def serials(self) -> dict[str, str]:
         return {name: svid.identity.certificate.serial for name, svid in self.cache.held.items()}

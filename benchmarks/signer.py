@@ -31,7 +31,7 @@ async def _join(attest: str, roots: bytes, token: bytes) -> grpc.ChannelCredenti
     """Attest as an agent does and return the credentials that it gets."""
     key = generate(KeyType.ECDSA_P256)
     async with grpc.aio.secure_channel(attest, grpc.ssl_channel_credentials(roots), options=_SERVER_NAME) as channel:
-        stub = node_pb2_grpc.NodeAttestationStub(channel)
+        stub = node_pb2_grpc.NodeAttestationStub(channel)  # type: ignore[no-untyped-call]  # generated
         request = node_pb2.AttestRequest(type="join_token", payload=token, csr=build_csr(key))
         answer = await stub.Attest(request, timeout=10)
     chain = "".join(map(ssl.DER_cert_to_PEM_cert, answer.svid.certificate_chain)).encode()
@@ -48,7 +48,7 @@ async def run(given: argparse.Namespace) -> None:
     request = node_pb2.SignX509SvidsRequest(items=items)
     options = (*_SERVER_NAME, ("grpc.max_receive_message_length", 64 << 20))
     async with grpc.aio.secure_channel(given.server, credentials, options=options) as channel:
-        stub = node_pb2_grpc.NodeStub(channel)
+        stub = node_pb2_grpc.NodeStub(channel)  # type: ignore[no-untyped-call]  # generated
         await stub.SignX509Svids(request, timeout=30)
         print(json.dumps({"ready": True}), flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)

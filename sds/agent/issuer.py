@@ -14,7 +14,6 @@ from ca.keys import KeyType
 from sds._pb.sds.node.v1 import node_pb2
 from sds.agent.cache import Cache
 from sds.agent.cache.views import HeldSvid
-from sds.agent.dial import NodeLink
 from sds.agent.distrust import Doubts, Leaf, Verdict, replace_at
 from sds.agent.distrust import judge as judge_held
 from sds.agent.doubts import BundleReader
@@ -29,11 +28,19 @@ _LONGEST_SLEEP = 10.0  # seconds; the wall clock may be stepped
 _SHORTEST_SLEEP = 0.01
 
 
+class Signer(Protocol):
+    """The part of NodeLink that is used here."""
+
+    async def sign(self, request: node_pb2.SignX509SvidsRequest) -> node_pb2.SignX509SvidsResponse:
+        """Raises what NodeLink raises."""
+        ...
+
+
 class Connection(Protocol):
     """The part of Upstream that is used here."""
 
     @property
-    def link(self) -> NodeLink | None: ...
+    def link(self) -> Signer | None: ...
 
 
 class IssuerObserver(Protocol):
@@ -153,7 +160,7 @@ class Issuer:
             return _LONGEST_SLEEP
         return min(max((todo.next_look - now).total_seconds(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
 
-    def _begin(self, link: NodeLink, entry_ids: Sequence[str]) -> None:
+    def _begin(self, link: Signer, entry_ids: Sequence[str]) -> None:
         self._cache.busy.update(entry_ids)
         task = asyncio.create_task(self._ask(link, [self._cache.entries[entry_id] for entry_id in entry_ids]))
         self._running.add(task)
@@ -165,7 +172,7 @@ class Issuer:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("asking for certificates broke", exc_info=error)
 
-    async def _ask(self, link: NodeLink, entries: Sequence[RegistrationEntry]) -> None:
+    async def _ask(self, link: Signer, entries: Sequence[RegistrationEntry]) -> None:
         try:
             answers = await self._sign(link, entries)
         except AgentError as error:
@@ -177,7 +184,7 @@ class Issuer:
             self._cache.busy.difference_update(entry.id for entry in entries)
         self._take_in(entries, answers)
 
-    async def _sign(self, link: NodeLink, entries: Sequence[RegistrationEntry]) -> Mapping[str, HeldSvid | Refusal]:
+    async def _sign(self, link: Signer, entries: Sequence[RegistrationEntry]) -> Mapping[str, HeldSvid | Refusal]:
         """What came of each entry, by its ID. Raises AgentError."""
         loop = asyncio.get_running_loop()
         wanted = [(entry, process_info(self._cache.member_for(entry.id))) for entry in entries]

@@ -14,6 +14,11 @@ from sds.cli.options import DryRun, ExportAs, ExportFile, ExportFormat, Format, 
 app = typer.Typer(no_args_is_help=True, help="Who may have which secret. Without a grant nobody has one.")
 
 SecretName = Annotated[str, typer.Argument(metavar="SECRET", help="The secret's name.", show_default=False)]
+OfSecret = Annotated[str | None, typer.Option("--secret", help="Only of this secret.", metavar="NAME")]
+Reaching = Annotated[
+    str | None,
+    typer.Option("--spiffe-id", help="Only those that reach this identity, labels included.", metavar="ID"),
+]
 GrantId = Annotated[str, typer.Argument(metavar="ID", help="The grant's ID.", show_default=False)]
 
 
@@ -51,11 +56,8 @@ def create(
 @with_admin
 def list_grants(
     admin: Admin,
-    secret: Annotated[str | None, typer.Option("--secret", help="Only of this secret.", metavar="NAME")] = None,
-    spiffe_id: Annotated[
-        str | None,
-        typer.Option("--spiffe-id", help="Only those that reach this identity, labels included.", metavar="ID"),
-    ] = None,
+    secret: OfSecret = None,
+    spiffe_id: Reaching = None,
     limit: Annotated[int | None, typer.Option("--limit", help="At most so many.", min=1, metavar="N")] = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -72,11 +74,8 @@ def list_grants(
 @with_admin
 def export(
     admin: Admin,
-    secret: Annotated[str | None, typer.Option("--secret", help="Only of this secret.", metavar="NAME")] = None,
-    spiffe_id: Annotated[
-        str | None,
-        typer.Option("--spiffe-id", help="Only those that reach this identity, labels included.", metavar="ID"),
-    ] = None,
+    secret: OfSecret = None,
+    spiffe_id: Reaching = None,
     export_format: ExportAs = ExportFormat.JSONL,
     file: ExportFile = None,
 ) -> None:

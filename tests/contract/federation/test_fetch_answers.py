@@ -33,6 +33,7 @@ async def test_only_200_is_an_answer(
     body = b"" if status[:3] in {"204", "304"} else bundle_of(authority).spiffe_json()
     web.answers["/"] = respond(body, status)
     await refused(fetcher.fetch(OTHER, by_web(web), None), EndpointUnreachable, f"answered {status[:3]}")
+    assert len(web.requests) == 1, "asked once, and not again"
 
 
 KEY = {"kty": "EC", "crv": "P-256", "use": "x509-svid", "x": "AA", "y": "AA"}
@@ -82,12 +83,14 @@ HINT = "spiffe_refresh_hint is not a whole number from 0 to"
 async def test_hostile_documents(fetcher: BundleFetcher, web: Server, body: bytes, words: str) -> None:
     web.answers["/"] = respond(body)
     await refused(fetcher.fetch(OTHER, by_web(web), None), BundleRefused, words)
+    assert len(web.requests) == 1, "asked once, and not again"
 
 
 async def test_a_leaf_is_no_authority(fetcher: BundleFetcher, web: Server, authority: SigningAuthority) -> None:
     leaf = base64.b64encode(server_svid(authority).svid.chain[0]).decode()
     web.answers["/"] = respond(document(keys=[{**KEY, "x5c": [leaf]}]))
     await refused(fetcher.fetch(OTHER, by_web(web), None), BundleRefused, "is not an authority")
+    assert len(web.requests) == 1, "asked once, and not again"
 
 
 async def test_unknown_keys_are_ignored_and_may_leave_nothing(fetcher: BundleFetcher, web: Server) -> None:
@@ -107,12 +110,14 @@ async def test_an_endless_answer_is_cut(fetcher: BundleFetcher, web: Server) -> 
 
     web.answers["/"] = endless
     await refused(fetcher.fetch(OTHER, by_web(web), None), BundleRefused, "more than 1048576 bytes")
+    assert len(web.requests) == 1, "asked once, and not again"
 
 
 async def test_a_compressed_answer_is_not_unpacked(fetcher: BundleFetcher, web: Server) -> None:
     bomb = gzip.compress(b" " * 100_000_000)
     web.answers["/"] = respond(bomb, "200 OK", "content-encoding: gzip")
     await refused(fetcher.fetch(OTHER, by_web(web), None), BundleRefused, "compresses")
+    assert len(web.requests) == 1, "asked once, and not again"
 
 
 async def test_a_slow_answer_is_given_up_on(fetcher: BundleFetcher, web: Server) -> None:
@@ -127,6 +132,7 @@ async def test_a_slow_answer_is_given_up_on(fetcher: BundleFetcher, web: Server)
 
     web.answers["/"] = dripping
     await refused(fetcher.fetch(OTHER, by_web(web), None), EndpointUnreachable, "no answer within 3 s")
+    assert len(web.requests) == 1, "asked once, and not again"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +150,7 @@ async def test_a_slow_answer_is_given_up_on(fetcher: BundleFetcher, web: Server)
 async def test_what_is_no_http(fetcher: BundleFetcher, web: Server, answer: bytes) -> None:
     web.answers["/"] = answer
     await refused(fetcher.fetch(OTHER, by_web(web), None), EndpointUnreachable, "no usable answer")
+    assert len(web.requests) == 1, "asked once, and not again"
 
 
 async def test_nobody_there(fetcher: BundleFetcher, web: Server) -> None:
