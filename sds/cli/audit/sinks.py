@@ -25,11 +25,11 @@ def sinks(admin: Admin, output: Output = Format.TABLE) -> None:
 
 
 def _row(sink: Sink) -> tuple[str, ...]:
-    from sds.cli.text import moment, short  # noqa: PLC0415
+    from sds.cli.text import count, moment, short  # noqa: PLC0415
     from sds.clock import SystemClock  # noqa: PLC0415
 
     now = SystemClock().now()
-    behind = f"{sink.lag_events} events, {sink.lag_seconds} s" if sink.lag_events else "-"
+    behind = f"{count(sink.lag_events, 'event')}, {sink.lag_seconds} s" if sink.lag_events else "-"
     return (
         sink.name,
         sink.kind,

@@ -98,6 +98,7 @@ async def test_what_is_deleted_or_denied_in_vault_stays_and_is_told_to_operators
         await later.until(entry, "gone", b"gone-one")
         await write(vault_shared, mount, "never", "at last")
         await stream.until(entry, "never", b"at last", 30)
+        assert (await operator.engine.desk.state(secrets["gone"].id)).problem_code == "missing", "it is still told"
 
 
 async def test_a_lost_vault_takes_nothing_and_comes_back(vault_on_disk: VaultServer, folder: Path) -> None:
